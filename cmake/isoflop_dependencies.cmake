@@ -1,0 +1,33 @@
+# Every outside library becomes one imported target here; nothing else in the build looks for one.
+find_package(Threads REQUIRED)
+find_package(PkgConfig REQUIRED)
+find_package(fmt REQUIRED)
+find_package(spdlog REQUIRED)
+find_package(nlohmann_json REQUIRED)
+find_package(Protobuf REQUIRED)
+find_package(HDF5 REQUIRED COMPONENTS C)
+
+add_library(isoflop_hdf5 INTERFACE)
+add_library(isoflop::hdf5 ALIAS isoflop_hdf5)
+target_include_directories(isoflop_hdf5 SYSTEM INTERFACE ${HDF5_C_INCLUDE_DIRS})
+target_link_libraries(isoflop_hdf5 INTERFACE ${HDF5_C_LIBRARIES})
+
+foreach(pair "xxhash:libxxhash" "pcre2:libpcre2-8" "tomlplusplus:tomlplusplus" "highway:libhwy"
+             "cli11:CLI11")
+  string(REPLACE ":" ";" pair ${pair})
+  list(GET pair 0 name)
+  list(GET pair 1 module)
+  pkg_check_modules(${name} REQUIRED IMPORTED_TARGET ${module})
+  add_library(isoflop::${name} ALIAS PkgConfig::${name})
+endforeach()
+
+# oneDNN's Debian build runs on OpenMP; we call it from our own threads and hold it to one thread each
+# through omp_set_num_threads, so its runtime is linked by name (clang would otherwise bring its own).
+find_path(ONEDNN_INCLUDE_DIR dnnl.h REQUIRED)
+find_library(ONEDNN_LIBRARY dnnl REQUIRED)
+file(GLOB gomp_dirs /usr/lib/gcc/*/*)
+find_library(GOMP_LIBRARY NAMES gomp libgomp.so.1 PATHS ${gomp_dirs} REQUIRED)
+add_library(isoflop_onednn INTERFACE)
+add_library(isoflop::onednn ALIAS isoflop_onednn)
+target_include_directories(isoflop_onednn SYSTEM INTERFACE ${ONEDNN_INCLUDE_DIR})
+target_link_libraries(isoflop_onednn INTERFACE ${ONEDNN_LIBRARY} ${GOMP_LIBRARY})

@@ -1,0 +1,71 @@
+# Flags of our own code, and the two functions that make a folder a library and its tests a program.
+add_library(isoflop_flags INTERFACE)
+target_compile_options(isoflop_flags INTERFACE
+  -Wall -Wextra -Wpedantic -Wshadow -Werror
+  -ffp-contract=off)  # quantizers and optimizer must give the same bits on every build
+target_include_directories(isoflop_flags INTERFACE ${PROJECT_SOURCE_DIR} ${PROJECT_BINARY_DIR}/generated)
+target_compile_definitions(isoflop_flags INTERFACE ISOFLOP_VERSION="${PROJECT_VERSION}")
+if(ISOFLOP_SANITIZE)
+  target_compile_options(isoflop_flags INTERFACE -fsanitize=${ISOFLOP_SANITIZE}
+    -fno-sanitize-recover=all -fno-omit-frame-pointer)
+  target_link_options(isoflop_flags INTERFACE -fsanitize=${ISOFLOP_SANITIZE})
+endif()
+
+# isoflop_library(folder LINK target... [PROTO file.proto])
+function(isoflop_library folder)
+  cmake_parse_arguments(arg "" "PROTO" "LINK" ${ARGN})
+  file(GLOB_RECURSE sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/${folder}/*.cpp)
+  list(REMOVE_ITEM sources ${PROJECT_SOURCE_DIR}/launch/main.cpp)
+  set(links "")
+  foreach(target ${arg_LINK})
+    if(TARGET isoflop_${target})
+      list(APPEND links isoflop_${target})
+    else()
+      list(APPEND links ${target})
+    endif()
+  endforeach()
+  if(sources)
+    add_library(isoflop_${folder} STATIC ${sources})
+    target_link_libraries(isoflop_${folder} PUBLIC isoflop_flags ${links})
+  else()
+    add_library(isoflop_${folder} INTERFACE)
+    target_link_libraries(isoflop_${folder} INTERFACE isoflop_flags ${links})
+  endif()
+  if(arg_PROTO AND EXISTS ${PROJECT_SOURCE_DIR}/${arg_PROTO})
+    isoflop_proto(isoflop_${folder} ${arg_PROTO})
+  endif()
+endfunction()
+
+# Compiles a .proto into its own library, free of our warning flags.
+function(isoflop_proto target proto)
+  get_filename_component(name ${proto} NAME_WE)
+  get_filename_component(dir ${proto} DIRECTORY)
+  set(out ${PROJECT_BINARY_DIR}/generated/${dir})
+  file(MAKE_DIRECTORY ${out})
+  add_custom_command(
+    OUTPUT ${out}/${name}.pb.cc ${out}/${name}.pb.h
+    COMMAND protobuf::protoc --cpp_out=${PROJECT_BINARY_DIR}/generated -I ${PROJECT_SOURCE_DIR}
+            ${PROJECT_SOURCE_DIR}/${proto}
+    DEPENDS ${PROJECT_SOURCE_DIR}/${proto})
+  add_library(${target}_proto STATIC ${out}/${name}.pb.cc)
+  target_include_directories(${target}_proto SYSTEM PUBLIC ${PROJECT_BINARY_DIR}/generated)
+  target_link_libraries(${target}_proto PUBLIC protobuf::libprotobuf)
+  target_link_libraries(${target} PRIVATE ${target}_proto)
+  add_dependencies(${target} ${target}_proto)
+endfunction()
+
+# isoflop_tests(folder LINK target... [LABELS label...]): every tests/<folder>/*_test.cpp in one program.
+# A test whose name contains "Slow" gets the label slow; scripts/test runs both, `ctest -LE slow` the fast set.
+function(isoflop_tests folder)
+  cmake_parse_arguments(arg "" "" "LINK;LABELS" ${ARGN})
+  file(GLOB_RECURSE sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/tests/${folder}/*_test.cpp)
+  if(NOT sources)
+    return()
+  endif()
+  add_executable(test_${folder} ${sources})
+  target_link_libraries(test_${folder} PRIVATE ${arg_LINK} isoflop_test_support GTest::gtest_main)
+  gtest_discover_tests(test_${folder} TEST_FILTER "-*Slow*" DISCOVERY_TIMEOUT 120
+    PROPERTIES LABELS "fast;${folder}" TIMEOUT 300)
+  gtest_discover_tests(test_${folder} TEST_FILTER "*Slow*" TEST_SUFFIX ".slow" DISCOVERY_TIMEOUT 120
+    TEST_LIST test_${folder}_SLOW PROPERTIES LABELS "slow;${folder}" TIMEOUT 1800)
+endfunction()

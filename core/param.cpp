@@ -1,0 +1,40 @@
+#include "core/param.hpp"
+
+#include "core/math.hpp"
+
+namespace isoflop {
+
+int64_t parameter_count(const ParamTable& table) {
+  int64_t count = 0;
+  for (const ParamSpec& spec : table) count += spec.size();
+  return count;
+}
+
+static int64_t padded_size(const ParamSpec& spec, DType dtype) {
+  return round_up(spec.size(), static_cast<int64_t>(kAlignment / size_of(dtype)));
+}
+
+size_t ParamBuffer::bytes_for(const ParamTable& table, DType dtype) {
+  int64_t elements = 0;
+  for (const ParamSpec& spec : table) elements += padded_size(spec, dtype);
+  return static_cast<size_t>(elements) * size_of(dtype);
+}
+
+ParamBuffer::ParamBuffer(const ParamTable& table, DType dtype, const std::string& what)
+    : buffer_(allocate_host(bytes_for(table, dtype), what)) {
+  int64_t offset = 0;
+  for (const ParamSpec& spec : table) {
+    views_.push_back(make_view(buffer_.data() + static_cast<size_t>(offset) * size_of(dtype), dtype,
+                               spec.rows, spec.cols));
+    offset += padded_size(spec, dtype);
+  }
+  flat_ = make_view(buffer_.data(), dtype, 1, offset);
+}
+
+int find_param(const ParamTable& table, std::string_view name) {
+  for (size_t i = 0; i < table.size(); ++i)
+    if (table[i].name == name) return static_cast<int>(i);
+  return -1;
+}
+
+}  // namespace isoflop

@@ -1,0 +1,71 @@
+// ParamSpec: one row per parameter, read alike by initialization, optimizer, sharding, μP, checkpoint
+// and export. An architecture (pretrain/model/*.cpp) writes the table; nothing else knows names.
+#pragma once
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "core/buffer.hpp"
+#include "core/view.hpp"
+
+namespace isoflop {
+
+/// What a tensor does, in μP's sense (Tensor Programs V, table 3): which of its dimensions grow.
+enum class ParamRole : uint8_t { embedding, hidden, output, vector };
+/// How tensor parallelism would cut it: by output rows, by input columns, by vocabulary, or not.
+enum class Placement : uint8_t { replicated, column, row, vocabulary };
+/// What multiplies a tensor on its way into a plain file (facts: folding of multipliers).
+enum class Fold : uint8_t { none, embedding, attention_query, residual, output, output_norm };
+
+/// Rows [first, first+count) of the tensor under another program's name; count 0 = all rows.
+struct ForeignName {
+  std::string name;
+  int64_t first_row = 0;
+  int64_t row_count = 0;
+};
+
+struct ParamSpec {
+  std::string name;  // blocks.7.attention.qkv.weight
+  int64_t rows = 1;  // outputs; a vector is one row
+  int64_t cols = 0;  // inputs
+  ParamRole role = ParamRole::hidden;
+  bool decay = false;          // weight decay applies (matrices and embeddings, never vectors)
+  double init_std = 0;         // normal(0, init_std); 0 with init_value for constants
+  double init_value = 0;       // gains 1, biases 0
+  double lr_scale = 1;         // factor on the schedule's rate (μP); 1 under sp
+  Placement placement = Placement::replicated;
+  int stage_block = -1;        // block index; -1 before the first, layers after the last
+  std::vector<ForeignName> gguf;  // names in a GGUF file
+
+  bool is_vector() const { return role == ParamRole::vector; }
+  int64_t size() const { return rows * cols; }
+};
+
+using ParamTable = std::vector<ParamSpec>;
+
+int64_t parameter_count(const ParamTable& table);
+
+/// One flat buffer shaped like the table (masters, gradients, a moment): tensor i starts at a multiple
+/// of kAlignment bytes; the gaps stay zero.
+class ParamBuffer {
+ public:
+  ParamBuffer() = default;
+  ParamBuffer(const ParamTable& table, DType dtype, const std::string& what);
+
+  View operator[](size_t i) const { return views_[i]; }
+  size_t count() const { return views_.size(); }
+  View flat() const { return flat_; }  // (1, all elements with gaps)
+  size_t bytes() const { return buffer_.bytes(); }
+  static size_t bytes_for(const ParamTable& table, DType dtype);
+
+ private:
+  Buffer buffer_;
+  View flat_;
+  std::vector<View> views_;
+};
+
+/// Index of `name`, or -1.
+int find_param(const ParamTable& table, std::string_view name);
+
+}  // namespace isoflop

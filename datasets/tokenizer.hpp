@@ -1,0 +1,47 @@
+// Tokenizer: text to ids and back. decode(encode(x)) == x for any bytes.
+//
+// One class over three vocabularies: the 256 bytes, the characters (code points) of a corpus, and
+// byte-level BPE. It is stored as a Hugging Face `tokenizer.json`.
+#pragma once
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace isoflop {
+
+class Tokenizer {
+ public:
+  enum class Kind { bytes, chars, bpe };
+  virtual ~Tokenizer() = default;
+
+  /// A tokenizer.json, a folder with one, with encoder.json + vocab.bpe or with vocab.json + merges.txt,
+  /// or one of those files. (GGUF and SentencePiece files are for a later issue / the gguf reader.)
+  static std::unique_ptr<Tokenizer> load(const std::filesystem::path& path);
+  static std::unique_ptr<Tokenizer> from_json(std::string_view text, const std::string& origin);
+
+  virtual Kind kind() const = 0;
+  virtual int vocabulary() const = 0;
+  /// The id that separates documents (<|endoftext|>), or -1 where the vocabulary has none.
+  virtual int separator() const = 0;
+  /// Appends the ids of `text`. Text that looks like a special token is plain unless `special`.
+  virtual void encode(std::string_view text, std::vector<int32_t>& ids, bool special = false) const = 0;
+  virtual std::string decode(std::span<const int32_t> ids) const = 0;
+  /// The bytes of one token; specials give their text.
+  virtual std::string token_bytes(int32_t id) const = 0;
+  virtual bool is_special(int32_t id) const = 0;
+  /// Merges "left right" in the printable byte remapping, best first (empty unless BPE); and the token's
+  /// text in that remapping: what tokenizer.json and GGUF store.
+  virtual std::vector<std::string> merges() const = 0;
+  virtual std::string token_text(int32_t id) const = 0;
+  /// Canonical tokenizer.json; equal tokenizers give equal text.
+  virtual std::string to_json() const = 0;
+  /// Hash of to_json(): what a token store remembers.
+  uint64_t hash() const;
+};
+
+}  // namespace isoflop

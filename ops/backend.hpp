@@ -1,0 +1,75 @@
+// Backend: what a device can do. This list is the table of contents of the numerics: one virtual per
+// operation, argument structs in the headers below, definitions in ops/reference.
+//
+// Conventions, stated once: parameter gradients accumulate (+=), activation gradients overwrite, the
+// residual gradient accumulates inside the norms' backward. Views are borrowed for the call. Calls
+// are ordered; synchronize() waits for them (nothing to wait for on a CPU). No op allocates once a
+// shape has been seen. Activations have activation_dtype(); parameters, gradients, moments and row
+// statistics have state_dtype(). A result's bits do not depend on the number of threads.
+#pragma once
+#include <memory>
+#include <string>
+
+#include "core/buffer.hpp"
+#include "core/param.hpp"
+#include "ops/activation.hpp"
+#include "ops/attention.hpp"
+#include "ops/embedding.hpp"
+#include "ops/loss.hpp"
+#include "ops/matmul.hpp"
+#include "ops/norm.hpp"
+#include "ops/optimizer.hpp"
+#include "ops/rope.hpp"
+
+namespace isoflop {
+
+class Backend {
+ public:
+  virtual ~Backend() = default;
+
+  virtual DType activation_dtype() const = 0;
+  virtual DType state_dtype() const = 0;
+  /// Device and instruction set, for people and for the kernel plan: "cpu avx3_zen4, oneDNN 2.6.3".
+  virtual std::string description() const = 0;
+
+  virtual Buffer allocate(size_t bytes, const std::string& what) = 0;
+  virtual void synchronize() {}
+
+  /// Makes the backend's own form of a master weight, which must outlive it; refresh() after a change.
+  virtual WeightRef prepare(View master) = 0;
+  virtual void refresh(WeightRef) = 0;
+
+  virtual void embedding_forward(const EmbeddingForward&) = 0;
+  virtual void embedding_backward(const EmbeddingBackward&) = 0;
+
+  virtual void matmul(const Matmul&) = 0;
+  virtual void matmul_grad_input(const MatmulGradInput&) = 0;
+  virtual void matmul_grad_weight(const MatmulGradWeight&) = 0;
+
+  virtual void layernorm_forward(const LayerNormForward&) = 0;
+  virtual void layernorm_backward(const LayerNormBackward&) = 0;
+  virtual void rmsnorm_forward(const RmsNormForward&) = 0;
+  virtual void rmsnorm_backward(const RmsNormBackward&) = 0;
+
+  virtual void rope(const Rope&) = 0;
+  virtual void attention_forward(const AttentionForward&) = 0;
+  virtual void attention_backward(const AttentionBackward&) = 0;
+
+  virtual void gelu_forward(const GeluForward&) = 0;
+  virtual void gelu_backward(const GeluBackward&) = 0;
+  virtual void swiglu_forward(const SwigluForward&) = 0;
+  virtual void swiglu_backward(const SwigluBackward&) = 0;
+
+  virtual void cross_entropy(const CrossEntropy&) = 0;
+
+  virtual void adamw(const AdamW&) = 0;
+  /// Sum of squares in double: chunks of 4,096 elements from the start, then the chunks in order.
+  /// NaN or infinity in, NaN or infinity out.
+  virtual double sum_squares(View) = 0;
+
+  virtual void zero(View) = 0;
+  virtual void copy(View from, View to) = 0;
+  virtual void add(View from, View to) = 0;  // to += from
+};
+
+}  // namespace isoflop

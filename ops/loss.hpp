@@ -1,0 +1,19 @@
+// Softmax cross-entropy over a slice of tokens, gradient written over the logits. The model calls it on
+// slices, so the logits of a whole micro-batch never exist at once.
+#pragma once
+#include <span>
+
+#include "core/view.hpp"
+
+namespace isoflop {
+
+inline constexpr int32_t kIgnoreTarget = -1;
+
+struct CrossEntropy {
+  View logits;                       // (n, V); overwritten by dL/dlogits when grad_scale != 0
+  std::span<const int32_t> targets;  // n, each in [0, V) or kIgnoreTarget (loss and gradient 0)
+  View losses;                       // (n, 1) nats per token, state dtype
+  double grad_scale = 0;             // usually 1 / valid targets of the global batch
+};
+
+}  // namespace isoflop

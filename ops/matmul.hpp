@@ -1,0 +1,45 @@
+// Matrix products with a weight: y = x W^T, and the two products of its backward.
+//
+// A weight is `rows = outputs` by `cols = inputs`, as stored everywhere. N = tokens.
+#pragma once
+#include "core/view.hpp"
+
+namespace isoflop {
+
+/// A weight as the backend multiplies by it: plain fp32, packed, or quantized blocks. Made by
+/// Backend::prepare, never a view of the masters. Copyable handle; the backend owns what is behind it.
+struct WeightRef {
+  int64_t rows = 0;
+  int64_t cols = 0;
+  const void* handle = nullptr;
+};
+
+/// y = add + scale * (x W^T + bias)
+struct Matmul {
+  View x;       // (N, in)
+  WeightRef w;  // (out, in)
+  View bias;    // (out) or absent
+  View add;     // (N, out) or absent; may be y itself
+  View y;       // (N, out)
+  double scale = 1;
+};
+
+/// dx = scale * dy W, or dx += when `accumulate`
+struct MatmulGradInput {
+  View dy;      // (N, out)
+  WeightRef w;  // (out, in)
+  View dx;      // (N, in)
+  double scale = 1;
+  bool accumulate = false;
+};
+
+/// dw += scale * dy^T x; dbias += scale * column sums of dy. Sums over N in an order fixed by shape.
+struct MatmulGradWeight {
+  View dy;     // (N, out)
+  View x;      // (N, in)
+  View dw;     // (out, in), state dtype
+  View dbias;  // (out) or absent, state dtype
+  double scale = 1;
+};
+
+}  // namespace isoflop
