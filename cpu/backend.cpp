@@ -1,0 +1,47 @@
+#include "cpu/backend.hpp"
+
+#include "cpu/cpu_backend.hpp"
+
+#include <dnnl.h>
+#include <fmt/core.h>
+
+namespace isoflop {
+
+std::unique_ptr<Backend> make_cpu_backend(ThreadTeam& team) {
+  return std::make_unique<cpu::CpuBackend>(team);
+}
+
+namespace cpu {
+
+void* Scratch::bytes(size_t count) {
+  if (count > buffer_.bytes()) {
+    buffer_ = Buffer();  // free first: contents need not survive
+    buffer_ = allocate_host(count, "scratch of the CPU backend");
+  }
+  return buffer_.data();
+}
+
+float* Scratch::floats(int64_t count) {
+  return static_cast<float*>(bytes(static_cast<size_t>(count) * sizeof(float)));
+}
+
+double* Scratch::doubles(int64_t count) {
+  return static_cast<double*>(bytes(static_cast<size_t>(count) * sizeof(double)));
+}
+
+std::string CpuBackend::description() const {
+  const dnnl_version_t* version = dnnl_version();
+  return fmt::format("cpu, oneDNN {}.{}.{} fp32", version->major, version->minor, version->patch);
+}
+
+Buffer CpuBackend::allocate(size_t bytes, const std::string& what) {
+  return allocate_host(bytes, what);
+}
+
+WeightRef CpuBackend::prepare(View master) {
+  weights_.push_back({master});
+  return {master.rows, master.cols, &weights_.back()};
+}
+
+}  // namespace cpu
+}  // namespace isoflop
