@@ -2,6 +2,7 @@
 add_library(isoflop_flags INTERFACE)
 target_compile_options(isoflop_flags INTERFACE
   -Wall -Wextra -Wpedantic -Wshadow -Werror
+  $<$<AND:$<CXX_COMPILER_ID:GNU>,$<VERSION_LESS:$<CXX_COMPILER_VERSION>,13>>:-Wno-restrict>  # false on "a" + string (GCC bug 105651)
   -ffp-contract=off)  # quantizers and optimizer must give the same bits on every build
 target_include_directories(isoflop_flags INTERFACE ${PROJECT_SOURCE_DIR} ${PROJECT_BINARY_DIR}/generated)
 target_compile_definitions(isoflop_flags INTERFACE ISOFLOP_VERSION="${PROJECT_VERSION}")
