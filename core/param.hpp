@@ -1,13 +1,14 @@
-// ParamSpec: one row per parameter, read alike by initialization, optimizer, sharding, μP, checkpoint
-// and export. An architecture (pretrain/model/*.cpp) writes the table; nothing else knows names.
+// ParamSpec: one row per parameter, read alike by initialization, optimizer, sharding, μP,
+// checkpoint and export. An architecture (pretrain/model/*.cpp) writes the table; nothing else
+// knows names.
 #pragma once
+#include "core/buffer.hpp"
+#include "core/view.hpp"
+
 #include <cstdint>
 #include <string>
 #include <string_view>
 #include <vector>
-
-#include "core/buffer.hpp"
-#include "core/view.hpp"
 
 namespace isoflop {
 
@@ -30,13 +31,15 @@ struct ParamSpec {
   int64_t rows = 1;  // outputs; a vector is one row
   int64_t cols = 0;  // inputs
   ParamRole role = ParamRole::hidden;
-  bool decay = false;          // weight decay applies (matrices and embeddings, never vectors)
-  double init_std = 0;         // normal(0, init_std); 0 with init_value for constants
-  double init_value = 0;       // gains 1, biases 0
-  double lr_scale = 1;         // factor on the schedule's rate (μP); 1 under sp
+  bool decay = false;     // weight decay applies (matrices and embeddings, never vectors)
+  double init_std = 0;    // normal(0, init_std); 0 with init_value for constants
+  double init_value = 0;  // gains 1, biases 0
+  double lr_scale = 1;    // factor on the schedule's rate (μP); 1 under sp
   Placement placement = Placement::replicated;
-  int stage_block = -1;        // block index; -1 before the first, layers after the last
-  std::vector<ForeignName> gguf;  // names in a GGUF file
+  int stage_block = -1;           // block index; -1 before the first, layers after the last
+  Fold fold = Fold::none;         // multiplier folded in on export ...
+  int64_t fold_rows = 0;          // ... into the first fold_rows outputs; 0 = all
+  std::vector<ForeignName> gguf;  // names in a GGUF file, covering all rows
 
   bool is_vector() const { return role == ParamRole::vector; }
   int64_t size() const { return rows * cols; }
@@ -46,8 +49,8 @@ using ParamTable = std::vector<ParamSpec>;
 
 int64_t parameter_count(const ParamTable& table);
 
-/// One flat buffer shaped like the table (masters, gradients, a moment): tensor i starts at a multiple
-/// of kAlignment bytes; the gaps stay zero.
+/// One flat buffer shaped like the table (masters, gradients, a moment): tensor i starts at a
+/// multiple of kAlignment bytes; the gaps stay zero.
 class ParamBuffer {
  public:
   ParamBuffer() = default;

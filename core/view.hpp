@@ -4,10 +4,10 @@
 // columns (one head's queries, all keys) is again a View, so packed activations need no copies.
 // A View never owns: the Buffer or Arena it came from must outlive it.
 #pragma once
-#include <cstdint>
-
 #include "core/dtype.hpp"
 #include "core/error.hpp"
+
+#include <cstdint>
 
 namespace isoflop {
 
@@ -56,5 +56,10 @@ View make_view(T* data, int64_t rows, int64_t cols) {
   return {const_cast<std::remove_const_t<T>*>(data), dtype_of<std::remove_const_t<T>>(), rows, cols,
           cols};
 }
+
+/// One element as a double (the real part of a complex one), for tables and reports, not for
+/// kernels.
+double load_scalar(View view, int64_t row, int64_t col);
+void store_scalar(View view, int64_t row, int64_t col, double value);
 
 }  // namespace isoflop

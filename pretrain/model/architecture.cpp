@@ -1,0 +1,183 @@
+#include "pretrain/model/architecture.hpp"
+
+#include "core/hash.hpp"
+#include "core/rng.hpp"
+
+#include <fmt/format.h>
+
+#include <cmath>
+#include <complex>
+
+namespace isoflop {
+
+namespace {
+
+/// Collects rows of the table; the few ways a tensor can be are its methods.
+struct TableWriter {
+  const ModelConfig& config;
+  ParamTable table;
+  int block = -1;
+
+  ParamSpec& matrix(const std::string& name,
+                    const std::string& gguf,
+                    int64_t rows,
+                    int64_t cols,
+                    Placement placement) {
+    ParamSpec spec;
+    spec.name = name + ".weight";
+    spec.rows = rows;
+    spec.cols = cols;
+    spec.decay = true;
+    spec.init_std = config.init_std;
+    spec.placement = placement;
+    spec.stage_block = block;
+    spec.gguf = {{gguf + ".weight", 0, 0}};
+    return table.emplace_back(std::move(spec));
+  }
+  ParamSpec& vector(const std::string& name, const std::string& gguf, int64_t size, double value) {
+    ParamSpec spec;
+    spec.name = name;
+    spec.cols = size;
+    spec.role = ParamRole::vector;
+    spec.init_value = value;
+    spec.stage_block = block;
+    spec.gguf = {{gguf, 0, 0}};
+    return table.emplace_back(std::move(spec));
+  }
+  void norm(const std::string& name, const std::string& gguf, bool bias, Fold fold = Fold::none) {
+    vector(name + ".weight", gguf + ".weight", config.d_model, 1).fold = fold;
+    if (bias) vector(name + ".bias", gguf + ".bias", config.d_model, 0).fold = fold;
+  }
+};
+
+/// Projections that end in the residual stream start smaller by sqrt(2L), as in GPT-2.
+double residual_std(const ModelConfig& config) {
+  return config.init_std / std::sqrt(2.0 * static_cast<double>(config.layers));
+}
+
+void add_gpt3_block(TableWriter& w, int block) {
+  const ModelConfig& c = w.config;
+  const int64_t d = c.d_model, q = c.heads * c.head_dim, kv = c.kv_heads * c.head_dim;
+  const std::string our = fmt::format("blocks.{}.", block), gguf = fmt::format("blk.{}.", block);
+  w.block = block;
+  const auto linear = [&](const std::string& name, const std::string& foreign, int64_t rows,
+                          int64_t cols, Placement placement, Fold fold, int64_t fold_rows) {
+    ParamSpec& weight = w.matrix(our + name, gguf + foreign, rows, cols, placement);
+    weight.fold = fold;
+    weight.fold_rows = fold_rows;
+    if (fold == Fold::residual) weight.init_std = residual_std(c);
+    ParamSpec& bias = w.vector(our + name + ".bias", gguf + foreign + ".bias", rows, 0);
+    bias.fold = fold;
+    bias.fold_rows = fold_rows;
+  };
+  linear("mlp.down", "ffn_down", d, c.d_ff, Placement::row, Fold::residual, 0);
+  linear("mlp.up", "ffn_up", c.d_ff, d, Placement::column, Fold::none, 0);
+  w.norm(our + "norm2", gguf + "ffn_norm", true);
+  linear("attention.out", "attn_output", d, q, Placement::row, Fold::residual, 0);
+  linear("attention.qkv", "attn_qkv", q + 2 * kv, d, Placement::column, Fold::attention_query, q);
+  w.norm(our + "norm1", gguf + "attn_norm", true);
+}
+
+void add_llama_block(TableWriter& w, int block) {
+  const ModelConfig& c = w.config;
+  const int64_t d = c.d_model, q = c.heads * c.head_dim, kv = c.kv_heads * c.head_dim;
+  const std::string our = fmt::format("blocks.{}.", block), gguf = fmt::format("blk.{}.", block);
+  w.block = block;
+  const auto linear = [&](const std::string& name, const std::string& foreign, int64_t rows,
+                          int64_t cols, Placement placement, Fold fold = Fold::none) {
+    ParamSpec& weight = w.matrix(our + name, gguf + foreign, rows, cols, placement);
+    weight.fold = fold;
+    if (fold == Fold::residual) weight.init_std = residual_std(c);
+  };
+  linear("mlp.down", "ffn_down", d, c.d_ff, Placement::row, Fold::residual);
+  linear("mlp.up", "ffn_up", c.d_ff, d, Placement::column);
+  linear("mlp.gate", "ffn_gate", c.d_ff, d, Placement::column);
+  w.norm(our + "norm2", gguf + "ffn_norm", false);
+  linear("attention.out", "attn_output", d, q, Placement::row, Fold::residual);
+  linear("attention.v", "attn_v", kv, d, Placement::column);
+  linear("attention.k", "attn_k", kv, d, Placement::column);
+  linear("attention.q", "attn_q", q, d, Placement::column, Fold::attention_query);
+  w.norm(our + "norm1", gguf + "attn_norm", false);
+}
+
+}  // namespace
+
+ParamTable make_param_table(const ModelConfig& config) {
+  ISOFLOP_CHECK(config.d_ff && config.head_dim && config.kv_heads && config.vocabulary,
+                "the model's shape is not resolved");
+  TableWriter w{config, {}, static_cast<int>(config.layers)};
+  const int64_t d = config.d_model, v = config.vocabulary;
+  const bool gpt3 = config.arch == Arch::gpt3;
+  if (!config.tied_embeddings) {
+    ParamSpec& head = w.matrix("head", "output", v, d, Placement::vocabulary);
+    head.role = ParamRole::output;
+    head.fold = Fold::output;
+  }
+  w.norm("norm", "output_norm", gpt3, Fold::output_norm);
+  for (int block = static_cast<int>(config.layers) - 1; block >= 0; --block)
+    gpt3 ? add_gpt3_block(w, block) : add_llama_block(w, block);
+  w.block = -1;
+  const auto embedding = [&](const char* name, const char* gguf, int64_t rows,
+                             Placement placement) {
+    ParamSpec& spec = w.matrix(name, gguf, rows, d, placement);
+    spec.role = ParamRole::embedding;
+    spec.fold = Fold::embedding;
+  };
+  if (gpt3) embedding("positions", "position_embd", config.context, Placement::replicated);
+  embedding("embedding", "token_embd", v, Placement::vocabulary);
+  return w.table;
+}
+
+ParamTable make_gradient_table(const ModelConfig& config) {
+  ParamTable table = make_param_table(config);
+  if (config.tied_embeddings) {
+    ParamSpec head = table.back();  // embedding.weight
+    head.name = "head.weight";
+    head.role = ParamRole::output;
+    table.push_back(std::move(head));
+  }
+  return table;
+}
+
+template <class T>
+static void fill_parameter(const ParamSpec& spec, uint64_t seed, T* values) {
+  const uint64_t stream = rng_stream(RngUse::init, static_cast<uint32_t>(hash_text(spec.name)));
+  for (int64_t i = 0; i < spec.size(); ++i) {
+    const double noise = spec.init_std > 0 ? spec.init_std * normal01(seed, stream, i) : 0.0;
+    values[i] = static_cast<T>(spec.init_value + noise);
+  }
+}
+
+void initialize_parameters(const ParamTable& table, uint64_t seed, ParamBuffer& parameters) {
+  for (size_t i = 0; i < table.size(); ++i) {
+    const View view = parameters[i];
+    switch (view.dtype) {
+      case DType::f32:
+        fill_parameter(table[i], seed, view.as<float>());
+        break;
+      case DType::f64:
+        fill_parameter(table[i], seed, view.as<double>());
+        break;
+      case DType::c128:
+        fill_parameter(table[i], seed, view.as<std::complex<double>>());
+        break;
+      default:
+        ISOFLOP_CHECK(false, "masters are not kept in {}", name_of(view.dtype));
+    }
+  }
+}
+
+int64_t matmul_parameter_count(const ModelConfig& config) {
+  int64_t count = config.tied_embeddings ? config.vocabulary * config.d_model : 0;
+  for (const ParamSpec& spec : make_param_table(config))
+    if (spec.role == ParamRole::hidden || spec.role == ParamRole::output) count += spec.size();
+  return count;
+}
+
+double training_flops_per_token(const ModelConfig& config) {
+  const double width = static_cast<double>(config.heads * config.head_dim);
+  return 6.0 * static_cast<double>(matmul_parameter_count(config)) +
+         12.0 * static_cast<double>(config.layers * config.context) * width;
+}
+
+}  // namespace isoflop

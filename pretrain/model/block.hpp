@@ -1,0 +1,94 @@
+// A transformer block with an explicit backward. Sister files, one per architecture, each readable
+// on its own: gpt3_block.cpp, llama_block.cpp. They share Linear and attention calls, not control
+// flow.
+#pragma once
+#include "pretrain/model/activation_plan.hpp"
+#include "pretrain/model/step.hpp"
+
+#include <memory>
+#include <vector>
+
+namespace isoflop {
+
+class Block {
+ public:
+  virtual ~Block() = default;
+
+  /// The block's input, filled by whoever comes before it. (N, D)
+  virtual Slot& input() = 0;
+  /// Writes the block's output to y, which may be the storage of the input. Forgets what it held.
+  virtual void forward(Step& s, View y) = 0;
+  /// In: dres = dL/dy. Out: dres = dL/dx. Adds parameter gradients. Needs the forward before it.
+  virtual void backward(Step& s, View dres) = 0;
+};
+
+/// How a block's activations are laid out: N tokens per micro-batch at most, and what is
+/// recomputed.
+struct BlockShape {
+  int64_t tokens = 0;  // N
+  Recompute recompute = Recompute::none;
+  bool training = true;  // false: nothing is kept, the gradients' scratch is not planned
+};
+
+/// All blocks of a model and their activations.
+class BlockStack {
+ public:
+  virtual ~BlockStack() = default;
+  /// Once, after the plan was allocated.
+  virtual void bind(const ActivationPlan& plan) = 0;
+  /// Before each micro-batch: how many tokens it has; forgets the one before.
+  virtual void begin(int64_t tokens) = 0;
+  virtual Block& operator[](size_t layer) = 0;
+};
+
+/// Adds the rows of all blocks to `plan`; nothing is allocated here.
+std::unique_ptr<BlockStack> make_blocks(const ModelConfig& config,
+                                        const ParamTable& table,
+                                        const BlockShape& shape,
+                                        DType activation,
+                                        DType state,
+                                        ActivationPlan& plan);
+
+/// The stack of one sister: B is the block, B::Activations its slots, B::activations() their table.
+template <class B>
+class BlockStackOf : public BlockStack {
+ public:
+  BlockStackOf(const ModelConfig& config,
+               const ParamTable& table,
+               const BlockShape& shape,
+               DType activation,
+               DType state,
+               ActivationPlan& plan) {
+    for (int64_t layer = 0; layer < config.layers; ++layer)
+      blocks_.push_back(std::make_unique<B>(config, table, static_cast<int>(layer)));
+    for (const auto& spec : B::activations(config, shape.tokens, activation, state)) {
+      if (spec.drop == Drop::scratch && !shape.training) continue;
+      const bool keep = shape.training && kept(spec.drop, shape.recompute);
+      const size_t row =
+          plan.add(spec.name, spec.rows, spec.cols, spec.dtype, keep ? config.layers : 1);
+      planned_.push_back({spec.slot, row, keep});
+    }
+  }
+  void bind(const ActivationPlan& plan) override {
+    for (size_t layer = 0; layer < blocks_.size(); ++layer)
+      for (const Planned& p : planned_)
+        (blocks_[layer]->acts.*p.slot)
+            .bind(plan.view(p.row, p.keep ? static_cast<int64_t>(layer) : 0), p.keep);
+  }
+  void begin(int64_t tokens) override {
+    for (const auto& block : blocks_)
+      for (const Planned& p : planned_) (block->acts.*p.slot).begin(tokens);
+  }
+  Block& operator[](size_t layer) override { return *blocks_[layer]; }
+
+ private:
+  struct Planned {
+    Slot B::Activations::*slot;
+    size_t row;
+    bool keep;
+  };
+  std::vector<std::unique_ptr<B>> blocks_;
+  std::vector<Planned> planned_;
+};
+
+}  // namespace isoflop

@@ -1,0 +1,158 @@
+#include "pretrain/model/llama_block.hpp"
+
+#include <fmt/format.h>
+
+namespace isoflop {
+
+std::vector<ActivationSpec<LlamaBlock::Activations>> LlamaBlock::activations(const ModelConfig& c,
+                                                                             int64_t N,
+                                                                             DType act,
+                                                                             DType state) {
+  using A = Activations;
+  const int64_t D = c.d_model, F = c.d_ff, att = c.heads * c.head_dim;
+  const int64_t qkv = att + 2 * c.kv_heads * c.head_dim;
+  return {
+      {&A::x, "x", N, D, act, Drop::never},
+      {&A::n1, "n1", N, D, act, Drop::at_cheap},
+      {&A::inv_rms1, "inv_rms1", N, 1, state, Drop::never},
+      {&A::qkv, "qkv", N, qkv, act, Drop::at_block},
+      {&A::att, "att", N, att, act, Drop::at_block},
+      {&A::lse, "lse", N, c.heads, state, Drop::never},
+      {&A::h, "h", N, D, act, Drop::at_block},
+      {&A::n2, "n2", N, D, act, Drop::at_cheap},
+      {&A::inv_rms2, "inv_rms2", N, 1, state, Drop::never},
+      {&A::gate, "gate", N, F, act, Drop::at_ffn},
+      {&A::up, "up", N, F, act, Drop::at_ffn},
+      {&A::act, "act", N, F, act, Drop::at_cheap},
+      {&A::dact, "dact", N, F, act, Drop::scratch},
+      {&A::dgate, "dgate", N, F, act, Drop::scratch},
+      {&A::dup, "dup", N, F, act, Drop::scratch},
+      {&A::dn, "dn", N, D, act, Drop::scratch},
+      {&A::datt, "datt", N, att, act, Drop::scratch},
+      {&A::dqkv, "dqkv", N, qkv, act, Drop::scratch},
+  };
+}
+
+LlamaBlock::LlamaBlock(const ModelConfig& config, const ParamTable& table, int layer)
+    : layer_(layer),
+      q_cols_(config.heads * config.head_dim),
+      kv_cols_(config.kv_heads * config.head_dim),
+      eps_(config.norm_eps),
+      residual_(config.residual_multiplier) {
+  const std::string prefix = fmt::format("blocks.{}.", layer);
+  norm1_ = find_param(table, prefix + "norm1.weight");
+  norm2_ = find_param(table, prefix + "norm2.weight");
+  q_ = Linear(table, prefix + "attention.q");
+  k_ = Linear(table, prefix + "attention.k");
+  v_ = Linear(table, prefix + "attention.v");
+  out_ = Linear(table, prefix + "attention.out");
+  gate_ = Linear(table, prefix + "mlp.gate");
+  up_ = Linear(table, prefix + "mlp.up");
+  down_ = Linear(table, prefix + "mlp.down");
+}
+
+void LlamaBlock::make_n1(Step& s) {
+  if (acts.n1.held()) return;
+  s.backend.rmsnorm_forward({.x = acts.x.get(),
+                             .gain = s.master(norm1_),
+                             .y = acts.n1.fill(),
+                             .inv_rms = acts.inv_rms1.fill(),
+                             .eps = eps_});
+}
+
+void LlamaBlock::make_qkv(Step& s) {
+  if (acts.qkv.held()) return;
+  make_n1(s);
+  const View n1 = acts.n1.get(), qkv = acts.qkv.fill();
+  q_.forward(s, n1, qkv.columns(0, q_cols_));
+  k_.forward(s, n1, qkv.columns(q_cols_, kv_cols_));
+  v_.forward(s, n1, qkv.columns(q_cols_ + kv_cols_, kv_cols_));
+  rotate(s, qkv, false);
+}
+
+void LlamaBlock::make_att(Step& s) {
+  if (acts.att.held()) return;
+  make_qkv(s);
+  attention_forward(s, layer_, acts.qkv.get(), acts.att.fill(), acts.lse.fill());
+}
+
+void LlamaBlock::make_h(Step& s) {
+  if (acts.h.held()) return;
+  make_att(s);
+  out_.forward(s, acts.att.get(), acts.h.fill(), acts.x.get(), residual_);
+}
+
+void LlamaBlock::make_n2(Step& s) {
+  if (acts.n2.held()) return;
+  make_h(s);
+  s.backend.rmsnorm_forward({.x = acts.h.get(),
+                             .gain = s.master(norm2_),
+                             .y = acts.n2.fill(),
+                             .inv_rms = acts.inv_rms2.fill(),
+                             .eps = eps_});
+}
+
+void LlamaBlock::make_up(Step& s) {
+  if (acts.up.held()) return;
+  make_n2(s);
+  gate_.forward(s, acts.n2.get(), acts.gate.fill());
+  up_.forward(s, acts.n2.get(), acts.up.fill());
+}
+
+void LlamaBlock::make_act(Step& s) {
+  if (acts.act.held()) return;
+  make_up(s);
+  s.backend.swiglu_forward({.gate = acts.gate.get(), .up = acts.up.get(), .y = acts.act.fill()});
+}
+
+void LlamaBlock::drop() {
+  for (Slot* slot :
+       {&acts.n1, &acts.qkv, &acts.att, &acts.h, &acts.n2, &acts.gate, &acts.up, &acts.act})
+    slot->drop();
+}
+
+void LlamaBlock::forward(Step& s, View y) {
+  make_h(s);
+  make_act(s);
+  down_.forward(s, acts.act.get(), y, acts.h.get(), residual_);
+  drop();
+}
+
+void LlamaBlock::backward(Step& s, View dres) {
+  const View dact = acts.dact.fill(), dgate = acts.dgate.fill(), dup = acts.dup.fill();
+  const View dn = acts.dn.fill(), datt = acts.datt.fill(), dqkv = acts.dqkv.fill();
+
+  make_act(s);
+  down_.backward(s, dres, acts.act.get(), dact, residual_);
+  make_up(s);
+  s.backend.swiglu_backward(
+      {.dy = dact, .gate = acts.gate.get(), .up = acts.up.get(), .dgate = dgate, .dup = dup});
+  make_n2(s);
+  up_.backward(s, dup, acts.n2.get(), dn);
+  gate_.backward(s, dgate, acts.n2.get(), dn, 1, true);
+  make_h(s);
+  s.backend.rmsnorm_backward({.dy = dn,
+                              .x = acts.h.get(),
+                              .gain = s.master(norm2_),
+                              .inv_rms = acts.inv_rms2.get(),
+                              .dx_add = dres,
+                              .dgain = s.grad(norm2_)});
+  make_att(s);
+  out_.backward(s, dres, acts.att.get(), datt, residual_);
+  attention_backward(s, datt, acts.qkv.get(), acts.att.get(), acts.lse.get(), dqkv);
+  rotate(s, dqkv, true);
+  make_n1(s);
+  const View n1 = acts.n1.get();
+  q_.backward(s, dqkv.columns(0, q_cols_), n1, dn);
+  k_.backward(s, dqkv.columns(q_cols_, kv_cols_), n1, dn, 1, true);
+  v_.backward(s, dqkv.columns(q_cols_ + kv_cols_, kv_cols_), n1, dn, 1, true);
+  s.backend.rmsnorm_backward({.dy = dn,
+                              .x = acts.x.get(),
+                              .gain = s.master(norm1_),
+                              .inv_rms = acts.inv_rms1.get(),
+                              .dx_add = dres,
+                              .dgain = s.grad(norm1_)});
+  drop();
+}
+
+}  // namespace isoflop

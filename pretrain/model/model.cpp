@@ -1,0 +1,245 @@
+#include "pretrain/model/model.hpp"
+
+#include "pretrain/model/gpt3_block.hpp"
+#include "pretrain/model/llama_block.hpp"
+
+#include <algorithm>
+#include <cmath>
+
+namespace isoflop {
+
+std::unique_ptr<BlockStack> make_blocks(const ModelConfig& config,
+                                        const ParamTable& table,
+                                        const BlockShape& shape,
+                                        DType activation,
+                                        DType state,
+                                        ActivationPlan& plan) {
+  if (config.arch == Arch::llama)
+    return std::make_unique<BlockStackOf<LlamaBlock>>(config, table, shape, activation, state,
+                                                      plan);
+  return std::make_unique<BlockStackOf<Gpt3Block>>(config, table, shape, activation, state, plan);
+}
+
+namespace {
+
+/// Rows of the plan that belong to the model itself, in the order they are added.
+struct OuterRows {
+  size_t last, normed, mean, inv, dres, dnormed, logits, losses, rope_cos, rope_sin;
+
+  OuterRows(const ModelConfig& c,
+            const BlockShape& shape,
+            DType activation,
+            DType state,
+            ActivationPlan& plan) {
+    const int64_t N = shape.tokens, D = c.d_model, train = shape.training ? N : 0;
+    const int64_t rope_rows = c.arch == Arch::llama ? c.context : 0;
+    last = plan.add("last", N, D, activation, 1);
+    normed = plan.add("normed", N, D, activation, 1);
+    mean = plan.add("mean", N, 1, state, 1);
+    inv = plan.add("inv_std", N, 1, state, 1);
+    dres = plan.add("dres", train, D, activation, 1);
+    dnormed = plan.add("dnormed", train, D, activation, 1);
+    logits = plan.add("logits", std::min(N, kHeadTokens), c.vocabulary, activation, 1);
+    losses = plan.add("losses", N, 1, state, 1);
+    rope_cos = plan.add("rope_cos", rope_rows, c.head_dim / 2, state, 1);
+    rope_sin = plan.add("rope_sin", rope_rows, c.head_dim / 2, state, 1);
+  }
+};
+
+void fill_rope_table(const ModelConfig& c, View cosines, View sines) {
+  for (int64_t position = 0; position < cosines.rows; ++position)
+    for (int64_t j = 0; j < cosines.cols; ++j) {
+      const double exponent = -2.0 * static_cast<double>(j) / static_cast<double>(c.head_dim);
+      const double angle = static_cast<double>(position) * std::pow(c.rope_base, exponent);
+      store_scalar(cosines, position, j, std::cos(angle));
+      store_scalar(sines, position, j, std::sin(angle));
+    }
+}
+
+}  // namespace
+
+ActivationPlan plan_activations(const ModelConfig& config,
+                                const BlockShape& shape,
+                                DType activation,
+                                DType state) {
+  ActivationPlan plan;
+  make_blocks(config, make_param_table(config), shape, activation, state, plan);
+  OuterRows(config, shape, activation, state, plan);
+  return plan;
+}
+
+Model::Model(const ModelConfig& config,
+             const ParamTable& table,
+             const ParamBuffer& masters,
+             Backend& backend,
+             const BlockShape& shape)
+    : config_(config),
+      backend_(backend),
+      params_(table, masters, backend),
+      max_tokens_(shape.tokens) {
+  const DType activation = backend.activation_dtype(), state = backend.state_dtype();
+  blocks_ = make_blocks(config, table, shape, activation, state, plan_);
+  const OuterRows rows(config, shape, activation, state, plan_);
+  plan_.allocate(backend);
+  blocks_->bind(plan_);
+  last_.bind(plan_.view(rows.last, 0), true);
+  normed_.bind(plan_.view(rows.normed, 0), true);
+  mean_.bind(plan_.view(rows.mean, 0), true);
+  inv_.bind(plan_.view(rows.inv, 0), true);
+  if (shape.training) {
+    dres_.bind(plan_.view(rows.dres, 0), true);
+    dnormed_.bind(plan_.view(rows.dnormed, 0), true);
+  }
+  logits_ = plan_.view(rows.logits, 0);
+  losses_storage_ = plan_.view(rows.losses, 0);
+  rope_cos_ = plan_.view(rows.rope_cos, 0);
+  rope_sin_ = plan_.view(rows.rope_sin, 0);
+  fill_rope_table(config, rope_cos_, rope_sin_);
+
+  embedding_ = find_param(table, "embedding.weight");
+  positions_ = find_param(table, "positions.weight");
+  norm_ = find_param(table, "norm.weight");
+  norm_bias_ = find_param(table, "norm.bias");
+  head_ = config.tied_embeddings ? embedding_ : find_param(table, "head.weight");
+  head_grad_ = config.tied_embeddings ? static_cast<int>(table.size()) : head_;
+}
+
+Step Model::begin(int64_t sequences, int64_t length) {
+  const int64_t n = sequences * length;
+  ISOFLOP_CHECK(n > 0 && n <= max_tokens_ && length <= config_.context,
+                "a micro-batch of {} x {} tokens; planned for {}, context {}", sequences, length,
+                max_tokens_, config_.context);
+  blocks_->begin(n);
+  for (Slot* slot : {&last_, &normed_, &mean_, &inv_, &dres_, &dnormed_}) slot->begin(n);
+  losses_ = losses_storage_.slice(0, n);
+  return Step{.backend = backend_,
+              .config = config_,
+              .params = params_,
+              .sequences = sequences,
+              .length = length,
+              .rope_cos = rope_cos_,
+              .rope_sin = rope_sin_};
+}
+
+View Model::forward(Step& s, std::span<const int32_t> tokens) {
+  BlockStack& blocks = *blocks_;
+  const size_t layers = static_cast<size_t>(config_.layers);
+  s.backend.embedding_forward(
+      {.tokens = tokens,
+       .table = params_.weights[embedding_],
+       .positions = positions_ < 0 ? WeightRef{} : params_.weights[positions_],
+       .y = blocks[0].input().fill(),
+       .scale = config_.embedding_multiplier,
+       .sequence = s.length,
+       .first_position = s.first_position()});
+  for (size_t i = 0; i < layers; ++i)
+    blocks[i].forward(s, i + 1 < layers ? blocks[i + 1].input().fill() : last_.fill());
+
+  const View x = last_.get(), y = normed_.fill();
+  if (config_.arch == Arch::llama)
+    s.backend.rmsnorm_forward(
+        {.x = x, .gain = s.master(norm_), .y = y, .inv_rms = inv_.fill(), .eps = config_.norm_eps});
+  else
+    s.backend.layernorm_forward({.x = x,
+                                 .gain = s.master(norm_),
+                                 .bias = s.master(norm_bias_),
+                                 .y = y,
+                                 .mean = mean_.fill(),
+                                 .inv_std = inv_.fill(),
+                                 .eps = config_.norm_eps});
+  return y;
+}
+
+// The logits of kHeadTokens tokens at a time: product, loss, and both gradients, then the next
+// slice over the same memory.
+void Model::head(Step& s, View hidden, std::span<const int32_t> targets, double grad_scale) {
+  const WeightRef& w = params_.weights[head_];
+  const double scale = config_.output_multiplier;
+  for (int64_t first = 0; first < hidden.rows; first += kHeadTokens) {
+    const int64_t n = std::min(kHeadTokens, hidden.rows - first);
+    const View x = hidden.slice(first, n), logits = logits_.slice(0, n);
+    s.backend.matmul({.x = x, .w = w, .bias = {}, .add = {}, .y = logits, .scale = scale});
+    s.backend.cross_entropy({.logits = logits,
+                             .targets = targets.subspan(first, n),
+                             .losses = losses_.slice(first, n),
+                             .grad_scale = grad_scale});
+    if (!s.grads) continue;
+    s.backend.matmul_grad_weight(
+        {.dy = logits, .x = x, .dw = s.grad(head_grad_), .dbias = {}, .scale = scale});
+    s.backend.matmul_grad_input(
+        {.dy = logits, .w = w, .dx = dnormed_.get().slice(first, n), .scale = scale});
+  }
+}
+
+void Model::backward(Step& s, const Batch& batch) {
+  const View dres = dres_.fill(), dy = dnormed_.get();
+  s.backend.zero(dres);  // the norm below adds, as every norm does
+  if (config_.arch == Arch::llama)
+    s.backend.rmsnorm_backward({.dy = dy,
+                                .x = last_.get(),
+                                .gain = s.master(norm_),
+                                .inv_rms = inv_.get(),
+                                .dx_add = dres,
+                                .dgain = s.grad(norm_)});
+  else
+    s.backend.layernorm_backward({.dy = dy,
+                                  .x = last_.get(),
+                                  .gain = s.master(norm_),
+                                  .mean = mean_.get(),
+                                  .inv_std = inv_.get(),
+                                  .dx_add = dres,
+                                  .dgain = s.grad(norm_),
+                                  .dbias = s.grad(norm_bias_)});
+  for (int64_t i = config_.layers - 1; i >= 0; --i)
+    (*blocks_)[static_cast<size_t>(i)].backward(s, dres);
+  s.backend.embedding_backward({.dy = dres,
+                                .tokens = batch.tokens,
+                                .dtable = s.grad(embedding_),
+                                .dpositions = s.grad(positions_),
+                                .scale = config_.embedding_multiplier,
+                                .sequence = s.length});
+}
+
+double Model::total_loss(int64_t tokens) const {
+  backend_.synchronize();
+  double sum = 0;
+  for (int64_t i = 0; i < tokens; ++i) sum += load_scalar(losses_, i, 0);
+  return sum;
+}
+
+double Model::forward_backward(const Batch& batch, ParamBuffer& grads, double grad_scale) {
+  Step s = begin(batch.sequences, batch.length);
+  s.grads = &grads;
+  const View hidden = forward(s, batch.tokens);
+  dnormed_.fill();
+  head(s, hidden, batch.targets, grad_scale);
+  backward(s, batch);
+  return total_loss(s.tokens());
+}
+
+double Model::evaluate(const Batch& batch) {
+  Step s = begin(batch.sequences, batch.length);
+  head(s, forward(s, batch.tokens), batch.targets, 0);
+  return total_loss(s.tokens());
+}
+
+View Model::decode(std::span<const int32_t> tokens, KvCache& cache) {
+  const int64_t n = static_cast<int64_t>(tokens.size());
+  ISOFLOP_CHECK(cache.length + n <= config_.context, "{} tokens do not fit a context of {}",
+                cache.length + n, config_.context);
+  Step s = begin(1, n);
+  s.cache = &cache;
+  const View hidden = forward(s, tokens);
+  cache.length += n;
+  const View logits = logits_.slice(0, 1);
+  s.backend.matmul({.x = hidden.slice(n - 1, 1),
+                    .w = params_.weights[head_],
+                    .bias = {},
+                    .add = {},
+                    .y = logits,
+                    .scale = config_.output_multiplier});
+  s.backend.synchronize();
+  return logits;
+}
+
+}  // namespace isoflop

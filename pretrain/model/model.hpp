@@ -1,0 +1,75 @@
+// Model: embedding, blocks, final norm, head. forward_backward is one micro-batch of training,
+// evaluate the same without gradients, decode one sequence token by token through a KV cache.
+//
+// Borrows config, table, masters and backend; they outlive it. All memory is planned in the
+// constructor; no call below allocates. Not thread-safe: the backend's own team computes.
+#pragma once
+#include "pretrain/model/architecture.hpp"
+#include "pretrain/model/block.hpp"
+
+#include <memory>
+#include <span>
+
+namespace isoflop {
+
+/// N = sequences * length tokens and their targets (kIgnoreTarget: not scored).
+struct Batch {
+  int64_t sequences = 0;  // B
+  int64_t length = 0;     // T <= context
+  std::span<const int32_t> tokens;
+  std::span<const int32_t> targets;
+};
+
+/// Rows of the logits that exist at once.
+inline constexpr int64_t kHeadTokens = 256;
+
+/// Everything a model will allocate for micro-batches of `shape.tokens` tokens, without allocating
+/// it: what --dry-run and the planner print.
+ActivationPlan plan_activations(const ModelConfig& config,
+                                const BlockShape& shape,
+                                DType activation,
+                                DType state);
+
+class Model {
+ public:
+  Model(const ModelConfig& config,
+        const ParamTable& table,
+        const ParamBuffer& masters,
+        Backend& backend,
+        const BlockShape& shape);
+
+  /// Adds the gradient of grad_scale * (sum of token losses) to `grads`, shaped by
+  /// make_gradient_table. Returns the sum of the token losses in nats.
+  double forward_backward(const Batch& batch, ParamBuffer& grads, double grad_scale);
+  /// The sum of the token losses in nats.
+  double evaluate(const Batch& batch);
+  /// Per token, of the last call. (N, 1), state dtype
+  View losses() const { return losses_; }
+
+  /// Appends `tokens` (at most shape.tokens of them) to the cache and returns the logits that
+  /// follow the last one. (1, V), valid until the next call.
+  View decode(std::span<const int32_t> tokens, KvCache& cache);
+
+  void refresh_weights() { params_.refresh(backend_); }
+  const ActivationPlan& plan() const { return plan_; }
+  const ModelConfig& config() const { return config_; }
+
+ private:
+  Step begin(int64_t sequences, int64_t length);
+  View forward(Step& s, std::span<const int32_t> tokens);
+  void head(Step& s, View hidden, std::span<const int32_t> targets, double grad_scale);
+  void backward(Step& s, const Batch& batch);
+  double total_loss(int64_t tokens) const;
+
+  const ModelConfig& config_;
+  Backend& backend_;
+  Parameters params_;
+  int64_t max_tokens_;
+  ActivationPlan plan_;
+  std::unique_ptr<BlockStack> blocks_;
+  Slot last_, normed_, mean_, inv_, dres_, dnormed_;  // around the blocks
+  View logits_, losses_, losses_storage_, rope_cos_, rope_sin_;
+  int embedding_, positions_, norm_, norm_bias_, head_, head_grad_;
+};
+
+}  // namespace isoflop

@@ -1,0 +1,122 @@
+#include "pretrain/model/step.hpp"
+
+#include <cmath>
+
+namespace isoflop {
+
+Parameters::Parameters(const ParamTable& t, const ParamBuffer& m, Backend& backend)
+    : table(&t), masters(&m) {
+  for (size_t i = 0; i < t.size(); ++i)
+    weights.push_back(t[i].is_vector() ? WeightRef{} : backend.prepare(m[i]));
+}
+
+void Parameters::refresh(Backend& backend) {
+  for (const WeightRef& weight : weights)
+    if (weight.handle) backend.refresh(weight);
+}
+
+KvCache::KvCache(const ModelConfig& config, Backend& backend) {
+  const int64_t cols = config.kv_heads * config.head_dim;
+  const DType dtype = backend.activation_dtype();
+  const size_t each = Arena::aligned(static_cast<size_t>(config.context * cols) * size_of(dtype));
+  buffer = backend.allocate(each * 2 * static_cast<size_t>(config.layers), "the KV cache");
+  for (int64_t i = 0; i < config.layers; ++i) {
+    std::byte* at = buffer.data() + each * 2 * static_cast<size_t>(i);
+    keys.push_back(make_view(at, dtype, config.context, cols));
+    values.push_back(make_view(at + each, dtype, config.context, cols));
+  }
+}
+
+Linear::Linear(const ParamTable& table, const std::string& name)
+    : weight(find_param(table, name + ".weight")), bias(find_param(table, name + ".bias")) {
+  ISOFLOP_CHECK(weight >= 0, "no parameter {}.weight", name);
+}
+
+void Linear::forward(Step& s, View x, View y, View add, double scale) const {
+  s.backend.matmul({.x = x,
+                    .w = s.params.weights[weight],
+                    .bias = s.master(bias),
+                    .add = add,
+                    .y = y,
+                    .scale = scale});
+}
+
+void Linear::backward(Step& s, View dy, View x, View dx, double scale, bool accumulate) const {
+  s.backend.matmul_grad_weight(
+      {.dy = dy, .x = x, .dw = s.grad(weight), .dbias = s.grad(bias), .scale = scale});
+  s.backend.matmul_grad_input({.dy = dy,
+                               .w = s.params.weights[weight],
+                               .dx = dx,
+                               .scale = scale,
+                               .accumulate = accumulate});
+}
+
+namespace {
+
+struct PackedQkv {
+  View q, k, v;
+};
+
+PackedQkv unpack(const ModelConfig& c, View qkv) {
+  const int64_t q = c.heads * c.head_dim, kv = c.kv_heads * c.head_dim;
+  return {qkv.columns(0, q), qkv.columns(q, kv), qkv.columns(q + kv, kv)};
+}
+
+AttentionShape attention_shape(const Step& s) {
+  const ModelConfig& c = s.config;
+  return {.batch = s.sequences,
+          .queries = s.length,
+          .keys = s.length,
+          .key_capacity = 0,
+          .heads = c.heads,
+          .kv_heads = c.kv_heads,
+          .head_dim = c.head_dim,
+          .scale = c.attention_multiplier / std::sqrt(static_cast<double>(c.head_dim))};
+}
+
+}  // namespace
+
+void attention_forward(Step& s, int layer, View qkv, View out, View lse) {
+  const PackedQkv packed = unpack(s.config, qkv);
+  AttentionForward args{attention_shape(s), packed.q, packed.k, packed.v, out, lse};
+  if (s.cache) {
+    const View keys = s.cache->keys[layer], values = s.cache->values[layer];
+    s.backend.copy(packed.k, keys.slice(s.cache->length, s.length));
+    s.backend.copy(packed.v, values.slice(s.cache->length, s.length));
+    args.shape.keys = s.cache->length + s.length;
+    args.shape.key_capacity = keys.rows;
+    args.k = keys;
+    args.v = values;
+  }
+  s.backend.attention_forward(args);
+}
+
+void attention_backward(Step& s, View dout, View qkv, View out, View lse, View dqkv) {
+  const PackedQkv x = unpack(s.config, qkv), dx = unpack(s.config, dqkv);
+  s.backend.attention_backward({.shape = attention_shape(s),
+                                .dout = dout,
+                                .q = x.q,
+                                .k = x.k,
+                                .v = x.v,
+                                .out = out,
+                                .lse = lse,
+                                .dq = dx.q,
+                                .dk = dx.k,
+                                .dv = dx.v});
+}
+
+void rotate(Step& s, View qkv, bool inverse) {
+  const PackedQkv packed = unpack(s.config, qkv);
+  for (const View& x : {packed.q, packed.k})
+    s.backend.rope({.x = x,
+                    .cos = s.rope_cos,
+                    .sin = s.rope_sin,
+                    .tokens = s.length,
+                    .first_position = s.first_position(),
+                    .head_dim = s.config.head_dim,
+                    .rotary_dim = s.config.head_dim,
+                    .pairs = RopePairs::interleaved,
+                    .inverse = inverse});
+}
+
+}  // namespace isoflop

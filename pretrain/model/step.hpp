@@ -1,0 +1,70 @@
+// What a block sees while it runs: the backend, the parameters, where gradients go, and the shape
+// of the micro-batch. Parallelism and sharding stay behind these names, outside the blocks.
+//
+// N = B*T tokens of B sequences. D = d_model, F = d_ff, H heads, Hkv kv_heads, hd head_dim.
+#pragma once
+#include "core/param.hpp"
+#include "ops/backend.hpp"
+#include "pretrain/config/run_config.hpp"
+
+#include <vector>
+
+namespace isoflop {
+
+/// Masters, and the backend's form of those that are multiplied by.
+struct Parameters {
+  const ParamTable* table = nullptr;
+  const ParamBuffer* masters = nullptr;
+  std::vector<WeightRef> weights;  // one per row; empty handle for vectors
+
+  Parameters(const ParamTable& t, const ParamBuffer& m, Backend& backend);
+  void refresh(Backend& backend);  // after the optimizer
+};
+
+/// Keys and values of the tokens seen so far, for one sequence that is being decoded.
+struct KvCache {
+  std::vector<View> keys, values;  // per layer, (context, Hkv*hd)
+  int64_t length = 0;              // tokens held
+  Buffer buffer;
+
+  KvCache(const ModelConfig& config, Backend& backend);
+};
+
+struct Step {
+  Backend& backend;
+  const ModelConfig& config;
+  const Parameters& params;
+  int64_t sequences = 1;         // B
+  int64_t length = 0;            // T
+  View rope_cos, rope_sin;       // (context, hd/2); llama only
+  ParamBuffer* grads = nullptr;  // null when no backward follows
+  KvCache* cache = nullptr;      // decoding: B = 1, positions start at cache->length
+
+  int64_t tokens() const { return sequences * length; }
+  int64_t first_position() const { return cache ? cache->length : 0; }
+  View master(int param) const { return param < 0 ? View{} : (*params.masters)[param]; }
+  View grad(int param) const { return param < 0 ? View{} : (*grads)[param]; }
+};
+
+/// y = x W^T + b by index into the table. Carries where tensor parallelism would cut it, so that
+/// the collectives it then needs live here and not in a block.
+struct Linear {
+  int weight = -1;
+  int bias = -1;
+
+  Linear() = default;
+  Linear(const ParamTable& table, const std::string& name);
+
+  /// y = add + scale * (x W^T + b)
+  void forward(Step& s, View x, View y, View add = {}, double scale = 1) const;
+  /// dW += scale dy^T x, db += scale sum dy, dx = scale dy W (added to dx when `accumulate`).
+  void backward(Step& s, View dy, View x, View dx, double scale = 1, bool accumulate = false) const;
+};
+
+/// softmax(scale q k^T) v over packed (N, (H + 2 Hkv) hd), through the cache when decoding.
+void attention_forward(Step& s, int layer, View qkv, View out, View lse);
+void attention_backward(Step& s, View dout, View qkv, View out, View lse, View dqkv);
+/// Rotates the queries and keys of qkv in place; `inverse` for gradients.
+void rotate(Step& s, View qkv, bool inverse);
+
+}  // namespace isoflop
