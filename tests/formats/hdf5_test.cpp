@@ -1,0 +1,244 @@
+#include "formats/hdf5.hpp"
+
+#include "core/error.hpp"
+#include "core/file.hpp"
+
+#include <gtest/gtest.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include <csignal>
+#include <fstream>
+#include <numeric>
+#include <thread>
+
+namespace isoflop {
+namespace {
+
+using hdf5::File;
+using hdf5::Type;
+
+class Hdf5 : public testing::Test {
+ protected:
+  void SetUp() override {
+    folder_ =
+        fs::temp_directory_path() / ("isoflop-hdf5-" + std::to_string(::getpid()) + "-" +
+                                     testing::UnitTest::GetInstance()->current_test_info()->name());
+    fs::remove_all(folder_);
+    fs::create_directories(folder_);
+  }
+  void TearDown() override { fs::remove_all(folder_); }
+  fs::path path(const std::string& name) const { return folder_ / name; }
+
+  fs::path write_example(const std::string& name, uint64_t count) const {
+    std::vector<uint16_t> values(count);
+    std::iota(values.begin(), values.end(), uint16_t{1});
+    const uint64_t shape[] = {count};
+    File file = File::create(path(name));
+    file.write_dataset<uint16_t>("/group/values", shape, values);
+    file.set_attribute("/", "format_version", uint64_t{7});
+    file.write_text("/note", "hello");
+    file.close();
+    return path(name);
+  }
+
+  fs::path folder_;
+};
+
+std::string message_of(const std::function<void()>& work) {
+  try {
+    work();
+  } catch (const std::exception& e) {
+    return e.what();
+  }
+  return "nothing was thrown";
+}
+
+TEST_F(Hdf5, ReadsBackWhatWasWritten) {
+  {
+    File file = File::create(path("a.h5"));
+    const uint64_t matrix[] = {3, 2}, list[] = {4};
+    file.create_dataset("/p/m", Type::f32, matrix);
+    file.write_rows<float>("/p/m", 1, std::vector<float>{3, 4, 5, 6});
+    file.write_rows<float>("/p/m", 0, std::vector<float>{1, 2});
+    file.write_dataset<uint64_t>("/p/l", list, std::vector<uint64_t>{1, 2, 3, ~uint64_t{0}});
+    file.create_group("/empty/deep");
+    file.set_attribute("/p/m", "unit", "nats per token");
+    file.set_attribute("/p/m", "nothing", "");
+    file.set_attribute("/p", "big", ~uint64_t{0});
+    file.set_attribute("/p", "small", int64_t{-5});
+    file.set_attribute("/", "real", 0.1);
+    file.set_attribute("/", "list", std::vector<uint64_t>{3, 1, 2});
+    file.write_text("/text", std::string(200000, 'x') + "\u00e9");
+    file.write_text("/no_text", "");
+    file.close();
+  }
+  const File file = File::open(path("a.h5"));
+  EXPECT_EQ(file.read_dataset<float>("/p/m", 6), (std::vector<float>{1, 2, 3, 4, 5, 6}));
+  std::vector<float> row(2);
+  file.read_rows<float>("/p/m", 2, row);
+  EXPECT_EQ(row, (std::vector<float>{5, 6}));
+  EXPECT_EQ(file.read_dataset<uint64_t>("/p/l", 4)[3], ~uint64_t{0});
+  EXPECT_EQ(file.info("/p/m").shape, (std::vector<uint64_t>{3, 2}));
+  EXPECT_EQ(file.children("/"), (std::vector<std::string>{"empty", "no_text", "p", "text"}));
+  EXPECT_TRUE(file.exists("/empty/deep"));
+  EXPECT_FALSE(file.exists("/nowhere/deep"));
+  EXPECT_EQ(file.string_attribute("/p/m", "unit"), "nats per token");
+  EXPECT_EQ(file.string_attribute("/p/m", "nothing"), "");
+  EXPECT_EQ(file.u64_attribute("/p", "big"), ~uint64_t{0});
+  EXPECT_EQ(file.i64_attribute("/p", "small"), -5);
+  EXPECT_EQ(file.f64_attribute("/", "real"), 0.1);
+  EXPECT_EQ(file.u64s_attribute("/", "list"), (std::vector<uint64_t>{3, 1, 2}));
+  EXPECT_FALSE(file.has_attribute("/", "other"));
+  EXPECT_EQ(file.read_text("/text"), std::string(200000, 'x') + "\u00e9");
+  EXPECT_EQ(file.read_text("/no_text"), "");
+}
+
+TEST_F(Hdf5, DataLiesAtItsOffset) {
+  const fs::path file = write_example("o.h5", 5000);
+  const auto info = File::open(file).info("/group/values");
+  ASSERT_TRUE(info.offset.has_value());
+  const std::string bytes = read_file(file);
+  uint16_t third = 0;
+  std::memcpy(&third, bytes.data() + *info.offset + 4, 2);
+  EXPECT_EQ(third, 3);
+  EXPECT_EQ(*info.offset % 4096, 0u);  // 10 KB are worth a page of their own
+}
+
+TEST_F(Hdf5, EqualContentGivesEqualBytes) {
+  const fs::path a = write_example("a.h5", 100);
+  std::this_thread::sleep_for(std::chrono::milliseconds(1100));  // stored times have seconds
+  const fs::path b = write_example("b.h5", 100);
+  EXPECT_EQ(read_file(a), read_file(b));
+}
+
+TEST_F(Hdf5, VirtualDatasetShowsItsPieces) {
+  for (int part = 0; part < 2; ++part) {
+    File file = File::create(path("part" + std::to_string(part) + ".h5"));
+    const uint64_t shape[] = {2, 3};
+    std::vector<float> values(6);
+    std::iota(values.begin(), values.end(), static_cast<float>(6 * part));
+    file.write_dataset<float>("/w", shape, values);
+    file.close();
+  }
+  {
+    File file = File::create(path("whole.h5"));
+    const uint64_t shape[] = {4, 3};
+    const std::vector<hdf5::VirtualPiece> pieces = {{"part0.h5", "/w", 0, {2, 3}},
+                                                    {"part1.h5", "/w", 2, {2, 3}}};
+    file.create_virtual_dataset("/deep/w", Type::f32, shape, pieces);
+    file.close();
+  }
+  std::vector<float> expected(12);
+  std::iota(expected.begin(), expected.end(), 0.0f);
+  const File file = File::open(path("whole.h5"));
+  EXPECT_FALSE(file.info("/deep/w").offset.has_value());
+  EXPECT_EQ(file.read_dataset<float>("/deep/w", 12), expected);
+}
+
+TEST_F(Hdf5, ErrorsNameFileAndObject) {
+  const File file = File::open(write_example("e.h5", 10));
+  const std::string missing = message_of([&] { file.read_dataset<float>("/group/none", 10); });
+  EXPECT_NE(missing.find("e.h5"), std::string::npos) << missing;
+  EXPECT_NE(missing.find("/group/none"), std::string::npos) << missing;
+  EXPECT_THROW(file.read_dataset<float>("/group/values", 10), FormatError);    // holds u16
+  EXPECT_THROW(file.read_dataset<uint16_t>("/group/values", 9), FormatError);  // too many
+  EXPECT_THROW(file.read_dataset<uint16_t>("/group", 9), FormatError);         // a group
+  EXPECT_THROW(file.string_attribute("/", "format_version"), FormatError);
+  EXPECT_THROW(file.f64_attribute("/", "format_version"), FormatError);
+  EXPECT_THROW(file.u64_attribute("/", "no_such"), FormatError);
+  EXPECT_THROW(file.read_text("/group/values"), FormatError);
+  std::vector<uint16_t> out(4);
+  EXPECT_THROW(file.read_rows<uint16_t>("/group/values", 7, out), FormatError);
+  EXPECT_THROW(file.read_rows<uint16_t>("/group/values", ~uint64_t{0}, out), FormatError);
+  EXPECT_THROW(File::open(path("absent.h5")), UserError);
+  EXPECT_THROW(File::open(folder_), UserError);
+  std::ofstream(path("text.h5")) << "not hdf5 at all";
+  EXPECT_THROW(File::open(path("text.h5")), FormatError);
+  EXPECT_FALSE(File::has_signature(path("text.h5")));
+  EXPECT_TRUE(File::has_signature(path("e.h5")));
+  EXPECT_THROW(File::create(path("no/such/folder.h5")), IoError);
+}
+
+TEST_F(Hdf5, TruncatedFilesAreRefused) {
+  const fs::path file = write_example("t.h5", 5000);
+  const uint64_t size = fs::file_size(file);
+  for (uint64_t left = 0; left < size; left += 509) {
+    fs::resize_file(write_example("t.h5", 5000), left);
+    EXPECT_THROW(File::open(file).read_dataset<uint16_t>("/group/values", 5000), FormatError)
+        << left;
+  }
+}
+
+// Any one damaged byte gives the right answer or an error, never a crash; here over all of the
+// file's structure (the data follow it).
+TEST_F(Hdf5, DamagedBytesNeverCrash) {
+  const std::string good = read_file(write_example("d.h5", 40));
+  const fs::path damaged = path("damaged.h5");
+  int refused = 0;
+  for (size_t at = 0; at < good.size(); ++at) {
+    for (const char flip : {'\x01', '\xff'}) {
+      std::string bad = good;
+      bad[at] = static_cast<char>(bad[at] ^ flip);
+      std::ofstream(damaged, std::ios::binary) << bad;
+      try {
+        const File file = File::open(damaged);
+        (void)file.children("/");
+        (void)file.read_dataset<uint16_t>("/group/values", 1 << 20);
+        (void)file.u64_attribute("/", "format_version");
+        (void)file.read_text("/note");
+      } catch (const FormatError&) {
+        ++refused;
+      }
+    }
+  }
+  EXPECT_GT(refused, 100);
+}
+
+// A limit on file size stands in for a full disk: write() fails the same way.
+TEST_F(Hdf5, FullDiskIsAnIoError) {
+  const uint64_t shape[] = {1 << 20};
+  const std::vector<float> values(1 << 20, 1.0f);
+  rlimit old = {};
+  ASSERT_EQ(::getrlimit(RLIMIT_FSIZE, &old), 0);
+  const auto old_handler = ::signal(SIGXFSZ, SIG_IGN);
+  for (const rlim_t limit : {rlim_t{1000}, rlim_t{3000}, rlim_t{1} << 20}) {
+    rlimit small = old;
+    small.rlim_cur = limit;
+    ASSERT_EQ(::setrlimit(RLIMIT_FSIZE, &small), 0);
+    const std::string text = message_of([&] {
+      File file = File::create(path("full.h5"));
+      file.write_dataset<float>("/w", shape, values);
+      file.close();
+    });
+    ::setrlimit(RLIMIT_FSIZE, &old);
+    EXPECT_NE(text.find("full.h5"), std::string::npos) << text;
+    EXPECT_NE(text.find("cannot write"), std::string::npos) << text;
+  }
+  // Small data stay in the library's buffer until the end, so only closing can notice.
+  File file = File::create(path("late.h5"));
+  const uint64_t ten[] = {10};
+  file.write_dataset<float>("/w", ten, std::span(values).first(10));
+  rlimit small = old;
+  small.rlim_cur = 100;
+  ASSERT_EQ(::setrlimit(RLIMIT_FSIZE, &small), 0);
+  EXPECT_THROW(file.close(), IoError);
+  ::setrlimit(RLIMIT_FSIZE, &old);
+  ::signal(SIGXFSZ, old_handler);
+}
+
+TEST_F(Hdf5, ThreadsMayShareTheLibrary) {
+  std::vector<std::thread> threads;
+  for (int t = 0; t < 4; ++t) {
+    threads.emplace_back([this, t] {
+      for (int i = 0; i < 20; ++i) {
+        const fs::path file = write_example("t" + std::to_string(t) + ".h5", 1000);
+        EXPECT_EQ(File::open(file).read_dataset<uint16_t>("/group/values", 1000)[999], 1000);
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+}
+
+}  // namespace
+}  // namespace isoflop
