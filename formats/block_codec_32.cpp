@@ -1,0 +1,180 @@
+// Blocks of 32 values. d and m are F16; byte j of the 16 bytes of nibbles holds value j in its low
+// and value j+16 in its high half; the fifth bits, where there are any, are one u32 with value j's
+// in bit j.
+//
+//   Q8_0: d, i8[32]               d * q
+//   Q4_0: d, nibbles              d * (q - 8)
+//   Q4_1: d, m, nibbles           d * q + m
+//   Q5_0: d, fifth bits, nibbles  d * (q - 16)
+//   Q5_1: d, m, fifth bits, nibbles
+//
+// The scale that divides is the F32 one, not its F16 rounding: that is what the reference does.
+#include "formats/block_codec_rows.hpp"
+
+#include <algorithm>
+#include <cmath>
+
+namespace isoflop::blocks {
+
+namespace {
+
+constexpr int kBlock = 32;
+
+/// 1/scale, and 0 where that is no number (an all-zero block, or one whose scale is denormal).
+float inverse(float scale) {
+  const float result = 1.0f / scale;
+  return std::isfinite(result) ? result : 0.0f;
+}
+
+/// The value of largest magnitude, with its sign; the first of equals.
+float signed_extreme(const float* x) {
+  float extreme = 0;
+  for (int j = 0; j < kBlock; ++j)
+    if (std::fabs(x[j]) > std::fabs(extreme)) extreme = x[j];
+  return extreme;
+}
+
+/// Levels q = min(top, trunc(x * inverse + offset)); all terms are >= 0 before the cut.
+void levels_of(
+    const float* x, float shift, float inverse_scale, float offset, int top, uint8_t* q) {
+  for (int j = 0; j < kBlock; ++j)
+    q[j] = static_cast<uint8_t>(
+        std::min(top, static_cast<int>((x[j] - shift) * inverse_scale + offset)));
+}
+
+void pack_nibbles(const uint8_t* q, std::byte* out) {
+  for (int j = 0; j < kBlock / 2; ++j)
+    out[j] = static_cast<std::byte>((q[j] & 15) | (q[j + kBlock / 2] & 15) << 4);
+}
+
+void unpack_nibbles(const std::byte* in, uint8_t* q) {
+  for (int j = 0; j < kBlock / 2; ++j) {
+    q[j] = static_cast<uint8_t>(in[j] & std::byte{15});
+    q[j + kBlock / 2] = static_cast<uint8_t>(in[j] >> 4);
+  }
+}
+
+void pack_fifth_bits(const uint8_t* q, std::byte* out) {
+  uint32_t bits = 0;
+  for (int j = 0; j < kBlock; ++j) bits |= uint32_t{q[j]} >> 4 << j;
+  std::memcpy(out, &bits, sizeof(bits));
+}
+
+void unpack_fifth_bits(const std::byte* in, uint8_t* q) {
+  uint32_t bits;
+  std::memcpy(&bits, in, sizeof(bits));
+  for (int j = 0; j < kBlock; ++j) q[j] = static_cast<uint8_t>(q[j] | (bits >> j & 1) << 4);
+}
+
+/// Q4_0 and Q5_0: symmetric, the extreme maps to the lowest level -half.
+void quantize_symmetric(const float* x, int half, std::byte* d, uint8_t* q) {
+  const float scale = signed_extreme(x) / static_cast<float>(-half);
+  store_f16(scale, d);
+  levels_of(x, 0, inverse(scale), static_cast<float>(half) + 0.5f, 2 * half - 1, q);
+}
+
+/// Q4_1 and Q5_1: the interval [min, max] on levels 0..top.
+void quantize_interval(const float* x, int top, std::byte* d, std::byte* m, uint8_t* q) {
+  const float low = *std::min_element(x, x + kBlock);
+  const float high = *std::max_element(x, x + kBlock);
+  const float scale = (high - low) / static_cast<float>(top);
+  store_f16(scale, d);
+  store_f16(low, m);
+  levels_of(x, low, inverse(scale), 0.5f, top, q);
+}
+
+}  // namespace
+
+void quantize_q8_0(const float* values, int64_t count, std::byte* blocks) {
+  for (; count > 0; count -= kBlock, values += kBlock, blocks += 34) {
+    const float scale = std::fabs(signed_extreme(values)) / 127.0f;
+    const float factor = inverse(scale);
+    store_f16(scale, blocks);
+    for (int j = 0; j < kBlock; ++j)
+      blocks[2 + j] = static_cast<std::byte>(static_cast<int8_t>(std::round(values[j] * factor)));
+  }
+}
+
+void dequantize_q8_0(const std::byte* blocks, int64_t count, float* values) {
+  for (; count > 0; count -= kBlock, values += kBlock, blocks += 34) {
+    const float scale = load_f16(blocks);
+    for (int j = 0; j < kBlock; ++j)
+      values[j] = scale * static_cast<float>(static_cast<int8_t>(blocks[2 + j]));
+  }
+}
+
+void quantize_q4_0(const float* values, int64_t count, std::byte* blocks) {
+  uint8_t q[kBlock];
+  for (; count > 0; count -= kBlock, values += kBlock, blocks += 18) {
+    quantize_symmetric(values, 8, blocks, q);
+    pack_nibbles(q, blocks + 2);
+  }
+}
+
+void dequantize_q4_0(const std::byte* blocks, int64_t count, float* values) {
+  uint8_t q[kBlock];
+  for (; count > 0; count -= kBlock, values += kBlock, blocks += 18) {
+    const float scale = load_f16(blocks);
+    unpack_nibbles(blocks + 2, q);
+    for (int j = 0; j < kBlock; ++j) values[j] = scale * static_cast<float>(q[j] - 8);
+  }
+}
+
+void quantize_q4_1(const float* values, int64_t count, std::byte* blocks) {
+  uint8_t q[kBlock];
+  for (; count > 0; count -= kBlock, values += kBlock, blocks += 20) {
+    quantize_interval(values, 15, blocks, blocks + 2, q);
+    pack_nibbles(q, blocks + 4);
+  }
+}
+
+void dequantize_q4_1(const std::byte* blocks, int64_t count, float* values) {
+  uint8_t q[kBlock];
+  for (; count > 0; count -= kBlock, values += kBlock, blocks += 20) {
+    const float scale = load_f16(blocks);
+    const float low = load_f16(blocks + 2);
+    unpack_nibbles(blocks + 4, q);
+    for (int j = 0; j < kBlock; ++j) values[j] = scale * q[j] + low;
+  }
+}
+
+void quantize_q5_0(const float* values, int64_t count, std::byte* blocks) {
+  uint8_t q[kBlock];
+  for (; count > 0; count -= kBlock, values += kBlock, blocks += 22) {
+    quantize_symmetric(values, 16, blocks, q);
+    pack_fifth_bits(q, blocks + 2);
+    pack_nibbles(q, blocks + 6);
+  }
+}
+
+void dequantize_q5_0(const std::byte* blocks, int64_t count, float* values) {
+  uint8_t q[kBlock];
+  for (; count > 0; count -= kBlock, values += kBlock, blocks += 22) {
+    const float scale = load_f16(blocks);
+    unpack_nibbles(blocks + 6, q);
+    unpack_fifth_bits(blocks + 2, q);
+    for (int j = 0; j < kBlock; ++j) values[j] = scale * static_cast<float>(q[j] - 16);
+  }
+}
+
+void quantize_q5_1(const float* values, int64_t count, std::byte* blocks) {
+  uint8_t q[kBlock];
+  for (; count > 0; count -= kBlock, values += kBlock, blocks += 24) {
+    quantize_interval(values, 31, blocks, blocks + 2, q);
+    pack_fifth_bits(q, blocks + 4);
+    pack_nibbles(q, blocks + 8);
+  }
+}
+
+void dequantize_q5_1(const std::byte* blocks, int64_t count, float* values) {
+  uint8_t q[kBlock];
+  for (; count > 0; count -= kBlock, values += kBlock, blocks += 24) {
+    const float scale = load_f16(blocks);
+    const float low = load_f16(blocks + 2);
+    unpack_nibbles(blocks + 8, q);
+    unpack_fifth_bits(blocks + 4, q);
+    for (int j = 0; j < kBlock; ++j) values[j] = scale * q[j] + low;
+  }
+}
+
+}  // namespace isoflop::blocks

@@ -1,0 +1,46 @@
+// The row functions behind the table of block_codec.cpp; layouts are described beside each.
+#pragma once
+#include "core/dtype.hpp"
+
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+
+namespace isoflop::blocks {
+
+inline void store_f16(float value, std::byte* at) {
+  const f16 half = to_f16(value);
+  std::memcpy(at, &half, sizeof(half));
+}
+inline float load_f16(const std::byte* at) {
+  f16 half;
+  std::memcpy(&half, at, sizeof(half));
+  return to_float(half);
+}
+
+// block_codec_float.cpp
+void quantize_f32(const float* values, int64_t count, std::byte* blocks);
+void quantize_f16(const float* values, int64_t count, std::byte* blocks);
+void quantize_bf16(const float* values, int64_t count, std::byte* blocks);
+void dequantize_f32(const std::byte* blocks, int64_t count, float* values);
+void dequantize_f16(const std::byte* blocks, int64_t count, float* values);
+void dequantize_bf16(const std::byte* blocks, int64_t count, float* values);
+
+// block_codec_32.cpp
+void quantize_q8_0(const float* values, int64_t count, std::byte* blocks);
+void quantize_q4_0(const float* values, int64_t count, std::byte* blocks);
+void quantize_q4_1(const float* values, int64_t count, std::byte* blocks);
+void quantize_q5_0(const float* values, int64_t count, std::byte* blocks);
+void quantize_q5_1(const float* values, int64_t count, std::byte* blocks);
+void dequantize_q8_0(const std::byte* blocks, int64_t count, float* values);
+void dequantize_q4_0(const std::byte* blocks, int64_t count, float* values);
+void dequantize_q4_1(const std::byte* blocks, int64_t count, float* values);
+void dequantize_q5_0(const std::byte* blocks, int64_t count, float* values);
+void dequantize_q5_1(const std::byte* blocks, int64_t count, float* values);
+
+// block_codec_k.cpp
+void dequantize_q4_k(const std::byte* blocks, int64_t count, float* values);
+void dequantize_q5_k(const std::byte* blocks, int64_t count, float* values);
+void dequantize_q6_k(const std::byte* blocks, int64_t count, float* values);
+
+}  // namespace isoflop::blocks
