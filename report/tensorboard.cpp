@@ -42,7 +42,7 @@ std::string host_name() {
 
 }  // namespace
 
-TensorBoardWriter::TensorBoardWriter(const fs::path& directory) {
+TensorBoardWriter::TensorBoardWriter(const fs::path& directory, int64_t step) {
   std::error_code error;
   fs::create_directories(directory, error);
   // The viewer reads files in the order of their names: two starts within a second must not
@@ -55,9 +55,15 @@ TensorBoardWriter::TensorBoardWriter(const fs::path& directory) {
     fd_ = ::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_APPEND | O_CLOEXEC, 0666);
   } while (fd_ < 0 && errno == EEXIST);
   if (fd_ < 0) fail_user("cannot create {}: {}", path.string(), std::strerror(errno));
-  tensorboard::Event event = event_at(0);
-  event.set_file_version("brain.Event:2");
-  write_record(event.SerializeAsString());
+  tensorboard::Event version = event_at(0);
+  version.set_file_version("brain.Event:2");
+  write_record(version.SerializeAsString());
+  // Viewers take the first START of a folder for the beginning; each later one drops the points at
+  // its own step and above. What was logged at `step` itself is older than the checkpoint: it
+  // stays.
+  tensorboard::Event start = event_at(step + 1);
+  start.mutable_session_log()->set_status(tensorboard::SessionLog::START);
+  write_record(start.SerializeAsString());
 }
 
 TensorBoardWriter::~TensorBoardWriter() {
@@ -96,13 +102,6 @@ bool TensorBoardWriter::text(int64_t step, std::string_view tag, std::string_vie
   tensor->set_dtype(kStringTensor);
   tensor->mutable_tensor_shape()->add_dim()->set_size(1);
   tensor->add_string_val(std::string(markdown));
-  return write_record(event.SerializeAsString());
-}
-
-bool TensorBoardWriter::resumed(int64_t checkpoint_step) {
-  // A START record drops points at its step and later; the checkpoint's own step was logged.
-  tensorboard::Event event = event_at(checkpoint_step + 1);
-  event.mutable_session_log()->set_status(tensorboard::SessionLog::START);
   return write_record(event.SerializeAsString());
 }
 

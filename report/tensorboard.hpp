@@ -14,17 +14,16 @@ namespace isoflop {
 
 class TensorBoardWriter {
  public:
-  /// Creates `directory` and a new file in it. UserError when it cannot.
-  explicit TensorBoardWriter(const fs::path& directory);
+  /// Creates `directory` and a new file in it, for a run that goes on from `step` (0: a new run).
+  /// Points of later steps, written before an earlier part of the run was cut off, disappear from
+  /// the viewer. UserError when the file cannot be made.
+  explicit TensorBoardWriter(const fs::path& directory, int64_t step = 0);
   ~TensorBoardWriter();
   TensorBoardWriter(const TensorBoardWriter&) = delete;
   TensorBoardWriter& operator=(const TensorBoardWriter&) = delete;
 
   bool scalars(int64_t step, std::span<const Metric> metrics);
   bool text(int64_t step, std::string_view tag, std::string_view markdown);
-  /// After a resume from `checkpoint_step`: points of later steps, written before the run was cut
-  /// off, disappear from the viewer.
-  bool resumed(int64_t checkpoint_step);
 
  private:
   bool write_record(std::string_view payload);
