@@ -1,24 +1,31 @@
-// RunConfig: everything a run depends on. Plain structs; fields.cpp lists every key once (type, default,
-// range, help), and parsing, --help, validation, docs and the resolved dump come from that list.
+// RunConfig: everything a run depends on. Plain structs; fields.cpp lists every key once (type,
+// default, range, help), and parsing, --help, validation, docs and the resolved dump come from that
+// list. load.hpp makes one from a file and the command line, resolve.hpp decides what is "auto".
 //
-// "auto" values are resolved before a run starts and stored resolved, so a resumed run never re-decides.
+// "auto" values are resolved before a run starts and stored resolved, so a resumed run never
+// re-decides.
 #pragma once
 #include <cstdint>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace isoflop {
 
 enum class Arch { gpt3, llama };  // pythia follows
+inline std::string_view name_of(Arch arch) {
+  return arch == Arch::llama ? "llama" : "gpt3";
+}
 
 struct ModelConfig {
+  std::string preset;  // where the keys below started from, or empty
   Arch arch = Arch::gpt3;
   int64_t layers = 6;
   int64_t d_model = 384;
   int64_t heads = 6;
-  int64_t kv_heads = 0;   // 0 = heads
-  int64_t head_dim = 0;   // 0 = d_model / heads
-  int64_t d_ff = 0;       // 0 = 4 d_model (gpt3); 8/3 d_model rounded up to a multiple of 32 (llama)
+  int64_t kv_heads = 0;  // 0 = heads
+  int64_t head_dim = 0;  // 0 = d_model / heads
+  int64_t d_ff = 0;      // 0 = 4 d_model (gpt3); 8/3 d_model rounded up to a multiple of 32 (llama)
   int64_t context = 256;
   int64_t vocabulary = 0;  // rows of the table; 0 = the tokenizer's size
   bool tied_embeddings = true;
@@ -26,7 +33,8 @@ struct ModelConfig {
   double norm_eps = 1e-5;
   double rope_base = 10000;
   double init_std = 0.02;
-  // Forward multipliers (μP and CompleteP set them; 1 under sp). Folded into plain weights on export.
+  // Forward multipliers (μP and CompleteP set them; 1 under sp). Folded into plain weights on
+  // export.
   double embedding_multiplier = 1;
   double residual_multiplier = 1;
   double output_multiplier = 1;
@@ -36,8 +44,8 @@ struct ModelConfig {
 struct DataConfig {
   std::vector<std::string> train;  // token stores, or text: files, folders, globs, "-"
   std::vector<std::string> valid;
-  double valid_fraction = 0.01;    // used when `valid` is empty
-  std::string split = "auto";      // auto | hash | tail
+  double valid_fraction = 0.01;        // used when `valid` is empty
+  std::string split = "auto";          // auto | hash | tail
   std::string tokenizer = "bpe:8192";  // bytes | chars | bpe:N | a file
   uint64_t seed = 1;
 };
@@ -46,14 +54,14 @@ struct ScheduleConfig {
   double tokens_per_parameter = 0;  // exactly one of these four says how long
   double tokens = 0;
   int64_t steps = 0;
-  std::string budget;               // "30m", "2h"
-  int64_t batch_tokens = 16384;     // tokens per step = slots x k x micro_batch x context
-  int64_t micro_batch = 0;          // sequences; 0 = auto
-  int64_t slots = 0;                // 0 = auto
-  std::string decay = "linear";     // linear | cosine | wsd | constant
-  std::string warmup = "1%";        // "1%" | "375Mtok" | "1525steps"
+  std::string budget;            // "30m", "2h"
+  int64_t batch_tokens = 16384;  // tokens per step = slots x k x micro_batch x context
+  int64_t micro_batch = 0;       // sequences; 0 = auto
+  int64_t slots = 0;             // 0 = auto
+  std::string decay = "linear";  // linear | cosine | wsd | constant
+  std::string warmup = "1%";     // "1%" | "375Mtok" | "1525steps"
   double final_lr_fraction = 0.1;
-  double cooldown_fraction = 0.2;   // of the steps, for wsd
+  double cooldown_fraction = 0.2;  // of the steps, for wsd
 };
 
 struct OptimizerConfig {
@@ -62,7 +70,7 @@ struct OptimizerConfig {
   double beta1 = 0.9, beta2 = 0.95;  // key: betas = [0.9, 0.95]
   double eps = 1e-8;
   double weight_decay = 0.1;
-  double clip = 1.0;                 // 0 = off
+  double clip = 1.0;  // 0 = off
 };
 
 struct ParametrizationConfig {
@@ -70,9 +78,9 @@ struct ParametrizationConfig {
 };
 
 struct ComputeConfig {
-  std::string device = "auto";  // cpu
-  std::string dtype = "auto";   // fp32
-  int threads = 0;              // 0 = auto
+  std::string device = "auto";     // cpu
+  std::string dtype = "auto";      // fp32
+  int threads = 0;                 // 0 = auto
   std::string recompute = "none";  // none | cheap | ffn | block
 };
 
@@ -82,7 +90,7 @@ struct CheckpointConfig {
 };
 
 struct EvalConfig {
-  int64_t every = 0;       // steps between validations; 0 = auto (20 times a run)
+  int64_t every = 0;         // steps between validations; 0 = auto (20 times a run)
   int64_t sample_every = 0;  // steps between sample texts; 0 = never
   std::string sample_prompt;
 };

@@ -1,0 +1,333 @@
+#include "pretrain/config/fields.hpp"
+
+#include "pretrain/config/field_kinds.hpp"
+#include "pretrain/config/nearest.hpp"
+
+#include <fmt/format.h>
+
+#include <limits>
+
+namespace isoflop {
+
+namespace {
+
+constexpr double kMost = 9007199254740992;  // 2^53: integers a double holds exactly
+constexpr double kTiny = std::numeric_limits<double>::min();
+constexpr double kHuge = std::numeric_limits<double>::max();
+
+Field integer(std::string key, double lowest, double highest, std::string help) {
+  Field field;
+  field.key = std::move(key);
+  field.kind = FieldKind::integer;
+  field.lowest = lowest;
+  field.highest = highest;
+  field.help = std::move(help);
+  return field;
+}
+Field real(std::string key, double lowest, double highest, std::string help) {
+  Field field = integer(std::move(key), lowest, highest, std::move(help));
+  field.kind = FieldKind::real;
+  return field;
+}
+Field tokens(std::string key, std::string help) {
+  Field field = integer(std::move(key), 1, kHuge, std::move(help));
+  field.kind = FieldKind::tokens;
+  return field;
+}
+Field boolean(std::string key, std::string help) {
+  Field field = integer(std::move(key), 0, 1, std::move(help));
+  field.kind = FieldKind::boolean;
+  return field;
+}
+Field text(std::string key, std::vector<std::string> choices, std::string help) {
+  Field field = integer(std::move(key), 0, 0, std::move(help));
+  field.kind = FieldKind::text;
+  field.choices = std::move(choices);
+  return field;
+}
+Field texts(std::string key, std::string help) {
+  Field field = text(std::move(key), {}, std::move(help));
+  field.kind = FieldKind::texts;
+  return field;
+}
+
+Field frozen(Field field) {
+  field.frozen = true;
+  return field;
+}
+Field automatic(Field field) {
+  field.zero = Zero::automatic;
+  return field;
+}
+Field optional(Field field) {
+  field.zero = Zero::unset;
+  return field;
+}
+
+/// arch is an enum, and betas two members: the keys that no single member stands for.
+Field arch_field() {
+  Field field = frozen(text("model.arch", {"gpt3", "llama"}, "architecture"));
+  field.get = [](const RunConfig& config) -> Value {
+    return std::string(name_of(config.model.arch));
+  };
+  field.set = [row = field](RunConfig& config, const Setting& setting) {
+    config.model.arch = as_text(row, setting) == "llama" ? Arch::llama : Arch::gpt3;
+  };
+  return field;
+}
+Field betas_field() {
+  Field field = frozen(real("optimizer.betas", 0, 0.9999999, "decay of the two moments"));
+  field.kind = FieldKind::reals;
+  field.get = [](const RunConfig& config) -> Value {
+    return std::vector<double>{config.optimizer.beta1, config.optimizer.beta2};
+  };
+  field.set = [row = field](RunConfig& config, const Setting& setting) {
+    const std::vector<double> betas = as_reals(row, setting);
+    if (betas.size() != 2) refuse(row, setting);
+    config.optimizer.beta1 = betas[0];
+    config.optimizer.beta2 = betas[1];
+  };
+  return field;
+}
+
+void add_model(std::vector<Field>& list) {
+  const auto add = [&list](Field field, auto member) {
+    list.push_back(bind(std::move(field), at(&RunConfig::model, member)));
+  };
+  using M = ModelConfig;
+  add(optional(text("model.preset", {}, "named shape and recipe that the other keys change")),
+      &M::preset);
+  list.push_back(arch_field());
+  add(frozen(integer("model.layers", 1, 1e5, "blocks")), &M::layers);
+  add(frozen(integer("model.d_model", 1, 1e6, "width of the residual stream")), &M::d_model);
+  add(frozen(integer("model.heads", 1, 1e5, "attention heads")), &M::heads);
+  add(frozen(automatic(integer("model.kv_heads", 1, 1e5, "key/value heads; auto = heads"))),
+      &M::kv_heads);
+  add(frozen(
+          automatic(integer("model.head_dim", 1, 1e5, "width of a head; auto = d_model / heads"))),
+      &M::head_dim);
+  add(frozen(
+          automatic(integer("model.d_ff", 1, 1e7,
+                            "width of the feed-forward part; auto = 4 d_model in gpt3, 8/3 d_model "
+                            "rounded up to a multiple of 32 in llama"))),
+      &M::d_ff);
+  add(frozen(integer("model.context", 1, 1e8, "tokens in a sequence")), &M::context);
+  add(frozen(automatic(integer("model.vocabulary", 1, 1e8,
+                               "rows of the embedding table; auto = the tokenizer's size"))),
+      &M::vocabulary);
+  add(frozen(boolean("model.tied_embeddings", "one table for input and output")),
+      &M::tied_embeddings);
+  add(frozen(text("model.gelu", {"tanh", "erf"}, "form of GELU in gpt3")), &M::gelu);
+  add(frozen(real("model.norm_eps", kTiny, 1, "epsilon of the norms")), &M::norm_eps);
+  add(frozen(real("model.rope_base", 1, kHuge, "base of the rotary angles in llama")),
+      &M::rope_base);
+  add(frozen(real("model.init_std", kTiny, kHuge,
+                  "standard deviation at the start; projections into the residual stream get it / "
+                  "sqrt(2 layers)")),
+      &M::init_std);
+  add(frozen(real("model.embedding_multiplier", kTiny, kHuge, "on the embeddings")),
+      &M::embedding_multiplier);
+  add(frozen(real("model.residual_multiplier", kTiny, kHuge, "on what each branch adds")),
+      &M::residual_multiplier);
+  add(frozen(real("model.output_multiplier", kTiny, kHuge, "on the logits")),
+      &M::output_multiplier);
+  add(frozen(real("model.attention_multiplier", kTiny, kHuge, "on 1/sqrt(head_dim)")),
+      &M::attention_multiplier);
+}
+
+void add_data(std::vector<Field>& list) {
+  const auto add = [&list](Field field, auto member) {
+    list.push_back(bind(std::move(field), at(&RunConfig::data, member)));
+  };
+  using D = DataConfig;
+  add(frozen(optional(texts("data.train", "token stores, or text: files, folders, globs"))),
+      &D::train);
+  add(frozen(optional(texts("data.valid", "likewise; without it valid_fraction is held back"))),
+      &D::valid);
+  add(frozen(real("data.valid_fraction", 0, 0.5,
+                  "part of the text held back, when data.valid is empty")),
+      &D::valid_fraction);
+  add(frozen(
+          text("data.split", {"auto", "hash", "tail"},
+               "hold back documents by hash, or the last part of each file; auto = tail under 20 "
+               "documents")),
+      &D::split);
+  add(frozen(text("data.tokenizer", {}, "for text: bytes | chars | bpe:N | a tokenizer file")),
+      &D::tokenizer);
+  add(frozen(integer("data.seed", 0, kMost, "of initialization and data order")), &D::seed);
+}
+
+void add_schedule(std::vector<Field>& list) {
+  const auto add = [&list](Field field, auto member) {
+    list.push_back(bind(frozen(std::move(field)), at(&RunConfig::schedule, member)));
+  };
+  using S = ScheduleConfig;
+  add(optional(real("schedule.tokens_per_parameter", kTiny, 1e9,
+                    "length of the run; 20 is compute-optimal")),
+      &S::tokens_per_parameter);
+  add(optional(tokens("schedule.tokens", "length of the run in tokens: 2.2e9 or \"2.2Gtok\"")),
+      &S::tokens);
+  add(optional(integer("schedule.steps", 1, kMost, "length of the run in steps")), &S::steps);
+  add(optional(text("schedule.budget", {}, "length of the run in time: \"30m\", \"2h\"")),
+      &S::budget);
+  Field batch =
+      tokens("schedule.batch_tokens", "tokens in a step = slots x k x micro_batch x context");
+  batch.highest = kMost;
+  add(std::move(batch), &S::batch_tokens);
+  add(automatic(integer("schedule.micro_batch", 1, 1e8,
+                        "sequences computed at once; auto = as many as make up to 4096 tokens")),
+      &S::micro_batch);
+  add(automatic(
+          integer("schedule.slots", 1, 1e6,
+                  "parts of a step that ranks share; auto = up to 8 of at least 1024 tokens")),
+      &S::slots);
+  add(text("schedule.decay", {"linear", "cosine", "wsd", "constant"}, "shape after warm-up"),
+      &S::decay);
+  add(text("schedule.warmup", {},
+           "linear rise from 0: \"1%\", \"375Mtok\", \"100steps\" or a number of steps"),
+      &S::warmup);
+  add(real("schedule.final_lr_fraction", 0, 1, "rate of the last step as part of the peak"),
+      &S::final_lr_fraction);
+  add(real("schedule.cooldown_fraction", 0, 1, "part of the steps that wsd spends falling"),
+      &S::cooldown_fraction);
+}
+
+void add_optimizer(std::vector<Field>& list) {
+  const auto add = [&list](Field field, auto member) {
+    list.push_back(bind(frozen(std::move(field)), at(&RunConfig::optimizer, member)));
+  };
+  using O = OptimizerConfig;
+  add(text("optimizer.kind", {"adamw"}, "update rule"), &O::kind);
+  add(real("optimizer.lr", kTiny, kHuge, "peak learning rate"), &O::lr);
+  list.push_back(betas_field());
+  add(real("optimizer.eps", 0, 1, "AdamW's epsilon"), &O::eps);
+  add(real("optimizer.weight_decay", 0, 1e3, "decoupled, on matrices and embeddings"),
+      &O::weight_decay);
+  add(real("optimizer.clip", 0, kHuge, "largest global gradient norm; 0 = off"), &O::clip);
+}
+
+void add_rest(std::vector<Field>& list) {
+  const auto add = [&list](Field field, auto section, auto member) {
+    list.push_back(bind(std::move(field), at(section, member)));
+  };
+  const auto compute = &RunConfig::compute;
+  const auto checkpoint = &RunConfig::checkpoint;
+  const auto eval = &RunConfig::eval;
+  const auto output = &RunConfig::output;
+  add(frozen(text("parametrization.kind", {"sp"}, "how rates and initialization depend on width")),
+      &RunConfig::parametrization, &ParametrizationConfig::kind);
+  add(text("compute.device", {"auto", "cpu"}, "what computes"), compute, &ComputeConfig::device);
+  add(frozen(text("compute.dtype", {"auto", "fp32"}, "type of activations and matrix products")),
+      compute, &ComputeConfig::dtype);
+  add(automatic(integer("compute.threads", 1, 4096, "auto = the usable cores")), compute,
+      &ComputeConfig::threads);
+  add(text("compute.recompute", {"none", "cheap", "ffn", "block"},
+           "what the backward computes again to save memory"),
+      compute, &ComputeConfig::recompute);
+  add(integer("checkpoint.every", 0, kMost, "steps between checkpoints; 0 = only at the end"),
+      checkpoint, &CheckpointConfig::every);
+  add(integer("checkpoint.keep", 0, kMost, "checkpoints kept, newest first; 0 = all"), checkpoint,
+      &CheckpointConfig::keep);
+  add(automatic(
+          integer("eval.every", 1, kMost, "steps between validations; auto = 20 times a run")),
+      eval, &EvalConfig::every);
+  add(integer("eval.sample_every", 0, kMost, "steps between sample texts; 0 = never"), eval,
+      &EvalConfig::sample_every);
+  add(optional(text("eval.sample_prompt", {}, "how sample texts begin")), eval,
+      &EvalConfig::sample_prompt);
+  add(text("output.name", {},
+           "name of the run; its folder is runs/NAME unless --out says otherwise"),
+      output, &OutputConfig::name);
+  add(integer("output.hash_every", 0, kMost,
+              "steps between parameter hashes in metrics.jsonl; 0 = never"),
+      output, &OutputConfig::hash_every);
+  add(boolean("output.tensorboard", "write TensorBoard events"), output,
+      &OutputConfig::tensorboard);
+}
+
+std::string range_text(const Field& field, const char* noun) {
+  const bool open = field.highest >= kMost || field.highest == kHuge;
+  if (field.lowest == kTiny && open) return fmt::format("{} more than 0", noun);
+  if (field.lowest == kTiny) return fmt::format("{} more than 0, at most {}", noun, field.highest);
+  if (open) return fmt::format("{} of {} or more", noun, field.lowest);
+  return fmt::format("{} from {} to {}", noun, field.lowest, field.highest);
+}
+
+}  // namespace
+
+std::string Field::expects() const {
+  std::string text;
+  switch (kind) {
+    case FieldKind::boolean:
+      text = "true or false";
+      break;
+    case FieldKind::integer:
+      text = range_text(*this, "a whole number");
+      break;
+    case FieldKind::real:
+      text = range_text(*this, "a number");
+      break;
+    case FieldKind::tokens:
+      text = "a number of tokens such as 2.2e9 or \"2.2Gtok\"";
+      break;
+    case FieldKind::reals:
+      text = "two numbers such as [0.9, 0.95], each from 0 to below 1";
+      break;
+    case FieldKind::texts:
+      text = "a text or a list of texts";
+      break;
+    case FieldKind::text:
+      if (choices.empty()) text = "text";
+      for (const std::string& choice : choices)
+        text += (text.empty() ? "\"" : " | \"") + choice + "\"";
+      break;
+  }
+  return zero == Zero::automatic ? "\"auto\" or " + text : text;
+}
+
+std::string Field::default_text() const {
+  const Value value = get(RunConfig{});
+  const std::string text = to_toml(value);
+  const bool empty = text == "0" || text == "\"\"" || text == "[]";
+  if (zero == Zero::itself || !empty) return text;
+  return zero == Zero::automatic ? "\"auto\"" : "";
+}
+
+const std::vector<Field>& config_fields() {
+  static const std::vector<Field> fields = [] {
+    std::vector<Field> list;
+    add_model(list);
+    add_data(list);
+    add_schedule(list);
+    add_optimizer(list);
+    add_rest(list);
+    return list;
+  }();
+  return fields;
+}
+
+const Field* find_field(std::string_view key) {
+  for (const Field& field : config_fields()) {
+    if (field.key == key) return &field;
+  }
+  return nullptr;
+}
+
+std::string nearest_key_hint(std::string_view key) {
+  std::vector<std::string> keys;
+  for (const Field& field : config_fields()) keys.push_back(field.key);
+  std::string nearest = nearest_word(key, keys);
+  if (nearest.empty() || key.find('.') == key.npos) {
+    // A key without its section: compare with last parts only.
+    std::vector<std::string> names;
+    for (const std::string& full : keys) names.push_back(full.substr(full.find('.') + 1));
+    const std::string name = nearest_word(key.substr(key.rfind('.') + 1), names);
+    for (size_t i = 0; i < names.size() && !name.empty(); ++i) {
+      if (names[i] == name) return fmt::format("did you mean {}?", keys[i]);
+    }
+  }
+  if (nearest.empty()) return "docs/config.md lists all keys, and so does isoflop inspect --keys";
+  return fmt::format("did you mean {}?", nearest);
+}
+
+}  // namespace isoflop

@@ -1,0 +1,85 @@
+#include "pretrain/config/toml_file.hpp"
+
+#include "core/error.hpp"
+
+#include <toml++/toml.h>
+
+namespace isoflop {
+
+namespace {
+
+std::string place(const std::string& name, const toml::node& node) {
+  return fmt::format("{}:{}", name, node.source().begin.line);
+}
+
+Value list_value(const toml::array& array, const std::string& key, const std::string& where) {
+  if (array.empty()) return std::vector<std::string>{};
+  std::vector<std::string> texts;
+  std::vector<double> numbers;
+  for (const toml::node& item : array) {
+    if (const auto text = item.value_exact<std::string>())
+      texts.push_back(*text);
+    else if (item.is_number())
+      numbers.push_back(*item.value<double>());
+  }
+  if (texts.size() == array.size()) return texts;
+  if (numbers.size() == array.size()) return numbers;
+  fail_user("{}: {} holds a list of mixed or nested values; write texts only, or numbers only",
+            where, key);
+}
+
+Value node_value(const toml::node& node, const std::string& key, const std::string& where) {
+  if (const toml::array* array = node.as_array()) return list_value(*array, key, where);
+  if (const auto flag = node.value_exact<bool>()) return *flag;
+  if (const auto integer = node.value_exact<int64_t>()) return *integer;
+  if (const auto real = node.value_exact<double>()) return *real;
+  if (const auto text = node.value_exact<std::string>()) return *text;
+  fail_user("{}: {} holds a date or time, which no key takes", where, key);
+}
+
+void flatten(const toml::table& table,
+             const std::string& prefix,
+             const std::string& name,
+             std::vector<Setting>& out) {
+  for (const auto& [key, node] : table) {
+    const std::string full = prefix + std::string(key.str());
+    const std::string where = place(name, node);
+    if (const toml::table* inner = node.as_table()) {
+      flatten(*inner, full + ".", name, out);
+    } else {
+      out.push_back({full, node_value(node, full, where), where});
+    }
+  }
+}
+
+}  // namespace
+
+std::vector<Setting> parse_toml(std::string_view text, const std::string& name) {
+  std::vector<Setting> settings;
+  try {
+    flatten(toml::parse(text), "", name, settings);
+  } catch (const toml::parse_error& error) {
+    fail_user("{}:{}: not TOML: {}", name, error.source().begin.line, error.description());
+  }
+  return settings;
+}
+
+Value parse_value(std::string_view text, const std::string& where) {
+  const auto parse = [&](const std::string& value) {
+    const toml::table table = toml::parse("v = " + value);
+    if (table.size() != 1) throw UserError("");  // a line break smuggled in a second key
+    return node_value(*table.get("v"), where, where);
+  };
+  try {
+    return parse(std::string(text));
+  } catch (const toml::parse_error&) {
+  } catch (const UserError&) {
+  }
+  try {
+    return parse(quoted(text));
+  } catch (const toml::parse_error&) {
+    fail_user("{}: the value is not UTF-8 text", where);
+  }
+}
+
+}  // namespace isoflop
