@@ -1,0 +1,46 @@
+#include "pretrain/optim/adamw.hpp"
+
+#include <algorithm>
+#include <cmath>
+
+namespace isoflop {
+
+double gradient_norm(const ParamTable& table, const ParamBuffer& gradients, Backend& backend) {
+  double sum = 0;
+  for (size_t i = 0; i < table.size(); ++i) sum += backend.sum_squares(gradients[i]);
+  return std::sqrt(sum);
+}
+
+double clip_factor(double norm, double clip) {
+  return clip > 0 ? std::min(1.0, clip / (norm + 1e-6)) : 1.0;
+}
+
+AdamWOptimizer::AdamWOptimizer(const ParamTable& table, const OptimizerConfig& config, DType state)
+    : m(table, state, "first moments"),
+      v(table, state, "second moments"),
+      table_(table),
+      config_(config) {}
+
+void AdamWOptimizer::update(Backend& backend,
+                            ParamBuffer& parameters,
+                            const ParamBuffer& gradients,
+                            double rate,
+                            double grad_scale,
+                            int64_t updates) {
+  const double t = static_cast<double>(updates + 1);
+  for (size_t i = 0; i < table_.size(); ++i)
+    backend.adamw({.p = parameters[i],
+                   .g = gradients[i],
+                   .m = m[i],
+                   .v = v[i],
+                   .lr = rate * table_[i].lr_scale,
+                   .beta1 = config_.beta1,
+                   .beta2 = config_.beta2,
+                   .eps = config_.eps,
+                   .weight_decay = table_[i].decay ? config_.weight_decay : 0.0,
+                   .correction1 = 1 - std::pow(config_.beta1, t),
+                   .correction2 = 1 - std::pow(config_.beta2, t),
+                   .grad_scale = grad_scale});
+}
+
+}  // namespace isoflop

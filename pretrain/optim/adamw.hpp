@@ -1,0 +1,35 @@
+// The optimizer over all tensors, and the gradient norm it is clipped by. The contract is per tensor:
+// (ParamSpec, parameter, gradient), so that another optimizer may ask for whole matrices.
+#pragma once
+#include "core/param.hpp"
+#include "ops/backend.hpp"
+#include "pretrain/config/run_config.hpp"
+
+namespace isoflop {
+
+/// sqrt of the sum of squares, tensors in table order, in double. Not finite when any gradient is not.
+double gradient_norm(const ParamTable& table, const ParamBuffer& gradients, Backend& backend);
+
+/// min(1, clip / (norm + 1e-6)); 1 when clip is 0 (off).
+double clip_factor(double norm, double clip);
+
+class AdamWOptimizer {
+ public:
+  AdamWOptimizer(const ParamTable& table, const OptimizerConfig& config, DType state);
+
+  /// One update of every tensor; decay only where the spec says so. `updates` counts those before.
+  void update(Backend& backend,
+              ParamBuffer& parameters,
+              const ParamBuffer& gradients,
+              double rate,
+              double grad_scale,
+              int64_t updates);
+
+  ParamBuffer m, v;  // first and second moments
+
+ private:
+  const ParamTable& table_;
+  OptimizerConfig config_;
+};
+
+}  // namespace isoflop

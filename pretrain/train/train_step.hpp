@@ -1,0 +1,64 @@
+// TrainStep: everything that changes when a step is taken, and the step itself. A step is a function of
+// (config, seed, step): the sampler says which sequences, the schedule which rate; nothing here
+// remembers how it got there. Allocates nothing.
+#pragma once
+#include <cstdint>
+#include <vector>
+
+#include "datasets/sampler.hpp"
+#include "pretrain/model/model.hpp"
+#include "pretrain/optim/adamw.hpp"
+#include "pretrain/train/gradient_tree.hpp"
+
+namespace isoflop {
+
+/// How the global batch is cut: slots x micro_batches x micro_batch sequences of `context` tokens.
+struct BatchPlan {
+  int64_t slots = 1;
+  int64_t micro_batches = 1;  // per slot
+  int64_t micro_batch = 1;    // sequences
+  int64_t context = 0;
+
+  int64_t sequences() const { return slots * micro_batches * micro_batch; }
+  int64_t tokens() const { return sequences() * context; }
+  int64_t micro_tokens() const { return micro_batch * context; }
+};
+
+struct StepResult {
+  double loss = 0;       // nats per token, before the update
+  double grad_norm = 0;  // before clipping
+  bool skipped = false;  // something was not finite: parameters and moments are as before
+};
+
+class TrainStep {
+ public:
+  TrainStep(const RunConfig& config, const BatchPlan& plan, const ParamTable& table, Backend& backend);
+
+  /// Sequences step*B .. step*B+B-1 of `sampler`, one update at `rate`.
+  StepResult run(int64_t step, double rate, const Sampler& sampler);
+
+  ParamBuffer parameters;  // fp32 masters
+  AdamWOptimizer optimizer;
+  int64_t updates = 0;  // applied so far: steps less skipped ones
+
+  Model& model() { return model_; }
+  const BatchPlan& plan() const { return plan_; }
+  size_t gradient_bytes() const { return gradients_.bytes(); }
+  /// After the parameters were written from outside (initialization, a checkpoint).
+  void refresh_weights() { model_.refresh_weights(); }
+
+ private:
+  double accumulate_slot(int64_t first_sequence, double grad_scale, const Sampler& sampler);
+  void read_micro_batch(int64_t first_sequence, const Sampler& sampler);
+
+  const RunConfig& config_;
+  BatchPlan plan_;
+  const ParamTable& table_;
+  Backend& backend_;
+  Model model_;
+  GradientTree gradients_;
+  std::vector<int32_t> window_, tokens_, targets_;
+  std::vector<double> slot_losses_;
+};
+
+}  // namespace isoflop
