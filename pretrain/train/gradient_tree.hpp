@@ -1,13 +1,13 @@
-// The sum of the slots' gradients in a fixed binary tree over slot indices: [0, S) splits at the largest
-// power of two below S. Which slots a rank owns cannot change the sum's bits, because every rank adds
-// whole subtrees (docs/architecture.md, "Slots"). Works like a binary counter, so S slots need only
-// floor(log2 S) + 1 gradients at once.
+// The sum of the slots' gradients in a fixed binary tree over slot indices: [0, S) splits at the
+// largest power of two below S. Which slots a rank owns cannot change the sum's bits, because every
+// rank adds whole subtrees (docs/architecture.md, "Slots"). Works like a binary counter, so S slots
+// need only floor(log2 S) + 1 gradients at once.
 #pragma once
-#include <span>
-#include <vector>
-
 #include "core/param.hpp"
 #include "ops/backend.hpp"
+
+#include <span>
+#include <vector>
 
 namespace isoflop {
 

@@ -43,23 +43,21 @@ StepResult TrainStep::run(int64_t step, double rate, const Sampler& sampler) {
   result.skipped = !std::isfinite(result.loss) || !std::isfinite(result.grad_norm);
   if (result.skipped) return result;
 
-  optimizer.update(backend_,
-                   parameters,
-                   gradients,
-                   rate,
-                   clip_factor(result.grad_norm, config_.optimizer.clip),
-                   updates++);
+  optimizer.update(backend_, parameters, gradients, rate,
+                   clip_factor(result.grad_norm, config_.optimizer.clip), updates++);
   refresh_weights();
   return result;
 }
 
-double TrainStep::accumulate_slot(int64_t first_sequence, double grad_scale, const Sampler& sampler) {
+double TrainStep::accumulate_slot(int64_t first_sequence,
+                                  double grad_scale,
+                                  const Sampler& sampler) {
   ParamBuffer& gradients = gradients_.open();
   double loss = 0;
   for (int64_t micro = 0; micro < plan_.micro_batches; ++micro) {
     read_micro_batch(first_sequence + micro * plan_.micro_batch, sampler);
-    loss += model_.forward_backward(
-        {plan_.micro_batch, plan_.context, tokens_, targets_}, gradients, grad_scale);
+    loss += model_.forward_backward({plan_.micro_batch, plan_.context, tokens_, targets_},
+                                    gradients, grad_scale);
   }
   gradients_.close();
   return loss;

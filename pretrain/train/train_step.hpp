@@ -1,14 +1,14 @@
-// TrainStep: everything that changes when a step is taken, and the step itself. A step is a function of
-// (config, seed, step): the sampler says which sequences, the schedule which rate; nothing here
-// remembers how it got there. Allocates nothing.
+// TrainStep: everything that changes when a step is taken, and the step itself. A step is a
+// function of (config, seed, step): the sampler says which sequences, the schedule which rate;
+// nothing here remembers how it got there. Allocates nothing.
 #pragma once
-#include <cstdint>
-#include <vector>
-
 #include "datasets/sampler.hpp"
 #include "pretrain/model/model.hpp"
 #include "pretrain/optim/adamw.hpp"
 #include "pretrain/train/gradient_tree.hpp"
+
+#include <cstdint>
+#include <vector>
 
 namespace isoflop {
 
@@ -32,7 +32,10 @@ struct StepResult {
 
 class TrainStep {
  public:
-  TrainStep(const RunConfig& config, const BatchPlan& plan, const ParamTable& table, Backend& backend);
+  TrainStep(const RunConfig& config,
+            const BatchPlan& plan,
+            const ParamTable& table,
+            Backend& backend);
 
   /// Sequences step*B .. step*B+B-1 of `sampler`, one update at `rate`.
   StepResult run(int64_t step, double rate, const Sampler& sampler);
