@@ -1,0 +1,139 @@
+#include "tests/ops/op_case.hpp"
+
+#include "core/hash.hpp"
+#include "cpu/backend.hpp"
+#include "ops/reference/backend.hpp"
+#include "tests/support/complex_step.hpp"
+
+#include <cmath>
+#include <memory>
+
+namespace isoflop::test {
+
+template <class Fill>
+View Tensors::make(const std::string& name, int64_t rows, int64_t cols, Fill fill_with) {
+  const auto found = tensors_.find(name);
+  if (found != tensors_.end()) return found->second.now.view();
+  Entry entry{Tensor(dtype_, rows, cols), Tensor(dtype_, rows, cols)};
+  fill_with(entry.now.view());
+  fill_with(entry.start.view());
+  return tensors_.emplace(name, std::move(entry)).first->second.now.view();
+}
+
+View Tensors::random(
+    const std::string& name, int64_t rows, int64_t cols, double scale, double mean) {
+  return make(name, rows, cols, [&](View v) { fill_normal(v, hash_text(name), scale, mean); });
+}
+
+View Tensors::constant(const std::string& name, int64_t rows, int64_t cols, double value) {
+  return make(name, rows, cols, [&](View v) { fill(v, value); });
+}
+
+View Tensors::output(const std::string& name, int64_t rows, int64_t cols) {
+  return constant(name, rows, cols, std::nan(""));
+}
+
+Tensor Tensors::change(const std::string& name) const {
+  const View now = tensors_.at(name).now, start = tensors_.at(name).start;
+  Tensor change(DType::f64, now.rows, now.cols);
+  for (int64_t r = 0; r < now.rows; ++r)
+    for (int64_t c = 0; c < now.cols; ++c) {
+      const double from = value_at(start, r, c);
+      set_value(change, r, c, value_at(now, r, c) - (std::isnan(from) ? 0 : from));
+    }
+  return change;
+}
+
+std::vector<std::string> Tensors::names() const {
+  std::vector<std::string> names;
+  for (const auto& entry : tensors_) names.push_back(entry.first);
+  return names;
+}
+
+double fp32_bound(int64_t terms) {
+  return 0x1p-23 * (4 + std::sqrt(static_cast<double>(terms)));
+}
+
+std::vector<int32_t> random_tokens(int64_t count, int64_t bound, uint64_t seed) {
+  std::vector<int32_t> tokens;
+  for (int64_t i = 0; i < count; ++i) {
+    const double u = uniform01(seed, rng_stream(RngUse::probe, 0), static_cast<uint64_t>(i));
+    tokens.push_back(static_cast<int32_t>(u * static_cast<double>(bound)));
+  }
+  return tokens;
+}
+
+void expect_close(const Tensors& got, const Tensors& want, double bound, const std::string& who) {
+  for (const std::string& name : want.names())
+    EXPECT_LE(relative_error(got[name], want[name]), bound) << who << ", tensor " << name;
+}
+
+static void run(const OpCase& c, Backend& backend, Tensors& tensors) {
+  c.forward(backend, tensors);
+  if (c.backward) c.backward(backend, tensors);
+  backend.synchronize();
+}
+
+// The scalar whose derivative a backward computes: the sum over outputs y of dy * y.
+static std::complex<double> objective(const OpCase& c, Backend& backend, Tensors& tensors) {
+  c.forward(backend, tensors);
+  std::complex<double> sum = 0;
+  for (const std::string& name : c.outputs) {
+    const View y = tensors[name];
+    const View dy = tensors.random("d" + name, y.rows, y.cols);
+    for (int64_t i = 0; i < y.size(); ++i)
+      sum += dy.as<std::complex<double>>()[i] * y.as<std::complex<double>>()[i];
+  }
+  return sum;
+}
+
+TEST_P(OpGradient, IsComplexStep) {
+  const OpCase& c = GetParam();
+  Tensors real(DType::f64);
+  run(c, *make_reference_backend(DType::f64), real);
+
+  const auto backend = make_reference_backend(DType::c128);
+  Tensors stepped(DType::c128);
+  objective(c, *backend, stepped);  // makes every tensor
+  for (const std::string& name : c.inputs) {
+    const View x = stepped[name];
+    const Tensor want(DType::f64, x.rows, x.cols);
+    for (int64_t i = 0; i < x.size(); ++i)
+      want.view().as<double>()[i] = complex_step(x.as<std::complex<double>>()[i],
+                                                 [&] { return objective(c, *backend, stepped); });
+    // Both sides are exact to rounding in double; the rest is cancellation in short sums.
+    EXPECT_LE(relative_error(real.change("d" + name), want), 1e-12) << name;
+  }
+}
+
+TEST_P(OpParity, MatchesReferenceInDouble) {
+  const OpCase& c = GetParam();
+  Tensors want(DType::f64);
+  run(c, *make_reference_backend(DType::f64), want);
+
+  ThreadTeam team(2);
+  std::vector<std::unique_ptr<Backend>> backends;
+  backends.push_back(make_reference_backend(DType::f32));
+  backends.push_back(make_cpu_backend(team));
+  for (const auto& backend : backends) {
+    Tensors got(backend->activation_dtype());
+    run(c, *backend, got);
+    expect_close(got, want, c.bound, backend->description());
+  }
+}
+
+TEST_P(OpThreads, DoNotChangeBits) {
+  const OpCase& c = GetParam();
+  ThreadTeam one(1);
+  Tensors want(DType::f32);
+  run(c, *make_cpu_backend(one), want);
+  for (const int threads : {2, 3}) {
+    ThreadTeam team(threads);
+    Tensors got(DType::f32);
+    run(c, *make_cpu_backend(team), got);
+    for (const std::string& name : want.names())
+      EXPECT_TRUE(same_bits(got[name], want[name])) << threads << " threads, tensor " << name;
+  }
+}
+
+}  // namespace isoflop::test
