@@ -1,2 +1,5 @@
-// Placeholder until the command table lands.
-int main() { return 0; }
+#include "launch/program.hpp"
+
+int main(int argc, char** argv) {
+  return isoflop::run_program({argv + (argc > 0), argv + argc});
+}

@@ -11,12 +11,6 @@ double parse_tokens(std::string_view text, const std::string& what);
 /// Seconds: "90s", "30m", "2h", "1d", "1h30m". > 0.
 double parse_seconds(std::string_view text, const std::string& what);
 
-/// "1h12m", "30m", "45s", "0.3s": the way parse_seconds reads it, rounded for people.
-std::string format_seconds(double seconds);
-
-/// "2.22G", "375M", "16.4k", "900": three significant digits, decimal units.
-std::string format_count(double count);
-
 /// A leading number in `text`, removed from it; false when there is none or it is not finite.
 bool take_number(std::string_view& text, double& number);
 

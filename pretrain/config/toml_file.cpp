@@ -76,7 +76,7 @@ Value parse_value(std::string_view text, const std::string& where) {
   } catch (const UserError&) {
   }
   try {
-    return parse(quoted(text));
+    return parse(toml_quoted(text));
   } catch (const toml::parse_error&) {
     fail_user("{}: the value is not UTF-8 text", where);
   }

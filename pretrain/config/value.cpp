@@ -28,9 +28,9 @@ struct ToToml {
   std::string operator()(bool value) const { return value ? "true" : "false"; }
   std::string operator()(int64_t value) const { return std::to_string(value); }
   std::string operator()(double value) const { return number(value); }
-  std::string operator()(const std::string& value) const { return quoted(value); }
+  std::string operator()(const std::string& value) const { return toml_quoted(value); }
   std::string operator()(const std::vector<std::string>& value) const {
-    return list(value, quoted);
+    return list(value, toml_quoted);
   }
   std::string operator()(const std::vector<double>& value) const { return list(value, number); }
 };
@@ -39,7 +39,7 @@ struct Describe {
   std::string operator()(bool value) const { return value ? "true" : "false"; }
   std::string operator()(int64_t value) const { return fmt::format("the number {}", value); }
   std::string operator()(double value) const { return "the number " + number(value); }
-  std::string operator()(const std::string& value) const { return "text " + quoted(value); }
+  std::string operator()(const std::string& value) const { return "text " + toml_quoted(value); }
   std::string operator()(const std::vector<std::string>& value) const {
     return value.empty() ? "an empty list" : fmt::format("a list of {} texts", value.size());
   }
@@ -50,7 +50,7 @@ struct Describe {
 
 }  // namespace
 
-std::string quoted(std::string_view text) {
+std::string toml_quoted(std::string_view text) {
   std::string result = "\"";
   for (const char c : text) {
     if (c == '"' || c == '\\') {

@@ -22,7 +22,7 @@ struct Setting {
 /// TOML text that reads back as the same value; numbers in their shortest round-trip form.
 std::string to_toml(const Value& value);
 /// TOML basic string, quoted and escaped.
-std::string quoted(std::string_view text);
+std::string toml_quoted(std::string_view text);
 /// For messages: `text "six"`, `the number 0.5`, `a list of 2 texts`.
 std::string describe(const Value& value);
 

@@ -1,0 +1,89 @@
+#include "launch/commands.hpp"
+#include "launch/config_arguments.hpp"
+#include "launch/context.hpp"
+#include "launch/describe.hpp"
+#include "pretrain/config/dump.hpp"
+
+#include <CLI/CLI.hpp>
+#include <nlohmann/json.hpp>
+
+#include <memory>
+
+namespace isoflop {
+
+namespace {
+
+struct Options {
+  ConfigArguments words;
+  bool keys = false;
+  bool verify = false;
+};
+
+/// Scalars one a line, lists by their length: what a person wants at a glance.
+void print_description(const Context& context, const nlohmann::ordered_json& description) {
+  for (const auto& [key, value] : description.items()) {
+    if (value.is_array() && !value.empty() && value[0].is_object()) {
+      context.print("{:<18} {} (--json lists them)", key, value.size());
+    } else if (value.is_object()) {
+      for (const auto& [name, count] : value.items())
+        context.print("{:<18} {} {}", key, name, count.dump());
+    } else {
+      context.print("{:<18} {}", key, value.is_string() ? value.get<std::string>() : value.dump());
+    }
+  }
+}
+
+ExitCode inspect_run(const Options& options, const Context& context) {
+  Origins origins;
+  const RunConfig config = load_config(options.words.file(), options.words.overrides(), origins);
+  for (const std::string& note : origins.notes) context.note("{}", note);
+  const RunDescription run = describe_run(config, origins);
+  context.print("{}", run.toml);
+  print_description(context, run.counts);
+  nlohmann::ordered_json object = {{"kind", "run"}};
+  object.update(run.counts);
+  object["config"] = run.config;
+  object["notes"] = origins.notes;
+  context.result(object);
+  return ExitCode::kDone;
+}
+
+ExitCode run(const Options& options, const Context& context) {
+  if (options.keys) {
+    context.print_raw(config_reference());
+    context.result({{"reference", config_reference()}});
+    return ExitCode::kDone;
+  }
+  const std::vector<std::string> files = options.words.others();
+  if (options.words.file() || !options.words.preset.empty()) {
+    if (!files.empty()) fail_user("inspect takes a run or one other file, not both");
+    return inspect_run(options, context);
+  }
+  if (files.size() != 1) fail_user("inspect needs one file, a run.toml or --preset NAME");
+  const nlohmann::ordered_json description = describe_file(files[0], options.verify);
+  print_description(context, description);
+  context.result(description);
+  return ExitCode::kDone;
+}
+
+Action declare(CLI::App& app, Context& context) {
+  auto options = std::make_shared<Options>();
+  app.add_option(
+      "file", options->words.words,
+      "run.toml (with key=value changes), token store, tokenizer, GGUF file, checkpoint or run "
+      "folder");
+  app.add_option("--preset", options->words.preset, "a named shape instead of a file");
+  app.add_flag("--keys", options->keys, "list every key of a run file (docs/config.md)");
+  app.add_flag("--verify", options->verify, "read all of a token store and compare its hashes");
+  return [options, &context] { return run(*options, context); };
+}
+
+}  // namespace
+
+Command inspect_command() {
+  return {"inspect", "say what a file is and what is in it",
+          "isoflop inspect run.toml optimizer.lr=3e-3\n  isoflop inspect model.gguf --json",
+          declare};
+}
+
+}  // namespace isoflop

@@ -1,0 +1,23 @@
+// What a file is, as JSON with `kind` first; `inspect` prints it.
+#pragma once
+#include "pretrain/config/load.hpp"
+
+#include <nlohmann/json.hpp>
+
+#include <filesystem>
+#include <string>
+
+namespace isoflop {
+
+/// A token store, GGUF file, tokenizer, checkpoint or run folder; looks into the file, not at its
+/// name. UserError when it is none of them. `verify` also compares a token store's hashes.
+nlohmann::ordered_json describe_file(const std::filesystem::path& path, bool verify);
+
+struct RunDescription {
+  std::string toml;               // resolved, with origins
+  nlohmann::ordered_json config;  // key -> resolved value
+  nlohmann::ordered_json counts;  // parameters, FLOPs, steps, tokens: what the config alone decides
+};
+RunDescription describe_run(const RunConfig& config, const Origins& origins);
+
+}  // namespace isoflop

@@ -1,0 +1,46 @@
+#include "core/param.hpp"
+#include "launch/describe.hpp"
+#include "pretrain/config/dump.hpp"
+#include "pretrain/config/fields.hpp"
+#include "pretrain/config/resolve.hpp"
+#include "pretrain/model/architecture.hpp"
+
+namespace isoflop {
+
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+Json to_json(const Value& value) {
+  return std::visit([](const auto& held) { return Json(held); }, value);
+}
+
+/// Without a vocabulary (it waits for the tokenizer) nothing can be counted.
+Json count(const RunConfig& config) {
+  Json counts = Json::object();
+  const ScheduleConfig& schedule = config.schedule;
+  if (config.model.vocabulary == 0) return counts;
+  const int64_t parameters = parameter_count(make_param_table(config.model));
+  counts["parameters"] = parameters;
+  counts["matmul_parameters"] = matmul_parameter_count(config.model);
+  counts["flops_per_token"] = training_flops_per_token(config.model);
+  if (schedule.budget.empty()) {
+    const int64_t steps = planned_steps(schedule, parameters);
+    counts["steps"] = steps;
+    counts["tokens"] = static_cast<double>(steps) * static_cast<double>(schedule.batch_tokens);
+  }
+  return counts;
+}
+
+}  // namespace
+
+RunDescription describe_run(const RunConfig& config, const Origins& origins) {
+  const RunConfig full = resolved(config);
+  RunDescription run;
+  run.toml = config_to_toml(full, origins);
+  for (const Field& field : config_fields()) run.config[field.key] = to_json(field.get(full));
+  run.counts = count(full);
+  return run;
+}
+
+}  // namespace isoflop

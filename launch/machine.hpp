@@ -1,0 +1,18 @@
+// The device a command computes on, made here and passed to everything below.
+#pragma once
+#include "core/threads.hpp"
+#include "ops/backend.hpp"
+#include "pretrain/config/run_config.hpp"
+
+#include <memory>
+
+namespace isoflop {
+
+struct Machine {
+  explicit Machine(const ComputeConfig& compute);
+
+  ThreadTeam team;
+  std::unique_ptr<Backend> backend;  // goes before the team it runs on
+};
+
+}  // namespace isoflop

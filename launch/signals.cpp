@@ -1,0 +1,41 @@
+#include "launch/signals.hpp"
+
+#include <unistd.h>
+
+#include <atomic>
+#include <csignal>
+
+namespace isoflop {
+
+namespace {
+
+std::atomic<int> interrupts{0};
+std::atomic<bool> stopped{false};
+static_assert(std::atomic<int>::is_always_lock_free && std::atomic<bool>::is_always_lock_free,
+              "a signal handler may touch lock-free atomics only");
+
+void on_signal(int number) {
+  if (number != SIGINT) {
+    stopped = true;
+  } else if (interrupts.fetch_add(1) > 0) {
+    ::_exit(static_cast<int>(ExitCode::kInterrupted));
+  }
+}
+
+}  // namespace
+
+void install_stop_signals() {
+  struct sigaction action = {};
+  action.sa_handler = on_signal;
+  action.sa_flags = SA_RESTART;  // writes in flight go on; the flag is polled
+  sigemptyset(&action.sa_mask);
+  for (const int number : {SIGINT, SIGTERM, SIGUSR1}) ::sigaction(number, &action, nullptr);
+}
+
+std::optional<ExitCode> stop_requested() {
+  if (interrupts > 0) return ExitCode::kInterrupted;
+  if (stopped) return ExitCode::kStopped;
+  return std::nullopt;
+}
+
+}  // namespace isoflop

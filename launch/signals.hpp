@@ -1,0 +1,18 @@
+// Requests to stop from outside: Ctrl-C, SIGTERM and SIGUSR1 set a flag that a run looks at between
+// steps, so that it can finish the step and save. A second Ctrl-C leaves at once with 130.
+#pragma once
+#include "core/error.hpp"
+
+#include <optional>
+
+namespace isoflop {
+
+/// Call before work that can be stopped and saved; commands that never call it die by these signals
+/// as usual.
+void install_stop_signals();
+
+/// The exit code to end with once saved, when somebody asked: kInterrupted after Ctrl-C, kStopped
+/// after TERM or USR1.
+std::optional<ExitCode> stop_requested();
+
+}  // namespace isoflop
