@@ -1,55 +1,136 @@
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "cpu/activation.cpp"
+#include "cpu/simd_targets.hpp"
+#include "hwy/foreach_target.h"
+// Below, because the line above includes this file once per instruction set.
 #include "cpu/cpu_backend.hpp"
+#include "cpu/math-inl.h"
+#include "ops/check.hpp"
 
-#include <cmath>
+HWY_BEFORE_NAMESPACE();
+namespace isoflop::cpu::HWY_NAMESPACE {
 
+// The tanh form through the logistic function: (1 + tanh u) / 2 = sigmoid(2u), where
+// u = sqrt(2/pi) (x + 0.044715 x^3).
+constexpr float kTwiceSlope = 1.5957691216f;  // 2 sqrt(2/pi)
+constexpr float kCubic = 0.044715f;
+
+template <class D, class V = hn::Vec<D>>
+HWY_INLINE V tanh_gate(D d, V x, V square) {
+  const V inner = hn::MulAdd(square, hn::Set(d, kTwiceSlope * kCubic), hn::Set(d, kTwiceSlope));
+  return sigmoid(d, hn::Mul(x, inner));
+}
+
+void gelu_rows(const GeluForward& op, int64_t first, int64_t last) {
+  for (int64_t r = first; r < last; ++r) {
+    const float* x = op.x.row<float>(r);
+    float* y = op.y.row<float>(r);
+    if (op.kind == Gelu::tanh) {
+      for_each(op.x.cols, [&](auto d, int64_t i) HWY_ATTR {
+        const auto v = hn::LoadU(d, x + i);
+        hn::StoreU(hn::Mul(v, tanh_gate(d, v, hn::Mul(v, v))), d, y + i);
+      });
+    } else {
+      for_each(op.x.cols, [&](auto d, int64_t i) HWY_ATTR {
+        const auto v = hn::LoadU(d, x + i);
+        auto density = v, distribution = v;
+        normal(d, v, density, distribution);
+        hn::StoreU(hn::Mul(v, distribution), d, y + i);
+      });
+    }
+  }
+}
+
+void gelu_backward_rows(const GeluBackward& op, int64_t first, int64_t last) {
+  for (int64_t r = first; r < last; ++r) {
+    const float *x = op.x.row<float>(r), *dy = op.dy.row<float>(r);
+    float* dx = op.dx.row<float>(r);
+    if (op.kind == Gelu::tanh) {
+      for_each(op.x.cols, [&](auto d, int64_t i) HWY_ATTR {
+        const auto v = hn::LoadU(d, x + i);
+        const auto square = hn::Mul(v, v), gate = tanh_gate(d, v, square);
+        // d(x gate)/dx = gate + x gate (1 - gate) 2u'
+        const auto slope =
+            hn::MulAdd(square, hn::Set(d, 3 * kTwiceSlope * kCubic), hn::Set(d, kTwiceSlope));
+        const auto rest = hn::Mul(hn::Mul(v, slope), hn::NegMulAdd(gate, gate, gate));
+        hn::StoreU(hn::Mul(hn::LoadU(d, dy + i), hn::Add(gate, rest)), d, dx + i);
+      });
+    } else {
+      for_each(op.x.cols, [&](auto d, int64_t i) HWY_ATTR {
+        const auto v = hn::LoadU(d, x + i);
+        auto density = v, distribution = v;
+        normal(d, v, density, distribution);
+        const auto slope = hn::MulAdd(v, density, distribution);
+        hn::StoreU(hn::Mul(hn::LoadU(d, dy + i), slope), d, dx + i);
+      });
+    }
+  }
+}
+
+void swiglu_rows(const SwigluForward& op, int64_t first, int64_t last) {
+  for (int64_t r = first; r < last; ++r) {
+    const float *gate = op.gate.row<float>(r), *up = op.up.row<float>(r);
+    float* y = op.y.row<float>(r);
+    for_each(op.y.cols, [&](auto d, int64_t i) HWY_ATTR {
+      const auto g = hn::LoadU(d, gate + i);
+      const auto silu = hn::Mul(g, sigmoid(d, g));
+      hn::StoreU(hn::Mul(silu, hn::LoadU(d, up + i)), d, y + i);
+    });
+  }
+}
+
+void swiglu_backward_rows(const SwigluBackward& op, int64_t first, int64_t last) {
+  for (int64_t r = first; r < last; ++r) {
+    const float *gate = op.gate.row<float>(r), *up = op.up.row<float>(r), *dy = op.dy.row<float>(r);
+    float *dgate = op.dgate.row<float>(r), *dup = op.dup.row<float>(r);
+    for_each(op.dy.cols, [&](auto d, int64_t i) HWY_ATTR {
+      const auto g = hn::LoadU(d, gate + i), u = hn::LoadU(d, up + i), grad = hn::LoadU(d, dy + i);
+      const auto s = sigmoid(d, g), silu = hn::Mul(g, s);
+      const auto slope = hn::MulAdd(silu, hn::Sub(hn::Set(d, 1.0f), s), s);  // s (1 + g (1 - s))
+      hn::StoreU(hn::Mul(hn::Mul(grad, u), slope), d, dgate + i);
+      hn::StoreU(hn::Mul(grad, silu), d, dup + i);
+    });
+  }
+}
+
+}  // namespace isoflop::cpu::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
 namespace isoflop::cpu {
 
-constexpr float kSqrt2OverPi = 0.7978845608f, kCubic = 0.044715f;
-
-static float gelu(float x, Gelu kind) {
-  if (kind == Gelu::erf) return 0.5f * x * (1 + std::erf(x * 0.70710678f));
-  return 0.5f * x * (1 + std::tanh(kSqrt2OverPi * (x + kCubic * x * x * x)));
-}
-
-static float gelu_slope(float x, Gelu kind) {
-  if (kind == Gelu::erf)
-    return 0.5f * (1 + std::erf(x * 0.70710678f)) + x * 0.3989422804f * std::exp(-0.5f * x * x);
-  const float t = std::tanh(kSqrt2OverPi * (x + kCubic * x * x * x));
-  return 0.5f * (1 + t) + 0.5f * x * (1 - t * t) * kSqrt2OverPi * (1 + 3 * kCubic * x * x);
-}
+HWY_EXPORT(gelu_rows);
+HWY_EXPORT(gelu_backward_rows);
+HWY_EXPORT(swiglu_rows);
+HWY_EXPORT(swiglu_backward_rows);
 
 void CpuBackend::gelu_forward(const GeluForward& op) {
-  team_.run(op.x.rows, [&](int64_t r, int) {
-    for (int64_t i = 0; i < op.x.cols; ++i)
-      op.y.row<float>(r)[i] = gelu(op.x.row<float>(r)[i], op.kind);
-  });
+  check(op);
+  const auto kernel = HWY_DYNAMIC_DISPATCH(gelu_rows);
+  for_row_blocks(op.x.rows, op.x.cols,
+                 [&](int64_t first, int64_t last) { kernel(op, first, last); });
 }
 
 void CpuBackend::gelu_backward(const GeluBackward& op) {
-  team_.run(op.x.rows, [&](int64_t r, int) {
-    for (int64_t i = 0; i < op.x.cols; ++i)
-      op.dx.row<float>(r)[i] = op.dy.row<float>(r)[i] * gelu_slope(op.x.row<float>(r)[i], op.kind);
-  });
+  check(op);
+  const auto kernel = HWY_DYNAMIC_DISPATCH(gelu_backward_rows);
+  for_row_blocks(op.x.rows, op.x.cols,
+                 [&](int64_t first, int64_t last) { kernel(op, first, last); });
 }
 
 void CpuBackend::swiglu_forward(const SwigluForward& op) {
-  team_.run(op.y.rows, [&](int64_t r, int) {
-    const float *gate = op.gate.row<float>(r), *up = op.up.row<float>(r);
-    for (int64_t i = 0; i < op.y.cols; ++i)
-      op.y.row<float>(r)[i] = gate[i] / (1 + std::exp(-gate[i])) * up[i];
-  });
+  check(op);
+  const auto kernel = HWY_DYNAMIC_DISPATCH(swiglu_rows);
+  for_row_blocks(op.y.rows, op.y.cols,
+                 [&](int64_t first, int64_t last) { kernel(op, first, last); });
 }
 
 void CpuBackend::swiglu_backward(const SwigluBackward& op) {
-  team_.run(op.dy.rows, [&](int64_t r, int) {
-    for (int64_t i = 0; i < op.dy.cols; ++i) {
-      const float g = op.gate.row<float>(r)[i], u = op.up.row<float>(r)[i],
-                  dy = op.dy.row<float>(r)[i];
-      const float s = 1 / (1 + std::exp(-g));
-      op.dgate.row<float>(r)[i] = dy * u * s * (1 + g * (1 - s));
-      op.dup.row<float>(r)[i] = dy * g * s;
-    }
-  });
+  check(op);
+  const auto kernel = HWY_DYNAMIC_DISPATCH(swiglu_backward_rows);
+  for_row_blocks(op.dy.rows, op.dy.cols,
+                 [&](int64_t first, int64_t last) { kernel(op, first, last); });
 }
 
 }  // namespace isoflop::cpu
+#endif

@@ -1,75 +1,317 @@
-#include "cpu/cpu_backend.hpp"
-
-#include <algorithm>
+#include <array>
 #include <cmath>
 #include <limits>
 
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "cpu/attention.cpp"
+#include "cpu/simd_targets.hpp"
+#include "hwy/foreach_target.h"
+// Below, because the line above includes this file once per instruction set.
+#include "cpu/cpu_backend.hpp"
+#include "cpu/gemm.hpp"
+#include "cpu/math-inl.h"
+#include "ops/check.hpp"
+
+// Scores are made in blocks of kQueryBlock queries by kKeyBlock keys. Key blocks that no query of
+// the block sees are skipped; the products of a block are calls of gemm, the softmax is below.
+#ifndef ISOFLOP_CPU_ATTENTION_BLOCKS
+#define ISOFLOP_CPU_ATTENTION_BLOCKS
 namespace isoflop::cpu {
 
-void CpuBackend::attention_forward(const AttentionForward& op) {
-  const AttentionShape& s = op.shape;
-  const int64_t hd = s.head_dim, group = s.heads / s.kv_heads;
-  const float scale = static_cast<float>(s.scale);
-  team_.run(s.batch * s.heads, [&](int64_t tile, int) {
-    const int64_t b = tile / s.heads, h = tile % s.heads, kh = h / group;
-    for (int64_t i = 0; i < s.queries; ++i) {
-      const float* q = op.q.row<float>(b * s.queries + i) + h * hd;
-      float* out = op.out.row<float>(b * s.queries + i) + h * hd;
-      std::fill(out, out + hd, 0.0f);
-      float max = -std::numeric_limits<float>::infinity(), sum = 0;
-      for (int64_t j = 0; j <= s.keys - s.queries + i; ++j) {
-        const float* k = op.k.row<float>(b * s.key_stride() + j) + kh * hd;
-        const float* v = op.v.row<float>(b * s.key_stride() + j) + kh * hd;
-        float score = 0;
-        for (int64_t d = 0; d < hd; ++d) score += q[d] * k[d];
-        score *= scale;
-        const float top = std::max(max, score), old = std::exp(max - top),
-                    p = std::exp(score - top);
-        for (int64_t d = 0; d < hd; ++d) out[d] = out[d] * old + p * v[d];
-        sum = sum * old + p;
-        max = top;
-      }
-      for (int64_t d = 0; d < hd; ++d) out[d] /= sum;
-      if (op.lse) op.lse.row<float>(b * s.queries + i)[h] = max + std::log(sum);
-    }
+constexpr int64_t kQueryBlock = 64;
+constexpr int64_t kKeyBlock = 512;
+constexpr int64_t kScoreStride =
+    kKeyBlock + 16;  // not a power of two: rows in different cache sets
+
+/// Scores of one block; row i sees the first visible + i of its keys.
+struct ScoreBlock {
+  float* scores;
+  int64_t rows, keys, visible;
+
+  float* row(int64_t i) const { return scores + i * kScoreStride; }
+  int64_t seen(int64_t i) const { return std::clamp<int64_t>(visible + i, 0, keys); }
+};
+
+/// What the online softmax carries from one key block to the next, per query.
+struct Running {
+  std::array<float, kQueryBlock> max, sum;
+};
+
+}  // namespace isoflop::cpu
+#endif
+
+HWY_BEFORE_NAMESPACE();
+namespace isoflop::cpu::HWY_NAMESPACE {
+
+HWY_INLINE void scale_row(float* x, int64_t count, float factor) {
+  for_each(count, [&](auto d, int64_t i) HWY_ATTR {
+    hn::StoreU(hn::Mul(hn::LoadU(d, x + i), hn::Set(d, factor)), d, x + i);
   });
 }
 
-void CpuBackend::attention_backward(const AttentionBackward& op) {
-  const AttentionShape& s = op.shape;
-  const int64_t hd = s.head_dim, group = s.heads / s.kv_heads, T = s.queries;
-  const float scale = static_cast<float>(s.scale);
-  team_.run(s.batch * s.kv_heads, [&](int64_t tile, int) {
-    const int64_t b = tile / s.kv_heads, kh = tile % s.kv_heads;
-    for (int64_t j = 0; j < T; ++j) {
-      std::fill_n(op.dk.row<float>(b * s.key_stride() + j) + kh * hd, hd, 0.0f);
-      std::fill_n(op.dv.row<float>(b * s.key_stride() + j) + kh * hd, hd, 0.0f);
+/// Replaces x by e^(x - max) and returns their sum.
+HWY_INLINE float exponentials(float* x, int64_t count, float max) {
+  return reduce_sum(count, [&](auto d, int64_t i) HWY_ATTR {
+    const auto e = exp_negative(d, hn::Sub(hn::LoadU(d, x + i), hn::Set(d, max)));
+    hn::StoreU(e, d, x + i);
+    return e;
+  });
+}
+
+/// Scores become exponentials relative to the running maximum; what was summed before, in `out`
+/// too, is brought to the new maximum.
+void softmax_block(const ScoreBlock& block, Running& running, View out) {
+  for (int64_t i = 0; i < block.rows; ++i) {
+    const int64_t seen = block.seen(i);
+    float *row = block.row(i), &max = running.max[static_cast<size_t>(i)],
+          &sum = running.sum[static_cast<size_t>(i)];
+    std::fill(row + seen, row + block.keys, 0.0f);
+    if (seen == 0) continue;
+    const float top = std::max(max, max_of(row, seen));
+    const float added = exponentials(row, seen, top);
+    if (top > max && sum != 0) {
+      const float factor = std::exp(max - top);
+      sum *= factor;
+      scale_row(out.row<float>(i), out.cols, factor);
     }
-    for (int64_t h = kh * group; h < (kh + 1) * group; ++h)
-      for (int64_t i = 0; i < T; ++i) {
-        const int64_t r = b * T + i;
-        const float *q = op.q.row<float>(r) + h * hd, *dout = op.dout.row<float>(r) + h * hd;
-        const float* out = op.out.row<float>(r) + h * hd;
-        float* dq = op.dq.row<float>(r) + h * hd;
-        const float lse = op.lse.row<float>(r)[h];
-        float delta = 0;
-        for (int64_t d = 0; d < hd; ++d) delta += dout[d] * out[d];
-        std::fill_n(dq, hd, 0.0f);
-        for (int64_t j = 0; j <= i; ++j) {
-          const int64_t kr = b * s.key_stride() + j;
-          const float *k = op.k.row<float>(kr) + kh * hd, *v = op.v.row<float>(kr) + kh * hd;
-          float *dk = op.dk.row<float>(kr) + kh * hd, *dv = op.dv.row<float>(kr) + kh * hd;
-          float score = 0, dp = 0;
-          for (int64_t d = 0; d < hd; ++d) score += q[d] * k[d], dp += dout[d] * v[d];
-          const float p = std::exp(score * scale - lse), ds = p * (dp - delta) * scale;
-          for (int64_t d = 0; d < hd; ++d) {
-            dv[d] += p * dout[d];
-            dk[d] += ds * q[d];
-            dq[d] += ds * k[d];
-          }
+    max = top;
+    sum += added;
+  }
+}
+
+void finish_rows(const Running& running, View out, float* lse, int64_t lse_stride) {
+  for (int64_t i = 0; i < out.rows; ++i) {
+    const float max = running.max[static_cast<size_t>(i)],
+                sum = running.sum[static_cast<size_t>(i)];
+    scale_row(out.row<float>(i), out.cols, 1 / sum);
+    if (lse) lse[i * lse_stride] = max + std::log(sum);
+  }
+}
+
+HWY_INLINE float dot(const float* a, const float* b, int64_t count) {
+  return reduce_sum(count, [&](auto d, int64_t i) HWY_ATTR {
+    return hn::Mul(hn::LoadU(d, a + i), hn::LoadU(d, b + i));
+  });
+}
+
+void row_dots(View a, View b, float* result) {
+  for (int64_t i = 0; i < a.rows; ++i) result[i] = dot(a.row<float>(i), b.row<float>(i), a.cols);
+}
+
+/// Scores S become P = e^(S - lse), dP becomes dS = scale P (dP - delta).
+void softmax_backward_block(const ScoreBlock& block,
+                            float* grads,
+                            const float* lse,
+                            int64_t lse_stride,
+                            const float* delta,
+                            float scale) {
+  for (int64_t i = 0; i < block.rows; ++i) {
+    const int64_t seen = block.seen(i);
+    float *p = block.row(i), *dp = grads + i * kScoreStride;
+    const float l = lse[i * lse_stride], row_delta = delta[i];
+    for_each(seen, [&](auto d, int64_t j) HWY_ATTR {
+      const auto e = exp_negative(d, hn::Sub(hn::LoadU(d, p + j), hn::Set(d, l)));
+      const auto centred = hn::Sub(hn::LoadU(d, dp + j), hn::Set(d, row_delta));
+      hn::StoreU(e, d, p + j);
+      hn::StoreU(hn::Mul(hn::Mul(e, hn::Set(d, scale)), centred), d, dp + j);
+    });
+    std::fill(p + seen, p + block.keys, 0.0f);
+    std::fill(dp + seen, dp + block.keys, 0.0f);
+  }
+}
+
+/// out += sum over j of p[j] * v[j]: `kVectors` vectors of the head at a time stay in registers.
+template <int kVectors>
+HWY_INLINE void add_weighted(const float* p, View v, int64_t column, float* out) {
+  const Full d;
+  const int64_t step = lanes();
+  VFull sum[kVectors];
+  for (int k = 0; k < kVectors; ++k) sum[k] = hn::LoadU(d, out + column + k * step);
+  for (int64_t j = 0; j < v.rows; ++j) {
+    const float* row = v.row<float>(j) + column;
+    const VFull weight = hn::Set(d, p[j]);
+    for (int k = 0; k < kVectors; ++k)
+      sum[k] = hn::MulAdd(weight, hn::LoadU(d, row + k * step), sum[k]);
+  }
+  for (int k = 0; k < kVectors; ++k) hn::StoreU(sum[k], d, out + column + k * step);
+}
+
+/// One query against all keys it sees, for decoding; `out` has room for head_dim.
+void attend_row(const float* q, View k, View v, float scale, float* out, float* lse) {
+  constexpr int64_t kKeys = 256;
+  const int64_t hd = k.cols, step = lanes();
+  float scores[kKeys], max = std::numeric_limits<float>::lowest(), sum = 0;
+  std::fill_n(out, hd, 0.0f);
+  for (int64_t first = 0; first < k.rows; first += kKeys) {
+    const int64_t count = std::min(kKeys, k.rows - first);
+    for (int64_t j = 0; j < count; ++j) scores[j] = scale * dot(q, k.row<float>(first + j), hd);
+    const float top = std::max(max, max_of(scores, count));
+    const float factor = std::exp(max - top);
+    sum = sum * factor + exponentials(scores, count, top);
+    max = top;
+    scale_row(out, hd, factor);
+    const View block = v.slice(first, count);
+    int64_t column = 0;
+    for (; column + 4 * step <= hd; column += 4 * step) add_weighted<4>(scores, block, column, out);
+    for (; column + step <= hd; column += step) add_weighted<1>(scores, block, column, out);
+    for (; column < hd; ++column)
+      for (int64_t j = 0; j < count; ++j) out[column] += scores[j] * block.row<float>(j)[column];
+  }
+  scale_row(out, hd, 1 / sum);
+  if (lse) *lse = max + std::log(sum);
+}
+
+}  // namespace isoflop::cpu::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace isoflop::cpu {
+
+HWY_EXPORT(softmax_block);
+HWY_EXPORT(finish_rows);
+HWY_EXPORT(row_dots);
+HWY_EXPORT(softmax_backward_block);
+HWY_EXPORT(attend_row);
+
+namespace {
+
+constexpr int64_t kFewQueries = 8;  // fewer than this: row by row, no blocks
+
+/// C = alpha A B^T, A^T B + C, or A B: the three products of attention, on views.
+void scores_of(View q, View k, float scale, float* scores) {
+  gemm({.transpose_b = 'T',
+        .m = q.rows,
+        .n = k.rows,
+        .k = q.cols,
+        .alpha = scale,
+        .a = q.as<float>(),
+        .lda = q.stride,
+        .b = k.as<float>(),
+        .ldb = k.stride,
+        .c = scores,
+        .ldc = kScoreStride});
+}
+void add_transposed(const float* scores, View rows, View sum) {
+  gemm({.transpose_a = 'T',
+        .m = sum.rows,
+        .n = sum.cols,
+        .k = rows.rows,
+        .a = scores,
+        .lda = kScoreStride,
+        .b = rows.as<float>(),
+        .ldb = rows.stride,
+        .beta = 1,
+        .c = sum.as<float>(),
+        .ldc = sum.stride});
+}
+void combine(const float* scores, View keys, View result, bool accumulate) {
+  gemm({.m = result.rows,
+        .n = result.cols,
+        .k = keys.rows,
+        .a = scores,
+        .lda = kScoreStride,
+        .b = keys.as<float>(),
+        .ldb = keys.stride,
+        .beta = accumulate ? 1.0f : 0.0f,
+        .c = result.as<float>(),
+        .ldc = result.stride});
+}
+
+/// Rows of one sequence and columns of one head.
+View head_rows(View x, int64_t first_row, int64_t count, int64_t head, int64_t head_dim) {
+  return x.slice(first_row, count).columns(head * head_dim, head_dim);
+}
+
+}  // namespace
+
+void CpuBackend::attention_forward(const AttentionForward& op) {
+  check(op);
+  const AttentionShape& s = op.shape;
+  const int64_t group = s.heads / s.kv_heads, past = s.keys - s.queries;
+  const float scale = static_cast<float>(s.scale);
+  const auto keys_of = [&](View x, int64_t b, int64_t h) {
+    return head_rows(x, b * s.key_stride(), s.keys, h / group, s.head_dim);
+  };
+  if (s.queries < kFewQueries) {
+    const auto kernel = HWY_DYNAMIC_DISPATCH(attend_row);
+    team_.run(s.batch * s.heads, [&](int64_t tile, int) {
+      const int64_t b = tile / s.heads, h = tile % s.heads;
+      const View k = keys_of(op.k, b, h), v = keys_of(op.v, b, h);
+      for (int64_t i = 0; i < s.queries; ++i) {
+        const int64_t r = b * s.queries + i, seen = past + i + 1, column = h * s.head_dim;
+        kernel(op.q.row<float>(r) + column, k.slice(0, seen), v.slice(0, seen), scale,
+               op.out.row<float>(r) + column, op.lse ? op.lse.row<float>(r) + h : nullptr);
+      }
+    });
+    return;
+  }
+  const auto softmax = HWY_DYNAMIC_DISPATCH(softmax_block);
+  const auto finish = HWY_DYNAMIC_DISPATCH(finish_rows);
+  float* scratch = scratch_.floats(team_.size() * kQueryBlock * kScoreStride);
+  const int64_t blocks = div_ceil(s.queries, kQueryBlock), sequences = s.batch * s.heads;
+  team_.run(blocks * sequences, [&](int64_t tile, int thread) {
+    const int64_t b = tile % sequences / s.heads, h = tile % s.heads;
+    const int64_t first = (blocks - 1 - tile / sequences) * kQueryBlock;  // longest first
+    const int64_t rows = std::min(kQueryBlock, s.queries - first), row = b * s.queries + first;
+    const View q = head_rows(op.q, row, rows, h, s.head_dim);
+    const View out = head_rows(op.out, row, rows, h, s.head_dim);
+    const View k = keys_of(op.k, b, h), v = keys_of(op.v, b, h);
+    float* scores = scratch + thread * kQueryBlock * kScoreStride;
+    Running running;
+    running.max.fill(std::numeric_limits<float>::lowest());
+    running.sum.fill(0);
+    const int64_t seen = past + first + rows;  // by the last row
+    for (int64_t key = 0; key < seen; key += kKeyBlock) {
+      const int64_t keys = std::min(kKeyBlock, seen - key);
+      scores_of(q, k.slice(key, keys), scale, scores);
+      softmax({scores, rows, keys, past + first + 1 - key}, running, out);
+      combine(scores, v.slice(key, keys), out, key > 0);
+    }
+    finish(running, out, op.lse ? op.lse.row<float>(row) + h : nullptr, op.lse.stride);
+  });
+}
+
+// A tile owns the keys and values of one head of one sequence and goes through everything that
+// reads them in order, so each dk and dv is summed by one thread in one order.
+void CpuBackend::attention_backward(const AttentionBackward& op) {
+  check(op);
+  const AttentionShape& s = op.shape;
+  const int64_t group = s.heads / s.kv_heads, T = s.queries, hd = s.head_dim;
+  const float scale = static_cast<float>(s.scale);
+  const auto softmax = HWY_DYNAMIC_DISPATCH(softmax_backward_block);
+  const auto dots = HWY_DYNAMIC_DISPATCH(row_dots);
+  constexpr int64_t kBlock = kQueryBlock * kScoreStride;
+  float* scratch = scratch_.floats(team_.size() * 2 * kBlock);
+  team_.run(s.batch * s.kv_heads, [&](int64_t tile, int thread) {
+    const int64_t b = tile / s.kv_heads, kv_head = tile % s.kv_heads;
+    const auto keys_of = [&](View x) { return head_rows(x, b * s.key_stride(), T, kv_head, hd); };
+    const View k = keys_of(op.k), v = keys_of(op.v), dk = keys_of(op.dk), dv = keys_of(op.dv);
+    for (int64_t j = 0; j < T; ++j) {
+      std::fill_n(dk.row<float>(j), hd, 0.0f);
+      std::fill_n(dv.row<float>(j), hd, 0.0f);
+    }
+    float *scores = scratch + thread * 2 * kBlock, *grads = scores + kBlock;
+    std::array<float, kQueryBlock> delta;
+    for (int64_t h = kv_head * group; h < (kv_head + 1) * group; ++h)
+      for (int64_t first = 0; first < T; first += kQueryBlock) {
+        const int64_t rows = std::min(kQueryBlock, T - first), row = b * T + first;
+        const auto block_of = [&](View x) { return head_rows(x, row, rows, h, hd); };
+        const View q = block_of(op.q), dout = block_of(op.dout), dq = block_of(op.dq);
+        const float* lse = op.lse.row<float>(row) + h;
+        dots(dout, block_of(op.out), delta.data());
+        for (int64_t key = 0; key < first + rows; key += kKeyBlock) {
+          const int64_t keys = std::min(kKeyBlock, first + rows - key);
+          scores_of(q, k.slice(key, keys), scale, scores);
+          scores_of(dout, v.slice(key, keys), 1, grads);
+          softmax({scores, rows, keys, first + 1 - key}, grads, lse, op.lse.stride, delta.data(),
+                  scale);
+          add_transposed(scores, dout, dv.slice(key, keys));
+          add_transposed(grads, q, dk.slice(key, keys));
+          combine(grads, k.slice(key, keys), dq, key > 0);
         }
       }
   });
 }
 
 }  // namespace isoflop::cpu
+#endif

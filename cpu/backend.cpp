@@ -4,6 +4,9 @@
 
 #include <dnnl.h>
 #include <fmt/core.h>
+#include <hwy/targets.h>
+
+#include <cctype>
 
 namespace isoflop {
 
@@ -29,9 +32,16 @@ double* Scratch::doubles(int64_t count) {
   return static_cast<double*>(bytes(static_cast<size_t>(count) * sizeof(double)));
 }
 
+CpuBackend::CpuBackend(ThreadTeam& team) : team_(team) {
+  hwy::GetChosenTarget().Update(hwy::SupportedTargets());  // so that dispatch is a table look-up
+}
+
 std::string CpuBackend::description() const {
+  std::string target = vector_target();
+  for (char& c : target) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
   const dnnl_version_t* version = dnnl_version();
-  return fmt::format("cpu, oneDNN {}.{}.{} fp32", version->major, version->minor, version->patch);
+  return fmt::format("cpu {}, oneDNN {}.{}.{} fp32", target, version->major, version->minor,
+                     version->patch);
 }
 
 Buffer CpuBackend::allocate(size_t bytes, const std::string& what) {

@@ -1,11 +1,12 @@
 // What the files of this folder share: the class behind make_cpu_backend, its scratch memory, and
 // the single-threaded matrix product they are built on. Not for other folders.
 #pragma once
+#include "core/math.hpp"
 #include "core/threads.hpp"
 #include "ops/backend.hpp"
 
+#include <algorithm>
 #include <deque>
-
 namespace isoflop::cpu {
 
 /// Memory that grows to the largest request and then stays; contents are not kept between requests.
@@ -27,9 +28,12 @@ inline View master_of(const WeightRef& w) {
   return static_cast<const Weight*>(w.handle)->master;
 }
 
+/// Highway's name of the instruction set in use.
+const char* vector_target();
+
 class CpuBackend final : public Backend {
  public:
-  explicit CpuBackend(ThreadTeam& team) : team_(team) {}
+  explicit CpuBackend(ThreadTeam& team);
 
   DType activation_dtype() const override { return DType::f32; }
   DType state_dtype() const override { return DType::f32; }
@@ -69,6 +73,31 @@ class CpuBackend final : public Backend {
   void add(View from, View to) override;
 
  private:
+  /// work(first, last) on blocks of rows of about 64 KB each, which is a few microseconds: enough
+  /// to outweigh handing out a tile, and small tensors stay with the caller.
+  template <class Work>
+  void for_row_blocks(int64_t rows, int64_t cols, Work&& work) {
+    const int64_t block = std::max<int64_t>(1, kBlockElements / std::max<int64_t>(cols, 1));
+    team_.run(div_ceil(rows, block),
+              [&](int64_t tile, int) { work(tile * block, std::min((tile + 1) * block, rows)); });
+  }
+  /// work(row, column, count) on pieces of two views of one shape; both contiguous = one long row.
+  template <class Work>
+  void for_spans(View a, View b, Work&& work) {
+    const bool flat = a.contiguous() && b.contiguous();
+    const int64_t rows = flat ? 1 : a.rows, cols = flat ? a.size() : a.cols;
+    const int64_t pieces = div_ceil(cols, kBlockElements);
+    const int64_t per_tile = std::max<int64_t>(1, kBlockElements / std::max<int64_t>(cols, 1));
+    team_.run(div_ceil(rows * pieces, per_tile), [&](int64_t tile, int) {
+      const int64_t last = std::min((tile + 1) * per_tile, rows * pieces);
+      for (int64_t piece = tile * per_tile; piece < last; ++piece) {
+        const int64_t column = piece % pieces * kBlockElements;
+        work(piece / pieces, column, std::min(kBlockElements, cols - column));
+      }
+    });
+  }
+  static constexpr int64_t kBlockElements = 16 * 1024;
+
   ThreadTeam& team_;
   Scratch scratch_;
   std::deque<Weight> weights_;  // addresses are handles, so they must not move

@@ -1,25 +1,94 @@
-#include "cpu/cpu_backend.hpp"
-
-#include <algorithm>
 #include <cmath>
+#include <limits>
 
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "cpu/loss.cpp"
+#include "cpu/simd_targets.hpp"
+#include "hwy/foreach_target.h"
+// Below, because the line above includes this file once per instruction set.
+#include "cpu/cpu_backend.hpp"
+#include "cpu/math-inl.h"
+#include "ops/check.hpp"
+
+HWY_BEFORE_NAMESPACE();
+namespace isoflop::cpu::HWY_NAMESPACE {
+
+constexpr int64_t kMaxBlocks = 256;
+
+struct Softmax {
+  double max = 0, sum = 0;       // of the row: sum of e^(x - max)
+  double block_max[kMaxBlocks];  // what block b's exponentials were taken relative to
+};
+
+// One pass over memory: block by block (each fits the first-level cache) the maximum, then the
+// exponentials relative to it, which replace the logits when they will become the gradient.
+template <bool kStore>
+void softmax_pass(float* x, int64_t count, int64_t block, Softmax& s) {
+  s.max = std::numeric_limits<double>::lowest();
+  s.sum = 0;
+  for (int64_t first = 0, b = 0; first < count; first += block, ++b) {
+    float* at = x + first;
+    const int64_t n = std::min(block, count - first);
+    // lowest() instead of -inf, so that -inf logits give 0 and not NaN
+    const float max = std::max(max_of(at, n), std::numeric_limits<float>::lowest());
+    const float sum = reduce_sum(n, [&](auto d, int64_t i) HWY_ATTR {
+      const auto e = exp_negative(d, hn::Sub(hn::LoadU(d, at + i), hn::Set(d, max)));
+      if constexpr (kStore) hn::StoreU(e, d, at + i);
+      return e;
+    });
+    s.block_max[b] = max;
+    if (max > s.max) {
+      s.sum *= std::exp(s.max - max);
+      s.max = max;
+    }
+    s.sum += sum * std::exp(max - s.max);
+  }
+}
+
+void cross_entropy_row(const CrossEntropy& op, int64_t r) {
+  const int64_t V = op.logits.cols;
+  float *x = op.logits.row<float>(r), *loss = op.losses.row<float>(r);
+  const int32_t target = op.targets[static_cast<size_t>(r)];
+  if (target == kIgnoreTarget) {
+    *loss = 0;
+    if (op.grad_scale != 0) std::fill_n(x, V, 0.0f);
+    return;
+  }
+  const int64_t block = std::max<int64_t>(1024, round_up(div_ceil(V, kMaxBlocks), 64));
+  Softmax s;
+  const double logit = x[target];
+  if (op.grad_scale == 0)
+    softmax_pass<false>(x, V, block, s);
+  else
+    softmax_pass<true>(x, V, block, s);
+  *loss = static_cast<float>(s.max + std::log(s.sum) - logit);
+  if (op.grad_scale == 0) return;
+  for (int64_t first = 0, b = 0; first < V; first += block, ++b) {
+    float* at = x + first;
+    const float factor =
+        static_cast<float>(op.grad_scale / s.sum * std::exp(s.block_max[b] - s.max));
+    for_each(std::min(block, V - first), [&](auto d, int64_t i) HWY_ATTR {
+      hn::StoreU(hn::Mul(hn::LoadU(d, at + i), hn::Set(d, factor)), d, at + i);
+    });
+  }
+  x[target] -= static_cast<float>(op.grad_scale);
+}
+
+}  // namespace isoflop::cpu::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
 namespace isoflop::cpu {
 
+HWY_EXPORT(cross_entropy_row);
+
 void CpuBackend::cross_entropy(const CrossEntropy& op) {
-  const int64_t V = op.logits.cols;
-  team_.run(op.logits.rows, [&](int64_t r, int) {
-    float* x = op.logits.row<float>(r);
-    const int32_t target = op.targets[static_cast<size_t>(r)];
-    const float max = *std::max_element(x, x + V);
-    double sum = 0;
-    for (int64_t i = 0; i < V; ++i) sum += std::exp(x[i] - max);
-    *op.losses.row<float>(r) =
-        target == kIgnoreTarget ? 0.0f : static_cast<float>(std::log(sum) - (x[target] - max));
-    if (op.grad_scale == 0) return;
-    const float scale = target == kIgnoreTarget ? 0.0f : static_cast<float>(op.grad_scale / sum);
-    for (int64_t i = 0; i < V; ++i) x[i] = std::exp(x[i] - max) * scale;
-    if (target != kIgnoreTarget) x[target] -= static_cast<float>(op.grad_scale);
+  check(op);
+  const auto kernel = HWY_DYNAMIC_DISPATCH(cross_entropy_row);
+  for_row_blocks(op.logits.rows, op.logits.cols, [&](int64_t first, int64_t last) {
+    for (int64_t r = first; r < last; ++r) kernel(op, r);
   });
 }
 
 }  // namespace isoflop::cpu
+#endif

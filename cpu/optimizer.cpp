@@ -1,26 +1,56 @@
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "cpu/optimizer.cpp"
+#include "cpu/simd_targets.hpp"
+#include "hwy/foreach_target.h"
+// Below, because the line above includes this file once per instruction set.
 #include "cpu/cpu_backend.hpp"
+#include "cpu/simd-inl.h"
+#include "ops/check.hpp"
 
-#include <cmath>
+HWY_BEFORE_NAMESPACE();
+namespace isoflop::cpu::HWY_NAMESPACE {
 
-namespace isoflop::cpu {
-
-void CpuBackend::adamw(const AdamW& op) {
-  const float beta1 = static_cast<float>(op.beta1), beta2 = static_cast<float>(op.beta2);
-  const float grad_scale = static_cast<float>(op.grad_scale);
-  const float rest1 = static_cast<float>(1 - op.beta1), rest2 = static_cast<float>(1 - op.beta2);
+void adamw_span(const AdamW& op, int64_t first, int64_t count) {
+  float* p = op.p.as<float>() + first;
+  const float* g = op.g.as<float>() + first;
+  float *m = op.m.as<float>() + first, *v = op.v.as<float>() + first;
+  const float beta1 = static_cast<float>(op.beta1), rest1 = static_cast<float>(1 - op.beta1);
+  const float beta2 = static_cast<float>(op.beta2), rest2 = static_cast<float>(1 - op.beta2);
+  const float grad_scale = static_cast<float>(op.grad_scale), eps = static_cast<float>(op.eps);
   const float keep = static_cast<float>(1 - op.lr * op.weight_decay);
   const float step = static_cast<float>(op.lr / op.correction1);
-  const float inv_correction2 = static_cast<float>(1 / op.correction2);
-  const float eps = static_cast<float>(op.eps);
-  team_.run(op.p.rows, [&](int64_t r, int) {
-    float *p = op.p.row<float>(r), *m = op.m.row<float>(r), *v = op.v.row<float>(r);
-    for (int64_t i = 0; i < op.p.cols; ++i) {
-      const float g = op.g.row<float>(r)[i] * grad_scale;
-      m[i] = beta1 * m[i] + rest1 * g;
-      v[i] = beta2 * v[i] + rest2 * g * g;
-      p[i] = keep * p[i] - step * m[i] / (std::sqrt(v[i] * inv_correction2) + eps);
-    }
+  const float unbias2 = static_cast<float>(1 / op.correction2);
+  for_each(count, [&](auto d, int64_t i) HWY_ATTR {
+    const auto grad = hn::Mul(hn::LoadU(d, g + i), hn::Set(d, grad_scale));
+    const auto mean =
+        hn::MulAdd(hn::LoadU(d, m + i), hn::Set(d, beta1), hn::Mul(grad, hn::Set(d, rest1)));
+    const auto square = hn::MulAdd(hn::LoadU(d, v + i), hn::Set(d, beta2),
+                                   hn::Mul(hn::Mul(grad, grad), hn::Set(d, rest2)));
+    hn::StoreU(mean, d, m + i);
+    hn::StoreU(square, d, v + i);
+    const auto root = hn::Add(hn::Sqrt(hn::Mul(square, hn::Set(d, unbias2))), hn::Set(d, eps));
+    const auto change = hn::Div(hn::Mul(mean, hn::Set(d, step)), root);
+    hn::StoreU(hn::MulSub(hn::LoadU(d, p + i), hn::Set(d, keep), change), d, p + i);
+  });
+}
+
+}  // namespace isoflop::cpu::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace isoflop::cpu {
+
+HWY_EXPORT(adamw_span);
+
+void CpuBackend::adamw(const AdamW& op) {
+  check(op);
+  const auto kernel = HWY_DYNAMIC_DISPATCH(adamw_span);
+  const int64_t count = op.p.size();
+  team_.run(div_ceil(count, kBlockElements), [&](int64_t tile, int) {
+    const int64_t first = tile * kBlockElements;
+    kernel(op, first, std::min(kBlockElements, count - first));
   });
 }
 
 }  // namespace isoflop::cpu
+#endif

@@ -1,23 +1,82 @@
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "cpu/rope.cpp"
+#include "cpu/simd_targets.hpp"
+#include "hwy/foreach_target.h"
+// Below, because the line above includes this file once per instruction set.
 #include "cpu/cpu_backend.hpp"
+#include "cpu/simd-inl.h"
+#include "ops/check.hpp"
 
-namespace isoflop::cpu {
+HWY_BEFORE_NAMESPACE();
+namespace isoflop::cpu::HWY_NAMESPACE {
 
-void CpuBackend::rope(const Rope& op) {
-  const int64_t half = op.rotary_dim / 2, heads = op.x.cols / op.head_dim;
-  const bool interleaved = op.pairs == RopePairs::interleaved;
-  team_.run(op.x.rows, [&](int64_t r, int) {
+// (a, b) becomes (a cos - b sin, a sin + b cos); the inverse has -sin.
+template <class D, class V = hn::Vec<D>>
+HWY_INLINE void rotate(V& a, V& b, V cos, V sin) {
+  const V a0 = a;
+  a = hn::NegMulAdd(b, sin, hn::Mul(a0, cos));
+  b = hn::MulAdd(a0, sin, hn::Mul(b, cos));
+}
+
+/// Pairs j, j + lanes, ... of one head as long as whole vectors of this tag fit; returns where it
+/// stopped. Heads are short (16 pairs at hd = 32), so callers go on with narrower tags.
+template <class D>
+HWY_INLINE int64_t
+rotate_pairs(D d, const Rope& op, float* x, const float* cos_row, const float* sin_row, int64_t j) {
+  const int64_t half = op.rotary_dim / 2, step = static_cast<int64_t>(hn::Lanes(d));
+  const auto sign = hn::Set(d, op.inverse ? -1.0f : 1.0f);
+  for (; j + step <= half; j += step) {
+    const auto cos = hn::LoadU(d, cos_row + j), sin = hn::Mul(hn::LoadU(d, sin_row + j), sign);
+    auto a = cos, b = cos;
+    if (op.pairs == RopePairs::interleaved) {
+      hn::LoadInterleaved2(d, x + 2 * j, a, b);
+      rotate<D>(a, b, cos, sin);
+      hn::StoreInterleaved2(a, b, d, x + 2 * j);
+    } else {
+      a = hn::LoadU(d, x + j);
+      b = hn::LoadU(d, x + j + half);
+      rotate<D>(a, b, cos, sin);
+      hn::StoreU(a, d, x + j);
+      hn::StoreU(b, d, x + j + half);
+    }
+  }
+  return j;
+}
+
+void rope_rows(const Rope& op, int64_t first, int64_t last) {
+  for (int64_t r = first; r < last; ++r) {
     const int64_t position = op.first_position + r % op.tokens;
     const float *cos = op.cos.row<float>(position), *sin = op.sin.row<float>(position);
-    for (int64_t h = 0; h < heads; ++h) {
-      float* x = op.x.row<float>(r) + h * op.head_dim;
-      for (int64_t j = 0; j < half; ++j) {
+    for (int64_t c = 0; c < op.x.cols; c += op.head_dim) {
+      float* x = op.x.row<float>(r) + c;
+      int64_t j = rotate_pairs(hn::CappedTag<float, 16>(), op, x, cos, sin, 0);
+      j = rotate_pairs(hn::CappedTag<float, 8>(), op, x, cos, sin, j);
+      j = rotate_pairs(hn::CappedTag<float, 4>(), op, x, cos, sin, j);
+      for (const int64_t half = op.rotary_dim / 2; j < half; ++j) {
+        const bool interleaved = op.pairs == RopePairs::interleaved;
         float &a = x[interleaved ? 2 * j : j], &b = x[interleaved ? 2 * j + 1 : j + half];
-        const float s = op.inverse ? -sin[j] : sin[j], a0 = a;
+        const float a0 = a, s = op.inverse ? -sin[j] : sin[j];
         a = a0 * cos[j] - b * s;
         b = a0 * s + b * cos[j];
       }
     }
-  });
+  }
+}
+
+}  // namespace isoflop::cpu::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace isoflop::cpu {
+
+HWY_EXPORT(rope_rows);
+
+void CpuBackend::rope(const Rope& op) {
+  check(op);
+  const auto kernel = HWY_DYNAMIC_DISPATCH(rope_rows);
+  for_row_blocks(op.x.rows, op.x.cols,
+                 [&](int64_t first, int64_t last) { kernel(op, first, last); });
 }
 
 }  // namespace isoflop::cpu
+#endif

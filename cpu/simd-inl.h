@@ -1,0 +1,83 @@
+// Vector helpers, compiled once per instruction set (hence the toggled guard, Highway's custom).
+// The pattern of every file that has vector kernels:
+//
+//   #undef HWY_TARGET_INCLUDE
+//   #define HWY_TARGET_INCLUDE "cpu/this_file.cpp"
+//   #include "cpu/simd_targets.hpp"
+//   #include "hwy/foreach_target.h"  // includes this file again for each target
+//   #include "cpu/simd-inl.h"
+//
+// kernels between HWY_BEFORE_NAMESPACE and HWY_AFTER_NAMESPACE, the rest of the file once, under
+// HWY_ONCE, calling them through HWY_DYNAMIC_DISPATCH.
+#if defined(ISOFLOP_CPU_SIMD_INL_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef ISOFLOP_CPU_SIMD_INL_H_
+#undef ISOFLOP_CPU_SIMD_INL_H_
+#else
+#define ISOFLOP_CPU_SIMD_INL_H_
+#endif
+
+#include "hwy/highway.h"
+
+#include <cstdint>
+
+HWY_BEFORE_NAMESPACE();
+namespace isoflop::cpu::HWY_NAMESPACE {
+namespace hn = hwy::HWY_NAMESPACE;
+
+using Full = hn::ScalableTag<float>;
+using One = hn::CappedTag<float, 1>;
+using VFull = hn::Vec<Full>;
+
+inline int64_t lanes() {
+  return static_cast<int64_t>(hn::Lanes(Full()));
+}
+
+/// f(tag, i) for whole vectors at i = 0, lanes, ..., then for the elements that are left, one by
+/// one.
+template <class F>
+HWY_INLINE void for_each(int64_t count, F&& f) {
+  const int64_t step = lanes();
+  int64_t i = 0;
+  for (; i + step <= count; i += step) f(Full(), i);
+  for (; i < count; ++i) f(One(), i);
+}
+
+/// Sum over [0, count) of the vectors that f(tag, i) returns, in an order fixed by count.
+template <class F>
+HWY_INLINE float reduce_sum(int64_t count, F&& f) {
+  const Full d;
+  const int64_t step = lanes();
+  VFull sum0 = hn::Zero(d), sum1 = hn::Zero(d), sum2 = hn::Zero(d), sum3 = hn::Zero(d);
+  int64_t i = 0;
+  for (; i + 4 * step <= count; i += 4 * step) {
+    sum0 = hn::Add(sum0, f(d, i));
+    sum1 = hn::Add(sum1, f(d, i + step));
+    sum2 = hn::Add(sum2, f(d, i + 2 * step));
+    sum3 = hn::Add(sum3, f(d, i + 3 * step));
+  }
+  for (; i + step <= count; i += step) sum0 = hn::Add(sum0, f(d, i));
+  sum0 = hn::Add(hn::Add(sum0, sum1), hn::Add(sum2, sum3));
+  float total = hn::GetLane(hn::SumOfLanes(d, sum0));
+  for (; i < count; ++i) total += hn::GetLane(f(One(), i));
+  return total;
+}
+
+/// Largest of the values; `count` > 0. NaN may be passed over.
+HWY_INLINE float max_of(const float* x, int64_t count) {
+  const Full d;
+  const int64_t step = lanes();
+  float result = x[0];
+  int64_t i = 0;
+  if (count >= step) {
+    VFull top = hn::LoadU(d, x);
+    for (i = step; i + step <= count; i += step) top = hn::Max(top, hn::LoadU(d, x + i));
+    result = hn::GetLane(hn::MaxOfLanes(d, top));
+  }
+  for (; i < count; ++i) result = x[i] > result ? x[i] : result;
+  return result;
+}
+
+}  // namespace isoflop::cpu::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#endif
