@@ -1,0 +1,69 @@
+#include "ops/reference/backend.hpp"
+#include "tests/ops/op_case.hpp"
+
+#include <cmath>
+
+namespace isoflop::test {
+namespace {
+
+OpCase cross_entropy(int64_t n, int64_t V, double spread = 1) {
+  OpCase c;
+  c.name = fmt::format("cross_entropy_{}x{}{}", n, V, spread != 1 ? "_wide" : "");
+  std::vector<int32_t> targets = random_tokens(n, V);
+  for (size_t i = 1; i < targets.size(); i += 4) targets[i] = kIgnoreTarget;
+  constexpr double kGradScale = 0.125;
+  c.forward = [=](Backend& backend, Tensors& t) {
+    const View logits = t.random("logits", n, V, spread);
+    const View work = t.output("work", n, V);
+    backend.copy(logits, work);
+    backend.cross_entropy(
+        {.logits = work, .targets = targets, .losses = t.output("losses", n, 1), .grad_scale = 0});
+    EXPECT_TRUE(same_bits(work, logits)) << "without grad_scale the logits stay";
+    t.constant("dlosses", n, 1, kGradScale);
+  };
+  c.backward = [=](Backend& backend, Tensors& t) {
+    const View dlogits = t.output("dlogits", n, V);
+    backend.copy(t["logits"], dlogits);
+    backend.cross_entropy({.logits = dlogits,
+                           .targets = targets,
+                           .losses = t.output("losses_again", n, 1),
+                           .grad_scale = kGradScale});
+  };
+  c.inputs = {"logits"};
+  c.outputs = {"losses"};
+  // The rounding of a logit of size |x| is its relative error in exp.
+  c.bound = fp32_bound(V) * (1 + 5 * spread);
+  return c;
+}
+
+const std::vector<OpCase> kSmall = {cross_entropy(1, 5), cross_entropy(6, 7),
+                                    cross_entropy(3, 4, 10)};
+const std::vector<OpCase> kAll = {cross_entropy(1, 8),    cross_entropy(7, 96),
+                                  cross_entropy(33, 384), cross_entropy(7, 2053),
+                                  cross_entropy(2, 8197), cross_entropy(33, 257, 20)};
+
+INSTANTIATE_TEST_SUITE_P(CrossEntropy, OpGradient, ::testing::ValuesIn(kSmall), case_name);
+INSTANTIATE_TEST_SUITE_P(CrossEntropy, OpParity, ::testing::ValuesIn(kAll), case_name);
+INSTANTIATE_TEST_SUITE_P(CrossEntropy, OpThreads, ::testing::ValuesIn(kAll), case_name);
+
+TEST(CrossEntropy, UniformLogitsCostLogV) {
+  const std::vector<int32_t> targets = {3, kIgnoreTarget};
+  for (const double level : {0.0, -30000.0, 30000.0}) {
+    Tensors t(DType::f64);
+    const View logits = t.constant("logits", 2, 10, level);
+    make_reference_backend(DType::f64)
+        ->cross_entropy({.logits = logits,
+                         .targets = targets,
+                         .losses = t.output("losses", 2, 1),
+                         .grad_scale = 2});
+    EXPECT_NEAR(value_at(t["losses"], 0, 0), std::log(10.0), 1e-11) << level;
+    EXPECT_EQ(value_at(t["losses"], 1, 0), 0);
+    for (int64_t c = 0; c < 10; ++c) {
+      EXPECT_NEAR(value_at(logits, 0, c), c == 3 ? 2 * (0.1 - 1) : 2 * 0.1, 1e-15);
+      EXPECT_EQ(value_at(logits, 1, c), 0) << "an ignored target has no gradient";
+    }
+  }
+}
+
+}  // namespace
+}  // namespace isoflop::test

@@ -1,0 +1,101 @@
+#include "cpu/backend.hpp"
+#include "ops/reference/backend.hpp"
+#include "tests/ops/op_case.hpp"
+
+#include <cmath>
+#include <limits>
+
+namespace isoflop::test {
+namespace {
+
+AdamW step(Tensors& t, int64_t rows, int64_t cols, int number) {
+  return {.p = t.random("p", rows, cols),
+          .g = t.random("g", rows, cols),
+          .m = t.constant("m", rows, cols, 0),
+          .v = t.constant("v", rows, cols, 0),
+          .lr = 0.01,
+          .beta1 = 0.9,
+          .beta2 = 0.95,
+          .eps = 1e-8,
+          .weight_decay = 0.1,
+          .correction1 = 1 - std::pow(0.9, number),
+          .correction2 = 1 - std::pow(0.95, number),
+          .grad_scale = 0.5};
+}
+
+OpCase adamw(int64_t rows, int64_t cols) {
+  OpCase c;
+  c.name = fmt::format("adamw_{}x{}", rows, cols);
+  c.forward = [=](Backend& backend, Tensors& t) {
+    for (int number = 1; number <= 5; ++number) backend.adamw(step(t, rows, cols, number));
+  };
+  c.bound = fp32_bound(25);  // five steps of a few roundings
+  return c;
+}
+
+const std::vector<OpCase> kAll = {adamw(1, 1), adamw(7, 96), adamw(33, 384), adamw(1, 2053),
+                                  adamw(40, 2053)};
+INSTANTIATE_TEST_SUITE_P(Optimizer, OpParity, ::testing::ValuesIn(kAll), case_name);
+INSTANTIATE_TEST_SUITE_P(Optimizer, OpThreads, ::testing::ValuesIn(kAll), case_name);
+
+// With a constant gradient the corrected moments are g and g^2, so every step is
+// p -= lr * decay * p + lr * g / (|g| + eps).
+TEST(AdamW, ConstantGradient) {
+  Tensors t(DType::f64);
+  const View p = t.random("p", 1, 5), g = t.random("g", 1, 5);
+  std::vector<double> want;
+  for (int64_t i = 0; i < 5; ++i) want.push_back(value_at(p, 0, i));
+  const auto backend = make_reference_backend(DType::f64);
+  for (int number = 1; number <= 20; ++number) {
+    backend->adamw(step(t, 1, 5, number));
+    for (int64_t i = 0; i < 5; ++i) {
+      const double gi = 0.5 * value_at(g, 0, i);
+      double& w = want[static_cast<size_t>(i)];
+      w -= 0.01 * 0.1 * w + 0.01 * gi / (std::abs(gi) + 1e-8);
+      EXPECT_NEAR(value_at(p, 0, i), w, 1e-13) << number;
+    }
+  }
+}
+
+class SumSquares : public ::testing::TestWithParam<int64_t> {};
+
+TEST_P(SumSquares, IsExactToDouble) {
+  const Tensor x(DType::f32, 1, GetParam()), wide(DType::f64, 1, GetParam());
+  fill_normal(x, 1);
+  fill_normal(wide, 1);
+  long double want = 0;
+  for (int64_t i = 0; i < GetParam(); ++i) {
+    const long double value = value_at(x, 0, i);
+    want += value * value;
+  }
+  ThreadTeam one(1), three(3);
+  const auto cpu = make_cpu_backend(one), cpu3 = make_cpu_backend(three);
+  const double bound = 1e-13 * static_cast<double>(want);
+  EXPECT_NEAR(make_reference_backend(DType::f32)->sum_squares(x), static_cast<double>(want), bound);
+  EXPECT_NEAR(make_reference_backend(DType::f64)->sum_squares(wide), static_cast<double>(want),
+              bound);
+  EXPECT_NEAR(cpu->sum_squares(x), static_cast<double>(want), bound);
+  EXPECT_EQ(cpu->sum_squares(x), cpu3->sum_squares(x)) << "bits must not depend on threads";
+}
+INSTANTIATE_TEST_SUITE_P(Optimizer,
+                         SumSquares,
+                         ::testing::Values(0, 1, 7, 4095, 4096, 4097, 100'003));
+
+TEST(SumSquares, LargeValuesAndNonFinite) {
+  ThreadTeam team(2);
+  std::vector<std::unique_ptr<Backend>> backends;
+  backends.push_back(make_reference_backend(DType::f32));
+  backends.push_back(make_cpu_backend(team));
+  for (const auto& backend : backends) {
+    const Tensor x(DType::f32, 3, 5000);
+    fill(x, 1e30);  // squares overflow float
+    EXPECT_NEAR(backend->sum_squares(x), 15000e60, 1e-6 * 15000e60) << backend->description();
+    set_value(x, 2, 4999, std::numeric_limits<double>::infinity());
+    EXPECT_EQ(backend->sum_squares(x), std::numeric_limits<double>::infinity());
+    set_value(x, 1, 17, std::nan(""));
+    EXPECT_TRUE(std::isnan(backend->sum_squares(x))) << backend->description();
+  }
+}
+
+}  // namespace
+}  // namespace isoflop::test
