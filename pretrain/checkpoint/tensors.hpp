@@ -1,0 +1,32 @@
+// Tensors of a checkpoint: each rank's file holds row ranges of logical tensors, one dataset per
+// tensor and kind, with the attributes `global_shape` and `offset` (of its first element in the
+// whole tensor). Matrices have two dimensions, vectors one; all are little-endian f32.
+#pragma once
+#include "core/file.hpp"
+#include "core/param.hpp"
+#include "pretrain/checkpoint/manifest.hpp"
+
+#include <array>
+#include <string>
+
+namespace isoflop {
+
+/// Parameters and AdamW's two moments; null where a reader does not want one.
+struct CheckpointTensors {
+  ParamBuffer* parameters = nullptr;
+  ParamBuffer* first_moments = nullptr;
+  ParamBuffer* second_moments = nullptr;
+};
+
+/// The whole tensors as the file of rank 0 of 1, and the virtual checkpoint.h5 over it. IoError.
+void write_tensors(const fs::path& folder, const ParamTable& table, const CheckpointTensors& from);
+
+/// Fills what is asked for from all ranks' files. FormatError names the file and the tensor when
+/// one is missing, has another shape or type, or is not covered by the shards; when the file holds
+/// parameters that the table lacks, too.
+void read_tensors(const fs::path& folder,
+                  const Manifest& manifest,
+                  const ParamTable& table,
+                  const CheckpointTensors& into);
+
+}  // namespace isoflop

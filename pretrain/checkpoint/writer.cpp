@@ -1,0 +1,213 @@
+#include "pretrain/checkpoint/writer.hpp"
+
+#include "core/error.hpp"
+#include "pretrain/checkpoint/checkpoint.hpp"
+
+#include <fcntl.h>
+#include <stdio.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <chrono>
+#include <cstring>
+#include <utility>
+#include <vector>
+
+namespace isoflop {
+
+namespace {
+
+constexpr std::string_view kTemporarySuffix = ".tmp";
+
+fs::path temporary_folder(const fs::path& folder) {
+  return temporary_name(folder);
+}
+
+void copy(const ParamBuffer& from, ParamBuffer& to, const char* what) {
+  ISOFLOP_CHECK(from.flat().size() == to.flat().size() && from.flat().dtype == to.flat().dtype,
+                "{} do not have the shape of the parameter table", what);
+  std::memcpy(to.flat().data, from.flat().data, to.flat().bytes());
+}
+
+/// Like commit_file for a folder, whose target may exist and not be empty: then the two swap names
+/// in one step, so that a whole checkpoint is in place at any time.
+void commit_folder(const fs::path& temporary, const fs::path& folder) {
+  std::error_code error;
+  if (!fs::exists(folder, error)) return commit_file(temporary, folder);
+  sync_path(temporary);
+  fault_point("rename");
+  if (::renameat2(AT_FDCWD, temporary.c_str(), AT_FDCWD, folder.c_str(), RENAME_EXCHANGE) != 0) {
+    if (errno != EINVAL && errno != ENOSYS)
+      fail_io("cannot rename {} to {}: {}", temporary.string(), folder.string(),
+              std::strerror(errno));
+    fs::remove_all(folder, error);  // a file system without the exchange
+    return commit_file(temporary, folder);
+  }
+  fault_point("rename");
+  sync_directory(folder.parent_path());
+  fs::remove_all(temporary, error);
+}
+
+/// Under a name that does not count first: half of a checkpoint must not look like one.
+void remove_checkpoint(const fs::path& folder) {
+  const fs::path doomed = temporary_folder(folder);
+  std::error_code error;
+  fault_point("rename");
+  fs::rename(folder, doomed, error);
+  if (!error) fs::remove_all(doomed, error);
+}
+
+void remove_leftovers(const fs::path& checkpoints) {
+  std::error_code error;
+  std::vector<fs::path> leftovers;
+  for (const fs::directory_entry& entry : fs::directory_iterator(checkpoints, error)) {
+    const std::string name = entry.path().filename().string();
+    if (name.front() == '.' && name.ends_with(kTemporarySuffix)) leftovers.push_back(entry.path());
+  }
+  for (const fs::path& path : leftovers) fs::remove_all(path, error);
+}
+
+}  // namespace
+
+size_t CheckpointWriter::staging_bytes(const ParamTable& table) {
+  return 3 * ParamBuffer::bytes_for(table, DType::f32);
+}
+
+CheckpointWriter::CheckpointWriter(CheckpointWriterOptions options, const ParamTable& table)
+    : options_(std::move(options)),
+      table_(table),
+      folder_(checkpoints_folder(options_.run)),
+      parameters_(table, DType::f32, "the copy of the parameters for checkpoints"),
+      first_moments_(table, DType::f32, "the copy of the moments for checkpoints"),
+      second_moments_(table, DType::f32, "the copy of the moments for checkpoints") {
+  require_writable_directory(folder_);
+  remove_leftovers(folder_);
+  thread_ = std::thread([this] { write_in_background(); });
+}
+
+CheckpointWriter::~CheckpointWriter() {
+  {
+    const std::lock_guard lock(mutex_);
+    closing_ = true;
+  }
+  changed_.notify_all();
+  thread_.join();
+}
+
+void CheckpointWriter::save(const TrainState& state,
+                            const ParamBuffer& parameters,
+                            const ParamBuffer& first_moments,
+                            const ParamBuffer& second_moments) {
+  std::unique_lock lock(mutex_);
+  changed_.wait(lock, [this] { return !busy_; });
+  state_ = state;
+  copy(parameters, parameters_, "parameters");
+  copy(first_moments, first_moments_, "first moments");
+  copy(second_moments, second_moments_, "second moments");
+  busy_ = true;
+  changed_.notify_all();
+}
+
+bool CheckpointWriter::finish() {
+  std::unique_lock lock(mutex_);
+  changed_.wait(lock, [this] { return !busy_; });
+  return last_error_.empty();
+}
+
+void CheckpointWriter::write_in_background() {
+  std::unique_lock lock(mutex_);
+  while (true) {
+    changed_.wait(lock, [this] { return busy_ || closing_; });
+    if (!busy_) return;
+    lock.unlock();
+    std::string error;
+    try {
+      error = try_to_write();
+    } catch (const std::exception& e) {
+      error = e.what();
+    }
+    lock.lock();
+    last_error_ = std::move(error);
+    busy_ = false;
+    changed_.notify_all();
+  }
+}
+
+std::string CheckpointWriter::try_to_write() {
+  std::string reason;
+  for (int attempt = 1; attempt <= options_.attempts; ++attempt) {
+    if (attempt > 1)
+      std::this_thread::sleep_for(std::chrono::duration<double>(options_.retry_seconds));
+    try {
+      write_once();
+      prune(options_.keep);
+      return "";
+    } catch (const std::exception& e) {
+      reason = fmt::format("the checkpoint of step {} was not saved: {}", state_.step, e.what());
+    }
+    std::error_code ignored;
+    fs::remove_all(temporary_folder(folder_ / checkpoint_name(state_.step)), ignored);
+    // A full disk is the usual reason, and the oldest one would go after this save anyway.
+    if (options_.keep > 0) prune(std::max<int64_t>(1, options_.keep - 1));
+    options_.warn(fmt::format("{} (attempt {} of {})", reason, attempt, options_.attempts));
+  }
+  return reason;
+}
+
+void CheckpointWriter::write_once() {
+  int64_t sequence = 0;
+  for (const CheckpointEntry& entry : list_checkpoints(options_.run))
+    if (entry.manifest) sequence = std::max(sequence, entry.manifest->sequence);
+  const fs::path folder = folder_ / checkpoint_name(state_.step);
+  const fs::path temporary = temporary_folder(folder);
+  std::error_code error;
+  fs::remove_all(temporary, error);
+  if (!fs::create_directory(temporary, error))
+    fail_io("cannot create folder {}: {}", temporary.string(), error.message());
+  fill(temporary, sequence + 1);
+  commit_folder(temporary, folder);
+  write_file_atomically(folder_ / "latest", folder.filename().string() + "\n");
+}
+
+void CheckpointWriter::fill(const fs::path& folder, int64_t sequence) {
+  write_tensors(folder, table_, {&parameters_, &first_moments_, &second_moments_});
+  write_file_atomically(folder / "state.json", train_state_json(state_));
+  write_file_atomically(folder / "config.toml", state_.config);
+  if (!options_.tokenizer.empty())
+    write_file_atomically(folder / "tokenizer.json", options_.tokenizer);
+  Manifest manifest;
+  manifest.step = state_.step;
+  manifest.sequence = sequence;
+  for (const fs::directory_entry& entry : fs::directory_iterator(folder))
+    manifest.files.push_back(measure_file(folder, entry.path().filename().string()));
+  std::sort(manifest.files.begin(), manifest.files.end(),
+            [](const ManifestFile& a, const ManifestFile& b) { return a.name < b.name; });
+  write_manifest(folder, manifest);
+}
+
+/// Removes all but the newest `keep`. What has no readable manifest is left to its owner; and
+/// before a good one goes, one that stays is proven good.
+void CheckpointWriter::prune(int64_t keep) {
+  if (keep == 0) return;
+  std::vector<fs::path> superfluous;
+  bool one_is_good = false;
+  for (const CheckpointEntry& entry : list_checkpoints(options_.run)) {
+    if (!entry.manifest) continue;
+    if (keep > 0) {
+      --keep;
+      if (one_is_good) continue;
+      try {
+        verify_files(entry.folder, *entry.manifest);
+        one_is_good = true;
+      } catch (const UserError&) {
+        ++keep;  // damaged: it does not count
+      }
+    } else {
+      superfluous.push_back(entry.folder);
+    }
+  }
+  if (!one_is_good) return;
+  for (const fs::path& folder : superfluous) remove_checkpoint(folder);
+}
+
+}  // namespace isoflop
