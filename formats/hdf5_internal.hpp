@@ -25,7 +25,13 @@ inline std::recursive_mutex& library_mutex() {
 // thread, each of which prints by default, so printing is turned off here and not once.
 class Lock {
  public:
-  Lock() : guard_(library_mutex()) { H5Eset_auto2(H5E_DEFAULT, nullptr, nullptr); }
+  Lock() : guard_(library_mutex()) {
+    // A file whose closing failed (full disk) stays half closed inside the library, whose own
+    // clean-up at exit would crash on it. Writers close what they made, so none is needed.
+    static const herr_t no_clean_up_at_exit = H5dont_atexit();
+    (void)no_clean_up_at_exit;
+    H5Eset_auto2(H5E_DEFAULT, nullptr, nullptr);
+  }
 
  private:
   std::lock_guard<std::recursive_mutex> guard_;
