@@ -26,12 +26,12 @@ TrainStep::TrainStep(const RunConfig& config,
       targets_(static_cast<size_t>(plan.micro_tokens())),
       slot_losses_(static_cast<size_t>(plan.slots)) {}
 
-StepResult TrainStep::run(int64_t step, double rate, const Sampler& sampler) {
+StepResult TrainStep::run(int64_t step, double rate, const SequenceSource& source) {
   const int64_t per_slot = plan_.micro_batches * plan_.micro_batch;
   const double targets = static_cast<double>(plan_.tokens());
   for (int64_t slot = 0; slot < plan_.slots; ++slot)
     slot_losses_[static_cast<size_t>(slot)] =
-        accumulate_slot(step * plan_.sequences() + slot * per_slot, 1.0 / targets, sampler);
+        accumulate_slot(step * plan_.sequences() + slot * per_slot, 1.0 / targets, source);
 
   ParamBuffer& gradients = gradients_.finish();
   if (config_.model.tied_embeddings)  // the head's share of the tied matrix, last row of the table
@@ -51,11 +51,11 @@ StepResult TrainStep::run(int64_t step, double rate, const Sampler& sampler) {
 
 double TrainStep::accumulate_slot(int64_t first_sequence,
                                   double grad_scale,
-                                  const Sampler& sampler) {
+                                  const SequenceSource& source) {
   ParamBuffer& gradients = gradients_.open();
   double loss = 0;
   for (int64_t micro = 0; micro < plan_.micro_batches; ++micro) {
-    read_micro_batch(first_sequence + micro * plan_.micro_batch, sampler);
+    read_micro_batch(first_sequence + micro * plan_.micro_batch, source);
     loss += model_.forward_backward({plan_.micro_batch, plan_.context, tokens_, targets_},
                                     gradients, grad_scale);
   }
@@ -63,9 +63,9 @@ double TrainStep::accumulate_slot(int64_t first_sequence,
   return loss;
 }
 
-void TrainStep::read_micro_batch(int64_t first_sequence, const Sampler& sampler) {
+void TrainStep::read_micro_batch(int64_t first_sequence, const SequenceSource& source) {
   for (int64_t i = 0; i < plan_.micro_batch; ++i) {
-    sampler.read(static_cast<uint64_t>(first_sequence + i), window_);
+    source(static_cast<uint64_t>(first_sequence + i), window_);
     std::copy_n(window_.begin(), plan_.context, tokens_.begin() + i * plan_.context);
     std::copy_n(window_.begin() + 1, plan_.context, targets_.begin() + i * plan_.context);
   }

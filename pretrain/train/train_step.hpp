@@ -2,12 +2,13 @@
 // function of (config, seed, step): the sampler says which sequences, the schedule which rate;
 // nothing here remembers how it got there. Allocates nothing.
 #pragma once
-#include "datasets/sampler.hpp"
 #include "pretrain/model/model.hpp"
 #include "pretrain/optim/adamw.hpp"
 #include "pretrain/train/gradient_tree.hpp"
 
 #include <cstdint>
+#include <functional>
+#include <span>
 #include <vector>
 
 namespace isoflop {
@@ -24,6 +25,10 @@ struct BatchPlan {
   int64_t micro_tokens() const { return micro_batch * context; }
 };
 
+/// Fills `window` (context+1 tokens) with global sequence `sequence`. Sampler::read, or random tokens
+/// where only speed is asked for.
+using SequenceSource = std::function<void(uint64_t sequence, std::span<int32_t> window)>;
+
 struct StepResult {
   double loss = 0;       // nats per token, before the update
   double grad_norm = 0;  // before clipping
@@ -37,8 +42,8 @@ class TrainStep {
             const ParamTable& table,
             Backend& backend);
 
-  /// Sequences step*B .. step*B+B-1 of `sampler`, one update at `rate`.
-  StepResult run(int64_t step, double rate, const Sampler& sampler);
+  /// Sequences step*B .. step*B+B-1 from `source`, one update at `rate`.
+  StepResult run(int64_t step, double rate, const SequenceSource& source);
 
   ParamBuffer parameters;  // fp32 masters
   AdamWOptimizer optimizer;
@@ -51,8 +56,8 @@ class TrainStep {
   void refresh_weights() { model_.refresh_weights(); }
 
  private:
-  double accumulate_slot(int64_t first_sequence, double grad_scale, const Sampler& sampler);
-  void read_micro_batch(int64_t first_sequence, const Sampler& sampler);
+  double accumulate_slot(int64_t first_sequence, double grad_scale, const SequenceSource& source);
+  void read_micro_batch(int64_t first_sequence, const SequenceSource& source);
 
   const RunConfig& config_;
   BatchPlan plan_;

@@ -1,0 +1,127 @@
+#include "eval/language_model.hpp"
+
+#include <algorithm>
+#include <numbers>
+
+#include "datasets/corpus.hpp"
+#include "datasets/text_reader.hpp"
+#include "pretrain/checkpoint/checkpoint.hpp"
+#include "pretrain/config/load.hpp"
+#include "pretrain/gguf_import.hpp"
+
+namespace isoflop {
+
+namespace {
+
+/// Tokens scored at once: enough for the matrix products, little enough for a laptop's memory.
+constexpr int64_t kScoreTokens = 2048;
+
+bool looks_like_gguf(const fs::path& path) {
+  if (!fs::is_regular_file(path)) return false;
+  return path.extension() == ".gguf" || MappedFile(path).text().substr(0, 4) == "GGUF";
+}
+
+}  // namespace
+
+LanguageModel::LanguageModel(const fs::path& path, Backend& backend, ThreadTeam& team) {
+  if (!fs::exists(path))
+    fail_user("there is no model at {}; give a run folder, a checkpoint or a GGUF file", path.string());
+  if (looks_like_gguf(path))
+    load_gguf(path, team);
+  else
+    load_checkpoint_folder(path);
+  batch_ = std::max<int64_t>(1, kScoreTokens / config_.context);
+  model_ = std::make_unique<Model>(
+      config_,
+      table_,
+      parameters_,
+      backend,
+      BlockShape{.tokens = batch_ * config_.context, .recompute = Recompute::none, .training = false});
+}
+
+void LanguageModel::load_gguf(const fs::path& path, ThreadTeam& team) {
+  const GgufModel file(path);
+  config_ = file.config();
+  table_ = make_param_table(config_);
+  parameters_ = ParamBuffer(table_, DType::f32, "parameters");
+  file.read_parameters(table_, parameters_, team);
+  tokenizer_ = file.tokenizer();
+  notes_ = file.notes();
+  origin_ = path.string();
+}
+
+void LanguageModel::load_checkpoint_folder(const fs::path& path) {
+  const CheckpointRef checkpoint = open_checkpoint(path, notes_);
+  Origins origins;
+  const fs::path config_file = checkpoint.folder / "config.toml";
+  config_ = load_config(config_file, {}, origins).model;
+  ISOFLOP_CHECK(config_.vocabulary > 0, "{} is not resolved", config_file.string());
+  table_ = make_param_table(config_);
+  parameters_ = ParamBuffer(table_, DType::f32, "parameters");
+  load_checkpoint(checkpoint, table_, {.parameters = &parameters_});
+  if (fs::exists(checkpoint.tokenizer())) tokenizer_ = Tokenizer::load(checkpoint.tokenizer());
+  origin_ = checkpoint.folder.string();
+}
+
+const Tokenizer& LanguageModel::tokenizer() const {
+  if (!tokenizer_) fail_user("{} has no tokenizer inside, so it cannot read or write text", origin_);
+  return *tokenizer_;
+}
+
+double TextScore::bits_per_byte() const {
+  return bytes > 0 ? score.nats / std::numbers::ln2 / static_cast<double>(bytes) : 0;
+}
+
+static void score_into(TextScore& result, LanguageModel& model, uint64_t count, const TokenReader& read) {
+  result.score = score_tokens(model.model(), count, read, model.batch(), &result.nats);
+  result.ids.resize(count > 0 ? count - 1 : 0);
+  if (!result.ids.empty()) read(1, result.ids);
+}
+
+TextScore score_documents(LanguageModel& model, const std::vector<std::string>& documents) {
+  const Tokenizer& tokenizer = model.tokenizer();
+  const int separator = tokenizer.separator();
+  TextScore result;
+  std::vector<int32_t> tokens;
+  if (separator >= 0) tokens.push_back(separator);
+  for (const std::string& document : documents) {
+    tokenizer.encode(document, tokens);
+    if (separator >= 0) tokens.push_back(separator);
+    result.bytes += document.size();
+  }
+  const auto outside = std::find_if(
+      tokens.begin(), tokens.end(), [&](int32_t id) { return id >= model.config().vocabulary; });
+  if (outside != tokens.end())
+    fail_user("the tokenizer gives id {}, but the model has {} embeddings: they do not belong together",
+              *outside,
+              model.config().vocabulary);
+  score_into(result, model, tokens.size(), [&](uint64_t first, std::span<int32_t> out) {
+    std::copy_n(tokens.begin() + static_cast<std::ptrdiff_t>(first), out.size(), out.begin());
+  });
+  return result;
+}
+
+std::vector<std::string> read_documents(const std::vector<std::string>& inputs) {
+  const Corpus corpus = Corpus::open(inputs);
+  TextReader reader(corpus);
+  std::vector<std::string> documents;
+  for (TextPiece piece; reader.next(piece); documents.back().append(piece.text))
+    if (piece.first) documents.emplace_back();
+  return documents;
+}
+
+TextScore score_store(LanguageModel& model, const TokenStore& store) {
+  if (store.info().vocabulary > model.config().vocabulary)
+    fail_user("{} was tokenized with {} tokens, but the model has {} embeddings: they do not belong together",
+              store.path().string(),
+              store.info().vocabulary,
+              model.config().vocabulary);
+  TextScore result;
+  result.bytes = store.info().text_bytes;
+  score_into(result, model, store.tokens(), [&](uint64_t first, std::span<int32_t> out) {
+    store.read(first, out);
+  });
+  return result;
+}
+
+}  // namespace isoflop

@@ -1,0 +1,67 @@
+// LanguageModel: any model we can read (run folder, checkpoint, GGUF file), ready to score and to write.
+#pragma once
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "core/file.hpp"
+#include "core/threads.hpp"
+#include "datasets/token_store.hpp"
+#include "datasets/tokenizer.hpp"
+#include "pretrain/model/model.hpp"
+#include "pretrain/train/score.hpp"
+
+namespace isoflop {
+
+class LanguageModel {
+ public:
+  /// Loads everything; UserError or FormatError when `path` is none of these or damaged. The backend and
+  /// team outlive it.
+  LanguageModel(const fs::path& path, Backend& backend, ThreadTeam& team);
+
+  const ModelConfig& config() const { return config_; }
+  const ParamTable& table() const { return table_; }
+  const ParamBuffer& parameters() const { return parameters_; }
+  /// UserError when the model came without one.
+  const Tokenizer& tokenizer() const;
+  /// What was loaded, for people: "runs/a/checkpoints/step-00000500".
+  const std::string& origin() const { return origin_; }
+  const std::vector<std::string>& notes() const { return notes_; }
+  /// For at least context tokens at once.
+  Model& model() { return *model_; }
+  /// Windows of context tokens that model() takes at once.
+  int64_t batch() const { return batch_; }
+
+ private:
+  void load_gguf(const fs::path& path, ThreadTeam& team);
+  void load_checkpoint_folder(const fs::path& path);
+
+  ModelConfig config_;
+  ParamTable table_;
+  ParamBuffer parameters_;
+  std::unique_ptr<const Tokenizer> tokenizer_;
+  std::string origin_;
+  std::vector<std::string> notes_;
+  int64_t batch_ = 1;
+  std::unique_ptr<Model> model_;
+};
+
+struct TextScore {
+  Score score;
+  uint64_t bytes = 0;        // of text, separators not counted
+  std::vector<int32_t> ids;  // the scored tokens, in order
+  std::vector<double> nats;  // of each
+  double bits_per_byte() const;
+};
+
+/// Documents in order, each followed by the separator; the first token is predicted from a separator in
+/// front. A tokenizer without separator leaves the first token unscored.
+TextScore score_documents(LanguageModel& model, const std::vector<std::string>& documents);
+
+/// The documents of text files, folders or globs, whole.
+std::vector<std::string> read_documents(const std::vector<std::string>& inputs);
+
+/// A whole store, as validation does during training.
+TextScore score_store(LanguageModel& model, const TokenStore& store);
+
+}  // namespace isoflop

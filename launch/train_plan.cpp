@@ -1,0 +1,55 @@
+#include "launch/train_plan.hpp"
+
+#include "report/humanize.hpp"
+
+namespace isoflop {
+
+namespace {
+
+std::vector<MemoryRow> memory_of(const Run& run, const Backend& backend) {
+  return plan_memory(run.config, run.table, run.batch, backend.activation_dtype(), backend.state_dtype());
+}
+
+size_t total(const std::vector<MemoryRow>& rows) {
+  size_t sum = 0;
+  for (const MemoryRow& row : rows) sum += row.bytes;
+  return sum;
+}
+
+}  // namespace
+
+void print_plan(const Run& run, const Backend& backend, const Context& context) {
+  const ModelConfig& m = run.config.model;
+  const double parameters = static_cast<double>(parameter_count(run.table));
+  const double tokens = static_cast<double>(run.schedule.steps * run.batch.tokens());
+  context.note("model    {} layers x {} wide, {} heads, context {}, vocabulary {}: {} parameters", m.layers,
+               m.d_model, m.heads, m.context, m.vocabulary, human_count(parameters));
+  context.note("run      {} steps x {} tokens = {} tokens, {:.1f} per parameter", run.schedule.steps,
+               run.batch.tokens(), human_count(tokens), tokens / parameters);
+  context.note("batch    {} slots x {} micro-batches x {} sequences x {} tokens", run.batch.slots,
+               run.batch.micro_batches, run.batch.micro_batch, run.batch.context);
+  const std::vector<MemoryRow> memory = memory_of(run, backend);
+  context.note("memory   {} in all", human_bytes(static_cast<double>(total(memory))));
+  for (const MemoryRow& row : memory)
+    context.note("         {:<20} {}", row.kind, human_bytes(static_cast<double>(row.bytes)));
+  context.note("device   {}", backend.description());
+  context.note("rate     peak {} ({} decay)\n{}", human_rate(run.schedule.peak), run.config.schedule.decay,
+               draw(run.schedule));
+}
+
+nlohmann::ordered_json plan_json(const Run& run, const Backend& backend) {
+  const std::vector<MemoryRow> memory = memory_of(run, backend);
+  nlohmann::ordered_json json = {{"parameters", parameter_count(run.table)},
+                                 {"matmul_parameters", matmul_parameter_count(run.config.model)},
+                                 {"flops_per_token", training_flops_per_token(run.config.model)},
+                                 {"steps", run.schedule.steps},
+                                 {"tokens", run.schedule.steps * run.batch.tokens()},
+                                 {"batch_tokens", run.batch.tokens()},
+                                 {"slots", run.batch.slots},
+                                 {"micro_batch", run.batch.micro_batch},
+                                 {"memory_bytes", total(memory)}};
+  for (const MemoryRow& row : memory) json["memory"][row.kind] = row.bytes;
+  return json;
+}
+
+}  // namespace isoflop

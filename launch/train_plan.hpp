@@ -1,0 +1,15 @@
+// What a run is going to be, before it is: for the first lines of `train` and for --dry-run.
+#pragma once
+#include <nlohmann/json.hpp>
+
+#include "launch/context.hpp"
+#include "ops/backend.hpp"
+#include "pretrain/train/run.hpp"
+
+namespace isoflop {
+
+/// Parameters, tokens, steps, memory by kind and the schedule's curve, as notes.
+void print_plan(const Run& run, const Backend& backend, const Context& context);
+nlohmann::ordered_json plan_json(const Run& run, const Backend& backend);
+
+}  // namespace isoflop

@@ -1,0 +1,220 @@
+#include "launch/train_run.hpp"
+
+#include <atomic>
+#include <thread>
+
+#include "datasets/tokenizer/spec.hpp"
+#include "eval/generate.hpp"
+#include "launch/signals.hpp"
+#include "launch/train_plan.hpp"
+#include "pretrain/config/dump.hpp"
+#include "pretrain/config/quantity.hpp"
+#include "pretrain/train/prepare.hpp"
+#include "pretrain/train/resume.hpp"
+#include "report/environment.hpp"
+#include "report/humanize.hpp"
+
+namespace isoflop {
+
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+/// What the words say, before data or folders are looked at. A resumed run without a file of its own goes
+/// on with what it stored.
+RunConfig read_config(const TrainRequest& request, Origins& origins) {
+  std::optional<fs::path> file = request.file;
+  if (!file && !request.resume.empty() && !request.out.empty() &&
+      fs::exists(fs::path(request.out) / "config.toml"))
+    file = fs::path(request.out) / "config.toml";
+  std::vector<std::string> overrides = request.overrides;
+  const bool resumes_stored = file && !request.file;
+  if (!request.budget.empty() && !resumes_stored) overrides.push_back("schedule.budget=" + request.budget);
+  RunConfig config = load_config(file, overrides, origins);
+  if (!request.texts.empty() && !resumes_stored) config.data.train = request.texts;
+  if (config.data.train.empty())
+    fail_user("there is nothing to learn from; set data.train, or name texts: isoflop train --budget 30m book.txt");
+  return config;
+}
+
+fs::path run_folder(const TrainRequest& request, const RunConfig& config) {
+  return request.out.empty() ? fs::path("runs") / config.output.name : fs::path(request.out);
+}
+
+void require_new_or_resumed(const TrainRequest& request, const fs::path& folder) {
+  if (holds_run(folder) && request.resume.empty())
+    fail_user("{} holds a run already; go on with it by --resume auto, or choose another --out", folder.string());
+}
+
+std::optional<CheckpointRef> checkpoint_to_resume(const TrainRequest& request,
+                                                  const fs::path& folder,
+                                                  const Context& context) {
+  if (request.resume.empty()) return std::nullopt;
+  std::vector<std::string> warnings;
+  std::optional<CheckpointRef> found;
+  if (request.resume == "auto")
+    found = find_latest(folder, warnings);
+  else
+    found = open_checkpoint(request.resume, warnings);
+  for (const std::string& warning : warnings) context.note("{}", warning);
+  if (!found) context.note("no checkpoint in {} yet: starting at step 0", folder.string());
+  return found;
+}
+
+/// The dial: turns a time into a model, and says first what it buys.
+void spend_budget(RunConfig& config, const Machine& machine, const Context& context) {
+  const double seconds = parse_seconds(config.schedule.budget, "schedule.budget");
+  const BudgetChoice choice =
+      choose_for_budget(config, seconds, text_bytes(config.data.train), *machine.backend,
+                        [&](const std::string& text) { context.note("  {}", text); });
+  context.note("{} cores, {}: a {}-parameter model on {} tokens ({:.1f} per parameter, {:.1f} times the text)",
+               machine.team.size(),
+               human_duration(seconds),
+               human_count(static_cast<double>(choice.parameters)),
+               human_count(choice.tokens),
+               choice.tokens / static_cast<double>(choice.parameters),
+               choice.epochs);
+  if (choice.limited_by_text)
+    context.note("  more text would allow a larger model in this time");
+  config = choice.config;
+  config.model.vocabulary = 0;  // what the tokenizer turns out to have
+}
+
+void write_run_files(const Run& run, const Machine& machine, const std::string& kernel_plan) {
+  write_file_atomically(run.folder / "config.toml", config_to_toml(run.config, run.origins));
+  write_file_atomically(run.folder / "kernel-plan.json", kernel_plan);
+  write_environment(run.folder, machine.backend->description(), machine.team.size());
+  Json manifest;
+  for (const auto& [name, stores] : {std::pair{"train", &run.train}, std::pair{"valid", &run.valid}})
+    for (const auto& store : *stores) {
+      Json entry = {{"path", store->path().string()}, {"tokens", store->tokens()}, {"documents", store->info().documents}};
+      for (const TokenSource& source : store->info().sources)
+        entry["sources"].push_back({{"path", source.path}, {"bytes", source.bytes}, {"xxh3", source.hash}});
+      manifest[name].push_back(std::move(entry));
+    }
+  write_file_atomically(run.folder / "data-manifest.json", manifest.dump(2) + "\n");
+}
+
+/// Writes a short text with the parameters as they are; its own small model shares nothing but them.
+std::function<std::string(const ParamBuffer&)> sampler_for(const Run& run, Backend& backend) {
+  if (!run.tokenizer) return {};
+  return [&run, &backend](const ParamBuffer& parameters) {
+    Model model(run.config.model, run.table, parameters, backend,
+                {.tokens = run.config.model.context, .recompute = Recompute::none, .training = false});
+    KvCache cache(run.config.model, backend);
+    std::vector<int32_t> prompt;
+    if (run.tokenizer->separator() >= 0) prompt.push_back(run.tokenizer->separator());
+    run.tokenizer->encode(run.config.eval.sample_prompt, prompt);
+    if (prompt.empty()) prompt.push_back(0);
+    const std::vector<int32_t> ids =
+        generate(model, cache, prompt,
+                 {.tokens = 40, .temperature = 0.7, .stop_token = run.tokenizer->separator()});
+    std::string text = run.config.eval.sample_prompt + run.tokenizer->decode(ids);
+    for (char& c : text)
+      if (c == '\n' || c == '\r') c = ' ';
+    return text;
+  };
+}
+
+Json outcome_json(const Run& run, const TrainSummary& summary) {
+  Json json = {{"steps", summary.steps},
+               {"tokens", summary.tokens},
+               {"parameters", parameter_count(run.table)},
+               {"train_loss", summary.train_loss},
+               {"valid_loss", nullptr},
+               {"tokens_per_s", summary.tokens_per_s},
+               {"peak_bytes", summary.peak_bytes},
+               {"run", run.folder.string()},
+               {"stopped", summary.stopped}};
+  if (summary.valid_loss) json["valid_loss"] = *summary.valid_loss;
+  return json;
+}
+
+/// Signals set a flag of their own kind; long parts outside the trainer look at a plain one.
+class StopWatch {
+ public:
+  StopWatch()
+      : thread_([this] {
+          while (!done_) {
+            if (stop_requested()) stop_ = true;
+            std::this_thread::sleep_for(std::chrono::milliseconds(50));
+          }
+        }) {}
+  ~StopWatch() {
+    done_ = true;
+    thread_.join();
+  }
+  const std::atomic<bool>* flag() const { return &stop_; }
+
+ private:
+  std::atomic<bool> stop_{false}, done_{false};
+  std::thread thread_;
+};
+
+}  // namespace
+
+TrainOutcome train(const TrainRequest& request, const Context& context) {
+  Origins origins;
+  RunConfig config = read_config(request, origins);
+  for (const std::string& note : origins.notes) context.note("{}", note);
+  const fs::path folder = run_folder(request, config);
+  require_new_or_resumed(request, folder);
+  const std::optional<CheckpointRef> resume = checkpoint_to_resume(request, folder, context);
+  require_writable_directory(folder);
+  install_stop_signals();
+
+  Machine machine(config.compute);
+  if (!config.schedule.budget.empty()) spend_budget(config, machine, context);
+  Run run;
+  {
+    const StopWatch watch;
+    run = prepare_run(config, origins,
+                      {.folder = folder,
+                       .note = [&](const std::string& text) { context.note("{}", text); },
+                       .stop = watch.flag(),
+                       .threads = machine.team.size(),
+                       .reuse = resume.has_value()});
+  }
+  if (resume) {
+    Origins ignored;
+    require_same_run(parse_config(load_state(*resume).config, "the checkpoint's config", {}, ignored), run.config);
+  }
+  const std::string kernel_plan =
+      Json({{"device", "cpu"}, {"dtype", "fp32"}, {"kernels", machine.backend->description()}}).dump() + "\n";
+  write_run_files(run, machine, kernel_plan);
+  print_plan(run, *machine.backend, context);
+
+  Trainer trainer(run, *machine.backend,
+                  {.quiet = context.quiet,
+                   .kernel_plan = kernel_plan,
+                   .accept_new_kernel_plan = request.accept_new_kernel_plan,
+                   .stop = [] { return stop_requested().has_value(); },
+                   .sample = sampler_for(run, *machine.backend)},
+                  resume);
+  const TrainSummary summary = trainer.run();
+  TrainOutcome outcome{ExitCode::kDone, outcome_json(run, summary), folder};
+  if (summary.stopped) {
+    outcome.code = stop_requested().value_or(ExitCode::kStopped);
+    context.note("stopped and saved at step {}; go on with: isoflop train --resume auto --out {}", summary.steps,
+                 folder.string());
+  } else {
+    context.print("trained {} steps, {} tokens: loss {:.4f}{}; {}", summary.steps,
+                  human_count(static_cast<double>(summary.tokens)), summary.train_loss,
+                  summary.valid_loss ? fmt::format(", validation {:.4f}", *summary.valid_loss) : std::string(),
+                  folder.string());
+  }
+  return outcome;
+}
+
+Json dry_run(const TrainRequest& request, const Context& context) {
+  Origins origins;
+  RunConfig config = read_config(request, origins);
+  for (const std::string& note : origins.notes) context.note("{}", note);
+  Machine machine(config.compute);
+  if (!config.schedule.budget.empty()) spend_budget(config, machine, context);
+  const Run run = plan_run(config, origins, run_folder(request, config));
+  print_plan(run, *machine.backend, context);
+  return plan_json(run, *machine.backend);
+}
+
+}  // namespace isoflop

@@ -1,0 +1,43 @@
+// A training run from the command line's words to its end: what `train` and `quickstart` share.
+#pragma once
+#include <nlohmann/json_fwd.hpp>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "core/error.hpp"
+#include "core/file.hpp"
+#include "launch/context.hpp"
+#include "launch/machine.hpp"
+#include "pretrain/train/run.hpp"
+#include "pretrain/train/trainer.hpp"
+#include "scaling/budget.hpp"
+
+#include <nlohmann/json.hpp>
+
+namespace isoflop {
+
+struct TrainRequest {
+  std::optional<fs::path> file;
+  std::vector<std::string> overrides;  // key=value
+  std::vector<std::string> texts;      // with a budget: what to learn from
+  std::string out;
+  std::string resume;  // "", "auto" or a checkpoint
+  std::string budget;
+  bool dry_run = false;
+  bool accept_new_kernel_plan = false;
+};
+
+struct TrainOutcome {
+  ExitCode code = ExitCode::kDone;
+  nlohmann::ordered_json json;
+  fs::path folder;
+};
+
+/// Runs to the end or until a signal asks to stop. Prints the plan first.
+TrainOutcome train(const TrainRequest& request, const Context& context);
+
+/// The plan alone; touches no folder.
+nlohmann::ordered_json dry_run(const TrainRequest& request, const Context& context);
+
+}  // namespace isoflop

@@ -1,0 +1,32 @@
+// From a config to a Run: builds or opens the data, settles what depends on it (vocabulary, steps), and
+// checks everything that can be checked before work starts.
+#pragma once
+#include <atomic>
+#include <functional>
+
+#include "pretrain/train/run.hpp"
+
+namespace isoflop {
+
+struct PrepareOptions {
+  fs::path folder;                               // the run folder; exists
+  std::function<void(const std::string&)> note;  // remarks and progress of long parts
+  const std::atomic<bool>* stop = nullptr;       // ends the building of stores
+  int threads = 0;
+  bool reuse = false;  // a run that goes on: take the stores that are in RUN/data
+};
+
+/// Of a resolved config.
+BatchPlan batch_plan(const RunConfig& config);
+
+/// `config` as load_config gives it. Text is tokenized once into RUN/data; a later call finds it there.
+Run prepare_run(RunConfig config, Origins origins, const PrepareOptions& options);
+
+/// The same without data: the vocabulary is what the config says or the tokenizer will have, the stores
+/// are empty. For --dry-run; UserError where only the text could tell (a `chars` tokenizer).
+Run plan_run(RunConfig config, Origins origins, const fs::path& folder);
+
+/// Bytes of the text that `paths` name; 0 for what cannot be told beforehand (standard input).
+double text_bytes(const std::vector<std::string>& paths);
+
+}  // namespace isoflop

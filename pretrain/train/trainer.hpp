@@ -1,0 +1,83 @@
+// Trainer: carries out a Run. The loop, and around it what a long run needs: metrics, validation,
+// checkpoints, leaving when asked, going on where it stopped.
+#pragma once
+#include "datasets/sampler.hpp"
+#include "pretrain/checkpoint/checkpoint.hpp"
+#include "pretrain/checkpoint/writer.hpp"
+#include "pretrain/train/run.hpp"
+#include "report/metrics.hpp"
+#include "report/progress.hpp"
+#include "report/tensorboard.hpp"
+
+#include <functional>
+#include <mutex>
+#include <optional>
+#include <string>
+
+namespace isoflop {
+
+struct TrainerOptions {
+  bool quiet = false;
+  std::string kernel_plan;              // text of kernel-plan.json: what chose the kernels
+  bool accept_new_kernel_plan = false;  // resume although this machine cannot replay the old one
+  std::function<bool()> stop;           // asked after every step; true: save and leave
+  /// Text to show while learning; the model is at rest during the call. Empty = no samples.
+  std::function<std::string(const ParamBuffer& parameters)> sample;
+};
+
+struct TrainSummary {
+  int64_t steps = 0;
+  int64_t tokens = 0;
+  double train_loss = 0;  // mean of the last 50 steps
+  std::optional<double> valid_loss;
+  double tokens_per_s = 0;  // of the steps alone, this launch
+  size_t peak_bytes = 0;    // of the process
+  bool stopped = false;     // on request, after saving
+};
+
+class Trainer {
+ public:
+  /// Starts at step 0, or goes on from `resume`. The run folder exists and is writable.
+  Trainer(const Run& run,
+          Backend& backend,
+          TrainerOptions options,
+          const std::optional<CheckpointRef>& resume);
+
+  /// Runs to the end, or until asked to stop. DivergedError when steps keep being skipped, IoError
+  /// when the last checkpoint could not be saved.
+  TrainSummary run();
+
+ private:
+  void restore(const CheckpointRef& checkpoint);
+  void record(const StepResult& result, double rate, double seconds);
+  double validate();
+  double text_bytes_per_token() const;
+  void show_sample();
+  void save();
+  void show_progress(const StepResult& result, double rate);
+  void guard(const StepResult& result);
+  void note(const std::string& text);
+
+  const Run& run_;
+  TrainerOptions options_;
+  Sampler sampler_;
+  SequenceSource source_;
+  TrainStep step_;
+  TrainState state_;
+  MetricsSink metrics_;
+  std::optional<TensorBoardWriter> tensorboard_;
+  std::mutex output_mutex_;  // the checkpoint writer's thread warns, too
+  ProgressLine progress_;
+  CheckpointWriter checkpoints_;
+  int64_t saved_step_ = -1;
+  int64_t skipped_in_a_row_ = 0;
+  bool metrics_lost_ = false;
+  double compute_seconds_ = 0;  // of this launch's steps
+  int64_t launch_steps_ = 0;
+  double recent_rate_ = 0;  // tokens/s, moving average for the progress line
+};
+
+/// Bytes of resident memory at their highest so far.
+size_t peak_memory();
+
+}  // namespace isoflop
