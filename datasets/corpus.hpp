@@ -1,0 +1,66 @@
+// Corpus: what the user named as text, resolved to a list of files before any work starts.
+//
+// An input is a text file, a folder (its .txt, .text and .md files, all levels, hidden ones left
+// out), a glob ("books/*.txt"), or "-" for the standard input. Folders and globs are taken in byte
+// order of their paths, so the order does not depend on the machine; their empty files are passed
+// over. What cannot be read twice (standard input, a pipe) is first copied to a temporary file
+// without a name, so every corpus has a size and can be passed over several times.
+#pragma once
+#include <atomic>
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+namespace isoflop {
+
+/// An open file read at any offset, from any thread.
+class OpenText {
+ public:
+  OpenText(int fd, std::string name) : fd_(fd), name_(std::move(name)) {}
+  OpenText(const OpenText&) = delete;
+  OpenText& operator=(const OpenText&) = delete;
+  ~OpenText();
+  /// Bytes read, fewer than asked for only at the end. UserError when the file cannot be read.
+  size_t read(uint64_t offset, std::span<char> out) const;
+
+ private:
+  int fd_;
+  std::string name_;
+};
+
+struct TextFile {
+  std::string name;  // as messages and token stores show it
+  uint64_t bytes = 0;
+  std::shared_ptr<const OpenText>
+      copied;  // of an input without a path; all copies of this share it
+
+  std::shared_ptr<const OpenText> open() const;
+};
+
+class Corpus {
+ public:
+  /// UserError naming the input when it is missing, unreadable, empty, matches nothing, or is of a
+  /// kind we do not read (compressed, JSON lines, binary), with the command that would turn it into
+  /// text. `stop` interrupts the copying of the standard input (Error with ExitCode::kInterrupted).
+  static Corpus open(const std::vector<std::string>& inputs,
+                     const std::atomic<bool>* stop = nullptr);
+
+  const std::vector<TextFile>& files() const { return files_; }
+  uint64_t bytes() const;
+
+ private:
+  void add(const std::string& input, const std::atomic<bool>* stop);
+  void add_folder(const std::filesystem::path& folder);
+  void add_glob(const std::string& pattern, const std::atomic<bool>* stop);
+  void add_regular(const std::filesystem::path& path);
+
+  std::vector<TextFile> files_;
+};
+
+/// Throws Error(ExitCode::kInterrupted) when `stop` is set.
+void throw_if_stopped(const std::atomic<bool>* stop);
+
+}  // namespace isoflop
