@@ -2,10 +2,23 @@
 
 namespace isoflop {
 
+namespace {
+
+/// In the order in which `isoflop --help` lists them.
+std::vector<Command> make_table() {
+  std::vector<Command> table = {quickstart_command()};
+  for (const Command& command : tokenizer_commands()) table.push_back(command);
+  for (const Command& command : data_commands()) table.push_back(command);
+  for (const Command& command : {train_command(), eval_command(), generate_command(),
+                                 export_command(), inspect_command(), diff_command()})
+    table.push_back(command);
+  return table;
+}
+
+}  // namespace
+
 const std::vector<Command>& commands() {
-  static const std::vector<Command> table = {
-      inspect_command(),
-  };
+  static const std::vector<Command> table = make_table();
   return table;
 }
 

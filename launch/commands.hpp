@@ -4,6 +4,14 @@
 
 namespace isoflop {
 
+std::vector<Command> tokenizer_commands();
+std::vector<Command> data_commands();
+Command quickstart_command();
+Command train_command();
+Command eval_command();
+Command generate_command();
+Command export_command();
 Command inspect_command();
+Command diff_command();
 
 }  // namespace isoflop

@@ -13,26 +13,6 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-Json describe_store(const fs::path& path, bool verify) {
-  const auto store = TokenStore::open(path, verify);
-  const TokenStoreInfo& info = store->info();
-  Json sources = Json::array();
-  for (const TokenSource& source : info.sources) {
-    sources.push_back(
-        {{"path", source.path}, {"bytes", source.bytes}, {"hash", hash_hex(source.hash)}});
-  }
-  return {{"kind", "token store"},
-          {"tokens", info.tokens},
-          {"documents", info.documents},
-          {"bytes", info.text_bytes},
-          {"vocabulary", info.vocabulary},
-          {"separator", info.separator},
-          {"token_bytes", info.token_bytes},
-          {"tokenizer_hash", hash_hex(info.tokenizer_hash)},
-          {"verified", verify},
-          {"sources", sources}};
-}
-
 Json scalar(const GgufFile& file, std::string_view key, const GgufValue& value) {
   if (value.is_array) return fmt::format("{} x {}", value.count, name_of(value.type));
   switch (value.type) {
@@ -109,6 +89,28 @@ bool is_run_folder(const fs::path& path) {
          fs::exists(path / "config.toml");
 }
 
+}  // namespace
+
+Json describe_store(const fs::path& path, bool verify) {
+  const auto store = TokenStore::open(path, verify);
+  const TokenStoreInfo& info = store->info();
+  Json sources = Json::array();
+  for (const TokenSource& source : info.sources) {
+    sources.push_back(
+        {{"path", source.path}, {"bytes", source.bytes}, {"hash", hash_hex(source.hash)}});
+  }
+  return {{"kind", "token store"},
+          {"tokens", info.tokens},
+          {"documents", info.documents},
+          {"bytes", info.text_bytes},
+          {"vocabulary", info.vocabulary},
+          {"separator", info.separator},
+          {"token_bytes", info.token_bytes},
+          {"tokenizer_hash", hash_hex(info.tokenizer_hash)},
+          {"verified", verify},
+          {"sources", sources}};
+}
+
 Json describe_tokenizer(const fs::path& path) {
   const auto tokenizer = Tokenizer::load(path);
   const char* const names[] = {"bytes", "chars", "bpe"};
@@ -119,8 +121,6 @@ Json describe_tokenizer(const fs::path& path) {
           {"separator", tokenizer->separator()},
           {"hash", hash_hex(tokenizer->hash())}};
 }
-
-}  // namespace
 
 Json describe_file(const fs::path& path, bool verify) {
   std::error_code error;

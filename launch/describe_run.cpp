@@ -1,3 +1,4 @@
+#include "core/math.hpp"
 #include "core/param.hpp"
 #include "launch/describe.hpp"
 #include "pretrain/config/dump.hpp"
@@ -27,7 +28,11 @@ Json count(const RunConfig& config) {
   if (schedule.budget.empty()) {
     const int64_t steps = planned_steps(schedule, parameters);
     counts["steps"] = steps;
-    counts["tokens"] = static_cast<double>(steps) * static_cast<double>(schedule.batch_tokens);
+    uint64_t tokens = 0;
+    if (checked_multiply(static_cast<uint64_t>(steps), static_cast<uint64_t>(schedule.batch_tokens),
+                         tokens)) {
+      counts["tokens"] = tokens;
+    }
   }
   return counts;
 }

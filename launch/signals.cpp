@@ -10,11 +10,13 @@ namespace isoflop {
 namespace {
 
 std::atomic<int> interrupts{0};
-std::atomic<bool> stopped{false};
+std::atomic<bool> stopped{false};  // by TERM or USR1
+std::atomic<bool> any{false};
 static_assert(std::atomic<int>::is_always_lock_free && std::atomic<bool>::is_always_lock_free,
               "a signal handler may touch lock-free atomics only");
 
 void on_signal(int number) {
+  any = true;
   if (number != SIGINT) {
     stopped = true;
   } else if (interrupts.fetch_add(1) > 0) {
@@ -27,7 +29,8 @@ void on_signal(int number) {
 void install_stop_signals() {
   struct sigaction action = {};
   action.sa_handler = on_signal;
-  action.sa_flags = SA_RESTART;  // writes in flight go on; the flag is polled
+  // Without SA_RESTART, so that waiting for standard input ends too; our reads and writes go on
+  // after EINTR once they have looked at the flag.
   sigemptyset(&action.sa_mask);
   for (const int number : {SIGINT, SIGTERM, SIGUSR1}) ::sigaction(number, &action, nullptr);
 }
@@ -36,6 +39,10 @@ std::optional<ExitCode> stop_requested() {
   if (interrupts > 0) return ExitCode::kInterrupted;
   if (stopped) return ExitCode::kStopped;
   return std::nullopt;
+}
+
+const std::atomic<bool>* stop_flag() {
+  return &any;
 }
 
 }  // namespace isoflop

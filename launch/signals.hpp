@@ -3,6 +3,7 @@
 #pragma once
 #include "core/error.hpp"
 
+#include <atomic>
 #include <optional>
 
 namespace isoflop {
@@ -14,5 +15,8 @@ void install_stop_signals();
 /// The exit code to end with once saved, when somebody asked: kInterrupted after Ctrl-C, kStopped
 /// after TERM or USR1.
 std::optional<ExitCode> stop_requested();
+
+/// True from the first such request on; for long work that polls a plain flag.
+const std::atomic<bool>* stop_flag();
 
 }  // namespace isoflop

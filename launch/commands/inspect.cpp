@@ -19,20 +19,6 @@ struct Options {
   bool verify = false;
 };
 
-/// Scalars one a line, lists by their length: what a person wants at a glance.
-void print_description(const Context& context, const nlohmann::ordered_json& description) {
-  for (const auto& [key, value] : description.items()) {
-    if (value.is_array() && !value.empty() && value[0].is_object()) {
-      context.print("{:<18} {} (--json lists them)", key, value.size());
-    } else if (value.is_object()) {
-      for (const auto& [name, count] : value.items())
-        context.print("{:<18} {} {}", key, name, count.dump());
-    } else {
-      context.print("{:<18} {}", key, value.is_string() ? value.get<std::string>() : value.dump());
-    }
-  }
-}
-
 ExitCode inspect_run(const Options& options, const Context& context) {
   Origins origins;
   const RunConfig config = load_config(options.words.file(), options.words.overrides(), origins);

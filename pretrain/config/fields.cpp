@@ -228,6 +228,8 @@ void add_rest(std::vector<Field>& list) {
       checkpoint, &CheckpointConfig::every);
   add(integer("checkpoint.keep", 0, kMost, "checkpoints kept, newest first; 0 = all"), checkpoint,
       &CheckpointConfig::keep);
+  add(boolean("checkpoint.initial", "also save step 0, before training"), checkpoint,
+      &CheckpointConfig::initial);
   add(automatic(
           integer("eval.every", 1, kMost, "steps between validations; auto = 20 times a run")),
       eval, &EvalConfig::every);
@@ -314,20 +316,20 @@ const Field* find_field(std::string_view key) {
 }
 
 std::string nearest_key_hint(std::string_view key) {
-  std::vector<std::string> keys;
-  for (const Field& field : config_fields()) keys.push_back(field.key);
-  std::string nearest = nearest_word(key, keys);
-  if (nearest.empty() || key.find('.') == key.npos) {
-    // A key without its section: compare with last parts only.
-    std::vector<std::string> names;
-    for (const std::string& full : keys) names.push_back(full.substr(full.find('.') + 1));
-    const std::string name = nearest_word(key.substr(key.rfind('.') + 1), names);
-    for (size_t i = 0; i < names.size() && !name.empty(); ++i) {
-      if (names[i] == name) return fmt::format("did you mean {}?", keys[i]);
-    }
+  std::vector<std::string> keys, names;  // names: without their section
+  for (const Field& field : config_fields()) {
+    keys.push_back(field.key);
+    names.push_back(field.key.substr(field.key.find('.') + 1));
   }
-  if (nearest.empty()) return "docs/config.md lists all keys, and so does isoflop inspect --keys";
-  return fmt::format("did you mean {}?", nearest);
+  // A right name in a wrong section, or in none, says more than letters in common.
+  const std::string_view last = key.substr(key.rfind('.') + 1);
+  const std::string name = nearest_word(last, names);
+  std::string nearest = name == last ? "" : nearest_word(key, keys);
+  for (size_t i = 0; nearest.empty() && !name.empty() && i < names.size(); ++i) {
+    if (names[i] == name) nearest = keys[i];
+  }
+  if (!nearest.empty()) return fmt::format("did you mean {}?", nearest);
+  return "docs/config.md lists all keys, and so does isoflop inspect --keys";
 }
 
 }  // namespace isoflop

@@ -1,11 +1,11 @@
 #include "pretrain/config/resolve.hpp"
 
 #include "core/math.hpp"
+#include "datasets/tokenizer/spec.hpp"
 #include "pretrain/config/quantity.hpp"
 #include "pretrain/optim/schedule.hpp"
 
 #include <algorithm>
-#include <charconv>
 #include <cmath>
 
 namespace isoflop {
@@ -113,25 +113,11 @@ void resolve_batch(const ModelConfig& model, ScheduleConfig& schedule) {
 
 }  // namespace
 
-int bpe_size(const std::string& tokenizer) {
-  if (tokenizer.compare(0, 4, "bpe:") != 0) return 0;
-  int size = 0;
-  const char* end = tokenizer.data() + tokenizer.size();
-  const auto [stop, error] = std::from_chars(tokenizer.data() + 4, end, size);
-  if (error != std::errc() || stop != end || size < 257) {
-    fail_user(
-        "data.tokenizer = \"{}\": after bpe: comes the size of the vocabulary, 257 or more, for "
-        "example bpe:8192",
-        tokenizer);
-  }
-  return size;
-}
-
 void check_config(const RunConfig& config) {
   check_shapes(config.model);
   check_length(config.schedule);
   resolved(config);
-  bpe_size(config.data.tokenizer);
+  parse_tokenizer_spec(config.data.tokenizer);
   parse_warmup(config.schedule.warmup);
   if (!config.schedule.budget.empty()) parse_seconds(config.schedule.budget, "schedule.budget");
   const std::string& name = config.output.name;

@@ -29,7 +29,4 @@ RunConfig resolved(RunConfig config);
 /// budget in time.
 int64_t planned_steps(const ScheduleConfig& schedule, int64_t parameters);
 
-/// N of "bpe:N", 0 for any other tokenizer. UserError when N is not a number or below 257.
-int bpe_size(const std::string& tokenizer);
-
 }  // namespace isoflop

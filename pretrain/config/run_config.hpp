@@ -85,8 +85,9 @@ struct ComputeConfig {
 };
 
 struct CheckpointConfig {
-  int64_t every = 500;  // steps; 0 = only at the end
-  int64_t keep = 2;     // last k; 0 = all
+  int64_t every = 500;   // steps; 0 = only at the end
+  int64_t keep = 2;      // last k; 0 = all
+  bool initial = false;  // also step 0, before training
 };
 
 struct EvalConfig {
