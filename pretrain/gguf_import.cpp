@@ -1,0 +1,221 @@
+#include "pretrain/gguf_import.hpp"
+
+#include "core/math.hpp"
+#include "datasets/tokenizer/make_tokenizer.hpp"
+#include "pretrain/gguf_names.hpp"
+#include "pretrain/model/architecture.hpp"
+
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <charconv>
+#include <cmath>
+#include <set>
+
+namespace isoflop {
+
+namespace {
+
+// Far above any model and far below where products of three of them overflow.
+constexpr uint32_t kMostWidth = 1 << 20;
+constexpr int64_t kTileValues = 1 << 16;
+
+/// The double a person would have written: 1e-5, not 9.99999975e-06.
+double shortest_double(float value) {
+  char text[64];
+  const auto written = std::to_chars(text, text + sizeof(text), value);
+  double result = 0;
+  std::from_chars(text, written.ptr, result);
+  return result;
+}
+
+Arch read_architecture(const GgufFile& file) {
+  const std::string_view name = file.text(gguf::kArchitecture);
+  for (const auto& [arch, known] : gguf::kArchitectures)
+    if (known == name) return arch;
+  fail_user("{}: architecture {} is not supported, only gpt2 and llama", file.origin(), name);
+}
+
+int64_t read_size(const GgufFile& file, const std::string& key, uint32_t most = kMostWidth) {
+  const uint32_t value = file.u32(key);
+  if (value < 1 || value > most)
+    fail_user("{}: key {} is {}, not within 1 to {}", file.origin(), key, value, most);
+  return value;
+}
+
+int64_t read_size_or(const GgufFile& file, const std::string& key, int64_t otherwise) {
+  return file.find(key) ? read_size(file, key) : otherwise;
+}
+
+double read_positive(const GgufFile& file, const std::string& key) {
+  const float value = file.f32(key);
+  if (!std::isfinite(value) || value <= 0)
+    fail_user("{}: key {} is {}, not a positive number", file.origin(), key, value);
+  return shortest_double(value);
+}
+
+/// What a spec is called when counted in outputs: a vector is a column.
+struct Shape {
+  int64_t outputs, width;
+  explicit Shape(const ParamSpec& spec)
+      : outputs(spec.is_vector() ? spec.cols : spec.rows),
+        width(spec.is_vector() ? 1 : spec.cols) {}
+  int64_t rows_of(const ForeignName& foreign) const {
+    return foreign.row_count > 0 ? foreign.row_count : outputs;
+  }
+};
+
+const GgufTensor& require_tensor(const GgufFile& file, const std::string& name) {
+  const GgufTensor* tensor = file.find_tensor(name);
+  if (!tensor) fail_user("{}: tensor {} is missing", file.origin(), name);
+  return *tensor;
+}
+
+}  // namespace
+
+GgufModel::GgufModel(const fs::path& path) : file_(path) {
+  read_config();
+  require_exact_tensors();
+}
+
+std::string GgufModel::name() const {
+  return std::string(file_.find_text(gguf::kName).value_or(""));
+}
+
+void GgufModel::read_config() {
+  ModelConfig& c = config_;
+  c.arch = read_architecture(file_);
+  const gguf::ModelKeys keys(c.arch);
+  c.layers = read_size(file_, keys.block_count, gguf::kMostBlocks);
+  c.d_model = read_size(file_, keys.embedding_length);
+  c.d_ff = read_size(file_, keys.feed_forward_length);
+  c.heads = read_size(file_, keys.head_count);
+  c.kv_heads = read_size_or(file_, keys.head_count_kv, c.heads);
+  c.context = read_size(file_, keys.context_length, uint32_t{1} << 24);
+  c.norm_eps = read_positive(file_, keys.norm_epsilon);
+  if (c.heads % c.kv_heads != 0)
+    fail_user("{}: {} query heads do not divide among {} key heads", file_.origin(), c.heads,
+              c.kv_heads);
+  const int64_t even_share = std::max<int64_t>(1, c.d_model / c.heads);
+  c.head_dim = read_size_or(file_, keys.key_length, even_share);
+  const auto require_head_size = [&](const std::string& key, int64_t otherwise) {
+    if (read_size_or(file_, key, otherwise) != c.head_dim)
+      fail_user("{}: key {} must be the size of a head, {}", file_.origin(), key, c.head_dim);
+  };
+  require_head_size(keys.value_length, even_share);
+  if (c.arch == Arch::llama) {
+    require_head_size(keys.rope_dimension_count, c.head_dim);
+    if (file_.find(keys.rope_freq_base)) c.rope_base = read_positive(file_, keys.rope_freq_base);
+    const std::string_view scaling = file_.find_text(keys.rope_scaling_type).value_or("none");
+    if (scaling != "none")
+      fail_user("{}: rotary scaling \"{}\" is not supported", file_.origin(), scaling);
+    if (c.head_dim % 2 != 0)
+      fail_user("{}: a head of {} values cannot be rotated", file_.origin(), c.head_dim);
+  }
+  if (file_.find_u32(keys.expert_count).value_or(0) > 0)
+    fail_user("{}: mixtures of experts are not supported", file_.origin());
+  c.vocabulary = require_tensor(file_, std::string(gguf::kTokenEmbedding)).rows();
+  c.tied_embeddings = !file_.find_tensor(gguf::kOutput);
+  if (file_.find_boolean(gguf::kAddBos).value_or(false))
+    notes_.push_back("the file asks for a start token before each text; none is added here");
+}
+
+void GgufModel::require_exact_tensors() const {
+  size_t used = 0;
+  std::set<std::string_view> names;
+  for (const ParamSpec& spec : make_param_table(config_)) {
+    const Shape shape(spec);
+    for (const ForeignName& foreign : spec.gguf) {
+      const GgufTensor& tensor = require_tensor(file_, foreign.name);
+      const std::vector<int64_t> expected = spec.is_vector()
+                                                ? std::vector{shape.rows_of(foreign)}
+                                                : std::vector{shape.width, shape.rows_of(foreign)};
+      if (tensor.dims != expected)
+        fail_user("{}: tensor {} has shape [{}], expected [{}] from the file's keys",
+                  file_.origin(), foreign.name, fmt::join(tensor.dims, ", "),
+                  fmt::join(expected, ", "));
+      if (!tensor.codec->dequantize)
+        fail_user("{}: tensor {} has type {}, which is not supported", file_.origin(), foreign.name,
+                  tensor.codec->name);
+      names.insert(tensor.name);
+      ++used;
+    }
+  }
+  if (used == file_.tensors().size()) return;
+  for (const GgufTensor& tensor : file_.tensors())
+    if (!names.count(tensor.name))
+      fail_user("{}: tensor {} has no place in our {} model", file_.origin(), tensor.name,
+                name_of(config_.arch));
+}
+
+void GgufModel::read_parameters(const ParamTable& table,
+                                ParamBuffer& parameters,
+                                ThreadTeam& team) const {
+  for (size_t i = 0; i < table.size(); ++i) {
+    const Shape shape(table[i]);
+    float* values = parameters[i].as<float>();
+    for (const ForeignName& foreign : table[i].gguf) {
+      const GgufTensor& tensor = require_tensor(file_, foreign.name);
+      const BlockCodec& codec = *tensor.codec;
+      const int64_t rows = shape.rows_of(foreign);
+      ISOFLOP_CHECK(codec.bytes_for(rows * shape.width) == static_cast<int64_t>(tensor.data.size()),
+                    "the table is not this file's at {}", foreign.name);
+      const int64_t row_bytes = tensor.data.size() / static_cast<size_t>(rows);
+      const int64_t tile_rows = std::max<int64_t>(1, kTileValues / shape.width);
+      team.run(div_ceil(rows, tile_rows), [&](int64_t tile, int) {
+        const int64_t first = tile * tile_rows;
+        codec.dequantize(tensor.data.data() + first * row_bytes,
+                         std::min(tile_rows, rows - first) * shape.width,
+                         values + (foreign.first_row + first) * shape.width);
+      });
+    }
+  }
+}
+
+namespace {
+
+/// Only byte-level BPE with GPT-2's splitting gives the ids that the model was trained on.
+void require_known_splitting(const GgufFile& file) {
+  const std::string_view model = file.text(gguf::kTokenizerModel);
+  if (model != gguf::kByteLevelModel)
+    fail_user("{}: tokenizer \"{}\" is not supported, only byte-level BPE (\"{}\")", file.origin(),
+              model, gguf::kByteLevelModel);
+  // Files from before the key existed are GPT-2's own.
+  const std::string_view splitting =
+      file.find_text(gguf::kSplitting).value_or(gguf::kGpt2Splitting);
+  const auto& aliases = gguf::kGpt2SplittingAliases;
+  if (splitting != gguf::kGpt2Splitting &&
+      std::find(aliases.begin(), aliases.end(), splitting) == aliases.end())
+    fail_user("{}: splitting rule \"{}\" is not supported, only \"{}\" and its aliases",
+              file.origin(), splitting, gguf::kGpt2Splitting);
+}
+
+}  // namespace
+
+std::unique_ptr<Tokenizer> GgufModel::tokenizer() const {
+  require_known_splitting(file_);
+  const std::vector<std::string_view> listed = file_.texts(gguf::kTokens);
+  std::vector<std::string> texts(listed.begin(), listed.end());
+  if (static_cast<int64_t>(texts.size()) != config_.vocabulary)
+    fail_user("{}: {} tokens for {} rows of {}", file_.origin(), texts.size(), config_.vocabulary,
+              gguf::kTokenEmbedding);
+  std::vector<int32_t> types(texts.size(), gguf::kNormalToken);
+  if (file_.find(gguf::kTokenTypes)) types = file_.i32s(gguf::kTokenTypes);
+  if (types.size() < texts.size())
+    fail_user("{}: key {} has {} entries for {} tokens", file_.origin(), gguf::kTokenTypes,
+              types.size(), texts.size());
+  while (!texts.empty() && types[texts.size() - 1] == gguf::kUnusedToken) texts.pop_back();
+
+  std::vector<int> specials;
+  for (size_t id = 0; id < texts.size(); ++id)
+    if (types[id] == gguf::kControlToken || types[id] == gguf::kUserToken)
+      specials.push_back(static_cast<int>(id));
+  const auto end = static_cast<int64_t>(file_.find_u32(gguf::kEosId).value_or(~0u));
+  const bool ends = std::find(specials.begin(), specials.end(), end) != specials.end();
+
+  const std::vector<std::string_view> merges = file_.texts(gguf::kMerges);
+  return make_bpe_tokenizer(std::move(texts), {merges.begin(), merges.end()}, std::move(specials),
+                            ends ? static_cast<int>(end) : -1, file_.origin());
+}
+
+}  // namespace isoflop
