@@ -1,0 +1,208 @@
+#include "export/gguf_export.hpp"
+
+#include "core/math.hpp"
+#include "export/fold.hpp"
+#include "export/gguf_recipe.hpp"
+#include "export/gguf_vocabulary.hpp"
+#include "formats/gguf.hpp"
+#include "pretrain/gguf_names.hpp"
+
+#include <algorithm>
+#include <cmath>
+
+namespace isoflop {
+
+namespace {
+
+constexpr int64_t kSlabBytes =
+    8 << 20;  // of encoded rows held at once, at least one row per thread
+constexpr int64_t kTileValues = 1 << 15;
+constexpr float kLargestF16 = 65504;
+
+/// One tensor of the file: some outputs of one row of the table. A vector is a column of outputs.
+struct Piece {
+  std::string name;
+  const float* values;
+  int64_t outputs, width;
+  int64_t folded;  // the first so many outputs are multiplied
+  float factor;
+  std::vector<int64_t> dims;
+  const BlockCodec* codec;
+};
+
+void require_expressible(const ModelConfig& model) {
+  if (model.layers < 1 || model.layers > gguf::kMostBlocks)
+    fail_user("model.layers = {} cannot be exported to GGUF, only 1 to {}", model.layers,
+              gguf::kMostBlocks);
+  if (model.arch == Arch::gpt3 && model.heads * model.head_dim != model.d_model)
+    fail_user(
+        "model.heads x model.head_dim = {} x {} must be d_model = {} in a GGUF file of this "
+        "architecture",
+        model.heads, model.head_dim, model.d_model);
+}
+
+std::string size_label(int64_t parameters) {
+  const double n = static_cast<double>(parameters);
+  for (const auto& [unit, letter] : {std::pair{1e9, 'B'}, {1e6, 'M'}, {1e3, 'K'}})
+    if (n >= unit) return fmt::format("{:.{}f}{}", n / unit, n / unit < 10 ? 1 : 0, letter);
+  return fmt::format("{}", parameters);
+}
+
+void put_general_keys(GgufWriter& writer,
+                      const GgufExport& job,
+                      const GgufRecipe& recipe,
+                      const gguf::ModelKeys& keys) {
+  writer.put_text(gguf::kArchitecture, keys.architecture);
+  writer.put_text(gguf::kType, "model");
+  writer.put_text(gguf::kName, job.name);
+  writer.put_text(gguf::kSizeLabel, size_label(parameter_count(job.table)));
+  writer.put_u32(gguf::kFileType, recipe.file_type);
+  writer.put_u32(gguf::kQuantizationVersion, 2);
+}
+
+void put_model_keys(GgufWriter& writer, const ModelConfig& model, const gguf::ModelKeys& keys) {
+  const auto put = [&](const std::string& key, int64_t value) {
+    writer.put_u32(key, narrow<uint32_t>(value));
+  };
+  put(keys.context_length, model.context);
+  put(keys.embedding_length, model.d_model);
+  put(keys.block_count, model.layers);
+  put(keys.feed_forward_length, model.d_ff);
+  put(keys.head_count, model.heads);
+  put(keys.head_count_kv, model.kv_heads);
+  put(keys.vocab_size, model.vocabulary);
+  writer.put_f32(keys.norm_epsilon, static_cast<float>(model.norm_eps));
+  if (model.arch != Arch::llama) return;
+  put(keys.key_length, model.head_dim);
+  put(keys.value_length, model.head_dim);
+  put(keys.rope_dimension_count, model.head_dim);
+  writer.put_f32(keys.rope_freq_base, static_cast<float>(model.rope_base));
+}
+
+void put_tokenizer_keys(GgufWriter& writer, const GgufVocabulary& vocabulary) {
+  writer.put_text(gguf::kTokenizerModel, gguf::kByteLevelModel);
+  writer.put_text(gguf::kSplitting, gguf::kGpt2Splitting);
+  writer.put_texts(gguf::kTokens, vocabulary.texts);
+  writer.put_i32s(gguf::kTokenTypes, vocabulary.types);
+  writer.put_texts(gguf::kMerges, vocabulary.merges);
+  writer.put_u32(gguf::kBosId, vocabulary.end_of_text);
+  writer.put_u32(gguf::kEosId, vocabulary.end_of_text);
+  writer.put_boolean(gguf::kAddBos, false);
+  writer.put_boolean(gguf::kAddEos, false);
+}
+
+/// The tensors in the order of the file: from the embeddings up, the reverse of the table's.
+std::vector<Piece> plan_pieces(const GgufExport& job, const GgufRecipe& recipe) {
+  std::vector<Piece> pieces;
+  for (size_t i = job.table.size(); i-- > 0;) {
+    const ParamSpec& spec = job.table[i];
+    const int64_t outputs = spec.is_vector() ? spec.cols : spec.rows;
+    const int64_t width = spec.is_vector() ? 1 : spec.cols;
+    const int64_t folded = spec.fold_rows > 0 ? spec.fold_rows : outputs;
+    for (const ForeignName& foreign : spec.gguf) {
+      Piece piece;
+      piece.name = foreign.name;
+      piece.outputs = foreign.row_count > 0 ? foreign.row_count : outputs;
+      piece.width = width;
+      piece.values = job.parameters[i].as<float>() + foreign.first_row * width;
+      piece.folded = std::clamp<int64_t>(folded - foreign.first_row, 0, piece.outputs);
+      piece.factor = static_cast<float>(fold_factor(job.model, spec.fold));
+      piece.dims =
+          spec.is_vector() ? std::vector{piece.outputs} : std::vector{width, piece.outputs};
+      piece.codec = &block_codec(
+          choose_block_type(recipe, piece.name, piece.dims, job.model.tied_embeddings));
+      pieces.push_back(std::move(piece));
+    }
+  }
+  return pieces;
+}
+
+/// Multiplies what is folded and refuses what the type cannot hold.
+void load_rows(const Piece& piece, int64_t first, int64_t count, std::vector<float>& rows) {
+  const float limit =
+      piece.codec->type == BlockType::f32 ? std::numeric_limits<float>::max() : kLargestF16;
+  rows.resize(static_cast<size_t>(count * piece.width));
+  for (int64_t r = 0; r < count; ++r) {
+    const float factor = first + r < piece.folded ? piece.factor : 1.0f;
+    const float* in = piece.values + (first + r) * piece.width;
+    float* out = rows.data() + r * piece.width;
+    for (int64_t c = 0; c < piece.width; ++c) {
+      out[c] = in[c] * factor;
+      if (!(std::fabs(out[c]) <= limit)) [[unlikely]]
+        fail_user("{} holds {} at row {}, column {}, which {} cannot; has the run diverged?",
+                  piece.name, out[c], first + r, c, piece.codec->name);
+    }
+  }
+}
+
+void write_piece(GgufWriter& writer, const Piece& piece, ThreadTeam& team) {
+  const int64_t row_bytes = piece.codec->bytes_for(piece.width);
+  const int64_t tile_rows = std::max<int64_t>(1, kTileValues / piece.width);
+  const int64_t slab_rows = std::max(tile_rows * team.size(), kSlabBytes / row_bytes);
+  std::vector<std::vector<float>> rows(static_cast<size_t>(team.size()));
+  std::vector<std::byte> encoded;
+  for (int64_t slab = 0; slab < piece.outputs; slab += slab_rows) {
+    const int64_t in_slab = std::min(slab_rows, piece.outputs - slab);
+    encoded.resize(static_cast<size_t>(in_slab * row_bytes));
+    team.run(div_ceil(in_slab, tile_rows), [&](int64_t tile, int thread) {
+      const int64_t first = tile * tile_rows;
+      const int64_t count = std::min(tile_rows, in_slab - first);
+      std::vector<float>& values = rows[static_cast<size_t>(thread)];
+      load_rows(piece, slab + first, count, values);
+      piece.codec->quantize(values.data(), count * piece.width, encoded.data() + first * row_bytes);
+    });
+    writer.write(piece.name, encoded);
+  }
+}
+
+void note_fallbacks(const std::vector<Piece>& pieces,
+                    const GgufRecipe& recipe,
+                    ExportReport& report) {
+  int count = 0;
+  const Piece* first = nullptr;
+  for (const Piece& piece : pieces)
+    if (piece.codec->type == BlockType::f16 && recipe.matrices != BlockType::f16) {
+      if (count++ == 0) first = &piece;
+    }
+  if (first)
+    report.notes.push_back(fmt::format(
+        "{} tensor(s) stay F16 because {} needs rows of a multiple of {} values (first: "
+        "{} with {}); choose widths that are multiples of 32",
+        count, recipe.name, block_codec(recipe.matrices).block_elements, first->name,
+        first->width));
+}
+
+}  // namespace
+
+ExportReport export_gguf(const GgufExport& job, const fs::path& out, ThreadTeam& team) {
+  require_expressible(job.model);
+  const GgufRecipe& recipe = find_gguf_recipe(job.type);
+  const GgufVocabulary vocabulary = make_gguf_vocabulary(job.tokenizer, job.model.vocabulary);
+  const gguf::ModelKeys keys(job.model.arch);
+  const std::vector<Piece> pieces = plan_pieces(job, recipe);
+
+  ExportReport report;
+  report.file = out;
+  report.type = recipe.name;
+  report.parameters = parameter_count(job.table);
+  report.notes = vocabulary.notes;
+  note_fallbacks(pieces, recipe, report);
+  if (job.model.arch == Arch::gpt3 && job.model.gelu != "tanh")
+    report.notes.push_back(fmt::format(
+        "the model was trained with gelu = {}; runtimes compute the tanh form", job.model.gelu));
+
+  GgufWriter writer(out);
+  put_general_keys(writer, job, recipe, keys);
+  put_model_keys(writer, job.model, keys);
+  put_tokenizer_keys(writer, vocabulary);
+  for (const Piece& piece : pieces) {
+    writer.add_tensor(piece.name, piece.dims, piece.codec->type);
+    report.tensor_bytes +=
+        static_cast<uint64_t>(piece.codec->bytes_for(piece.outputs * piece.width));
+  }
+  for (const Piece& piece : pieces) write_piece(writer, piece, team);
+  report.file_bytes = writer.finish();
+  return report;
+}
+
+}  // namespace isoflop

@@ -1,0 +1,43 @@
+// A model as a GGUF file that llama.cpp and its relatives load: gpt3 as "gpt2", llama as "llama",
+// multipliers folded into the weights, the tokenizer inside.
+#pragma once
+#include "core/file.hpp"
+#include "core/param.hpp"
+#include "core/threads.hpp"
+#include "datasets/tokenizer.hpp"
+#include "pretrain/config/run_config.hpp"
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace isoflop {
+
+struct GgufExport {
+  const ModelConfig& model;       // resolved
+  const ParamTable& table;        // of make_param_table(model)
+  const ParamBuffer& parameters;  // f32
+  const Tokenizer& tokenizer;
+  std::string type;  // a recipe of gguf_recipe.hpp
+  std::string name;  // general.name
+};
+
+struct ExportReport {
+  fs::path file;
+  std::string type;
+  uint64_t file_bytes = 0;
+  uint64_t tensor_bytes = 0;
+  int64_t parameters = 0;
+  std::vector<std::string> notes;  // deviations from what was asked, in words
+
+  double bits_per_weight() const {
+    return 8.0 * static_cast<double>(tensor_bytes) / static_cast<double>(parameters);
+  }
+};
+
+/// Writes beside `out` and renames. Holds a few MiB of encoded rows at a time; rows are encoded by
+/// the team. UserError when the model cannot be expressed, or a weight is not finite or too large
+/// for the type; nothing is left behind then.
+ExportReport export_gguf(const GgufExport& job, const fs::path& out, ThreadTeam& team);
+
+}  // namespace isoflop

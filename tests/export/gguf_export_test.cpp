@@ -1,0 +1,283 @@
+// A model written to GGUF and read back is the same model, multipliers folded away; and what the
+// file says about itself.
+#include "export/gguf_export.hpp"
+
+#include "core/rng.hpp"
+#include "datasets/tokenizer/make_tokenizer.hpp"
+#include "export/gguf_recipe.hpp"
+#include "ops/reference/backend.hpp"
+#include "pretrain/gguf_import.hpp"
+#include "pretrain/gguf_names.hpp"
+#include "pretrain/model/model.hpp"
+#include "tests/export/tokenizers.hpp"
+#include "tests/support/temp_dir.hpp"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <cstring>
+#include <limits>
+
+namespace isoflop {
+namespace {
+
+ModelConfig small(Arch arch, bool tied, bool multipliers) {
+  ModelConfig c;
+  c.arch = arch;
+  c.layers = 2;
+  c.d_model = 32;
+  c.heads = 4;
+  c.kv_heads = arch == Arch::llama ? 2 : 4;
+  c.head_dim = 8;
+  c.d_ff = 64;
+  c.context = 16;
+  c.vocabulary = 264;  // more than the tokenizer has
+  c.tied_embeddings = tied;
+  c.init_std = 0.2;  // large, so that a wrong fold shows
+  if (!multipliers) return c;
+  c.embedding_multiplier = 3;
+  c.residual_multiplier = 0.6;
+  c.output_multiplier = 0.4;
+  c.attention_multiplier = 0.5;
+  return c;
+}
+
+/// A model whose vectors are random too, so that folds of biases and gains show.
+struct Source {
+  ModelConfig config;
+  ParamTable table;
+  ParamBuffer parameters;
+  std::unique_ptr<Tokenizer> tokenizer = byte_level_tokenizer();
+
+  explicit Source(const ModelConfig& c)
+      : config(c), table(make_param_table(c)), parameters(table, DType::f32, "test") {
+    initialize_parameters(table, 5, parameters);
+    for (size_t i = 0; i < table.size(); ++i)
+      for (int64_t k = 0; table[i].is_vector() && k < table[i].cols; ++k)
+        parameters[i].as<float>()[k] +=
+            static_cast<float>(0.1 * normal01(9, i, static_cast<uint64_t>(k)));
+  }
+  ExportReport write(const std::string& type, const fs::path& out, int threads = 2) const {
+    ThreadTeam team(threads);
+    return export_gguf({config, table, parameters, *tokenizer, type, "small"}, out, team);
+  }
+  float* find(const std::string& name) {
+    return parameters[static_cast<size_t>(find_param(table, name))].as<float>();
+  }
+};
+
+std::vector<float> token_losses(const ModelConfig& config,
+                                const ParamTable& table,
+                                const ParamBuffer& parameters) {
+  const auto backend = make_reference_backend(DType::f32);
+  std::vector<int32_t> tokens, targets;
+  for (uint64_t i = 0; i < 32; ++i) {
+    tokens.push_back(static_cast<int32_t>(philox(7, 1, i)[0] % 260));
+    targets.push_back(static_cast<int32_t>(philox(7, 2, i)[0] % 260));
+  }
+  Model model(config, table, parameters, *backend, {.tokens = 32, .training = false});
+  model.evaluate({2, 16, tokens, targets});
+  const View losses = model.losses();
+  std::vector<float> result;
+  for (int64_t i = 0; i < losses.rows; ++i)
+    result.push_back(static_cast<float>(load_scalar(losses, i, 0)));
+  return result;
+}
+
+std::vector<float> token_losses(const fs::path& file) {
+  const GgufModel gguf(file);
+  const ParamTable table = make_param_table(gguf.config());
+  ParamBuffer parameters(table, DType::f32, "test");
+  ThreadTeam team(2);
+  gguf.read_parameters(table, parameters, team);
+  return token_losses(gguf.config(), table, parameters);
+}
+
+struct Case {
+  Arch arch;
+  bool tied;
+};
+class EveryModelToGguf : public ::testing::TestWithParam<Case> {
+ protected:
+  test::TempDir folder_;
+  fs::path file_ = folder_.path() / "model.gguf";
+};
+
+INSTANTIATE_TEST_SUITE_P(Models,
+                         EveryModelToGguf,
+                         ::testing::Values(Case{Arch::gpt3, true},
+                                           Case{Arch::gpt3, false},
+                                           Case{Arch::llama, true},
+                                           Case{Arch::llama, false}),
+                         [](const auto& param_info) {
+                           return std::string(name_of(param_info.param.arch)) +
+                                  (param_info.param.tied ? "Tied" : "Untied");
+                         });
+
+TEST_P(EveryModelToGguf, F32WithoutMultipliersIsTheSameParameters) {
+  const Source source(small(GetParam().arch, GetParam().tied, false));
+  const ExportReport report = source.write("f32", file_);
+  EXPECT_EQ(report.file_bytes, fs::file_size(file_));
+  EXPECT_DOUBLE_EQ(report.bits_per_weight(), 32);
+
+  const GgufModel gguf(file_);
+  const ModelConfig& c = gguf.config();
+  EXPECT_EQ(c.arch, source.config.arch);
+  EXPECT_EQ(c.tied_embeddings, source.config.tied_embeddings);
+  EXPECT_EQ(c.context, source.config.context);
+  EXPECT_EQ(c.kv_heads, source.config.kv_heads);
+  EXPECT_EQ(c.norm_eps, 1e-5);
+  EXPECT_EQ(c.vocabulary, 264);
+  EXPECT_EQ(gguf.name(), "small");
+  EXPECT_EQ(gguf.tokenizer()->to_json(), source.tokenizer->to_json());
+
+  const ParamTable table = make_param_table(c);
+  ASSERT_EQ(table.size(), source.table.size());
+  ParamBuffer parameters(table, DType::f32, "test");
+  ThreadTeam team(2);
+  gguf.read_parameters(table, parameters, team);
+  for (size_t i = 0; i < table.size(); ++i)
+    EXPECT_EQ(std::memcmp(parameters[i].data, source.parameters[i].data, parameters[i].bytes()), 0)
+        << table[i].name;
+}
+
+// Two F32 forward passes whose products are scaled at different places: losses of about 6 to 1e-5.
+TEST_P(EveryModelToGguf, MultipliersFoldAway) {
+  const Source source(small(GetParam().arch, GetParam().tied, true));
+  source.write("f32", file_);
+  const auto expected = token_losses(source.config, source.table, source.parameters);
+  const auto folded = token_losses(file_);
+  ModelConfig plain = source.config;
+  plain.embedding_multiplier = plain.residual_multiplier = 1;
+  plain.output_multiplier = plain.attention_multiplier = 1;
+  const auto unfolded = token_losses(plain, source.table, source.parameters);
+  double difference = 0;
+  for (size_t i = 0; i < expected.size(); ++i) {
+    EXPECT_NEAR(folded[i], expected[i], 1e-4) << i;
+    difference += std::fabs(unfolded[i] - expected[i]) / static_cast<double>(expected.size());
+  }
+  EXPECT_GT(difference, 0.1);  // else this test shows nothing
+}
+
+TEST_P(EveryModelToGguf, QuantizedModelsStayClose) {
+  const Source source(small(GetParam().arch, GetParam().tied, true));
+  const auto expected = token_losses(source.config, source.table, source.parameters);
+  // Relative weight errors: F16 2^-11, Q8_0 0.4 %, Q4_0 7 %, into losses of about 6 with logits
+  // of 1.
+  for (const auto& [type, bound] : {std::pair{"f16", 5e-3}, {"q8_0", 5e-2}, {"q4_0", 0.8}}) {
+    const ExportReport report = source.write(type, file_);
+    EXPECT_TRUE(report.notes.empty());
+    const auto losses = token_losses(file_);
+    double mean = 0;
+    for (size_t i = 0; i < losses.size(); ++i)
+      mean += std::fabs(losses[i] - expected[i]) / static_cast<double>(losses.size());
+    EXPECT_LT(mean, bound) << type;
+    EXPECT_GT(mean, 0) << type;
+  }
+}
+
+TEST_P(EveryModelToGguf, BytesDoNotDependOnThreads) {
+  const Source source(small(GetParam().arch, GetParam().tied, true));
+  source.write("q4_0", file_, 1);
+  source.write("q4_0", folder_.path() / "three.gguf", 3);
+  EXPECT_EQ(read_file(file_), read_file(folder_.path() / "three.gguf"));
+}
+
+TEST_P(EveryModelToGguf, Q4FileHasTheTypesAndKeysThatRuntimesWant) {
+  const auto [arch, tied] = GetParam();
+  const Source source(small(arch, tied, false));
+  source.write("Q4_0", file_);
+  const GgufFile file(file_);
+  for (const GgufTensor& tensor : file.tensors()) {
+    const bool output =
+        tensor.name == gguf::kOutput || (tied && tensor.name == gguf::kTokenEmbedding);
+    const bool plain = tensor.dims.size() == 1 || tensor.name == gguf::kPositionEmbedding;
+    EXPECT_EQ(tensor.codec->name, plain ? "F32" : output ? "Q8_0" : "Q4_0") << tensor.name;
+  }
+  EXPECT_EQ(file.tensors()[0].name, gguf::kTokenEmbedding);
+  EXPECT_EQ(file.text(gguf::kArchitecture), arch == Arch::gpt3 ? "gpt2" : "llama");
+  EXPECT_EQ(file.u32(gguf::kFileType), 2u);
+  EXPECT_EQ(file.u32(gguf::kQuantizationVersion), 2u);
+  EXPECT_EQ(file.text(gguf::kType), "model");
+  EXPECT_EQ(file.text("tokenizer.ggml.pre"), "gpt-2");
+  EXPECT_EQ(file.u32("tokenizer.ggml.bos_token_id"), 0u);
+  EXPECT_EQ(file.u32("tokenizer.ggml.eos_token_id"), 0u);
+  EXPECT_FALSE(file.boolean("tokenizer.ggml.add_bos_token"));
+  EXPECT_FALSE(file.boolean("tokenizer.ggml.add_eos_token"));
+  EXPECT_EQ(file.texts("tokenizer.ggml.tokens").size(), 264u);
+  EXPECT_EQ(file.texts("tokenizer.ggml.tokens").back(), "[PAD3]");
+  EXPECT_EQ(file.i32s("tokenizer.ggml.token_type").front(), gguf::kControlToken);
+  EXPECT_EQ(file.i32s("tokenizer.ggml.token_type").back(), gguf::kUnusedToken);
+  if (arch == Arch::llama) {
+    EXPECT_EQ(file.u32("llama.rope.dimension_count"), 8u);
+    EXPECT_EQ(file.f32("llama.attention.layer_norm_rms_epsilon"), 1e-5f);
+  } else {
+    EXPECT_EQ(file.f32("gpt2.attention.layer_norm_epsilon"), 1e-5f);
+  }
+}
+
+class ExportToGguf : public ::testing::Test {
+ protected:
+  test::TempDir folder_;
+  fs::path file_ = folder_.path() / "model.gguf";
+};
+
+TEST_F(ExportToGguf, RowsThatNoBlockDividesBecomeF16AndAreReported) {
+  ModelConfig config = small(Arch::gpt3, true, false);
+  config.d_model = 40;
+  config.head_dim = 10;
+  const ExportReport report = Source(config).write("q4_0", file_);
+  const GgufFile file(file_);
+  EXPECT_EQ(file.find_tensor("blk.0.ffn_up.weight")->codec->name, "F16");
+  EXPECT_EQ(file.find_tensor("token_embd.weight")->codec->name, "F16");
+  EXPECT_EQ(file.find_tensor("blk.0.ffn_down.weight")->codec->name, "Q4_0");  // rows of 64
+  ASSERT_EQ(report.notes.size(), 1u);
+  EXPECT_NE(report.notes[0].find("7 tensor(s) stay F16"), std::string::npos) << report.notes[0];
+}
+
+TEST_F(ExportToGguf, RefusesWhatTheFileCannotHoldAndLeavesNothing) {
+  Source source(small(Arch::gpt3, true, false));
+  source.find("blocks.1.mlp.up.weight")[70] = std::numeric_limits<float>::quiet_NaN();
+  try {
+    source.write("f32", file_);
+    FAIL() << "a NaN was exported";
+  } catch (const UserError& e) {
+    EXPECT_NE(std::string(e.what()).find("blk.1.ffn_up.weight holds nan at row 2, column 6"),
+              std::string::npos)
+        << e.what();
+  }
+  source.find("blocks.1.mlp.up.weight")[70] = 70000;
+  EXPECT_THROW(source.write("q4_0", file_), UserError);
+  EXPECT_THROW(source.write("f16", file_), UserError);
+  EXPECT_TRUE(fs::is_empty(folder_.path()));
+  EXPECT_NO_THROW(source.write("f32", file_));
+  EXPECT_THROW(source.write("q9", file_), UserError);
+}
+
+TEST_F(ExportToGguf, RefusesModelsThatTheArchitecturesCannotExpress) {
+  ModelConfig config = small(Arch::gpt3, true, false);
+  config.head_dim = 16;
+  EXPECT_THROW(Source(config).write("f32", file_), UserError);
+  config = small(Arch::llama, true, false);
+  config.head_dim = 16;  // llama can
+  EXPECT_NO_THROW(Source(config).write("f32", file_));
+  EXPECT_EQ(GgufModel(file_).config().head_dim, 16);
+  config = small(Arch::gpt3, true, false);
+  config.vocabulary = 200;  // fewer rows than tokens
+  EXPECT_THROW(Source(config).write("f32", file_), UserError);
+}
+
+TEST_F(ExportToGguf, NotesThatErfGeluIsNotWhatRuntimesCompute) {
+  ModelConfig config = small(Arch::gpt3, true, false);
+  config.gelu = "erf";
+  EXPECT_EQ(Source(config).write("f32", file_).notes.size(), 1u);
+}
+
+TEST(GgufRecipe, NamesAreFoundWithoutRegardToCase) {
+  EXPECT_EQ(find_gguf_recipe("Q8_0").file_type, 7u);
+  EXPECT_EQ(gguf_recipe_names().size(), 4u);
+  EXPECT_THROW(find_gguf_recipe(""), UserError);
+}
+
+}  // namespace
+}  // namespace isoflop
