@@ -1,0 +1,48 @@
+// What every kind of tokenizer has: numbered tokens, some of them special, one of those the
+// separator.
+#pragma once
+#include "datasets/tokenizer.hpp"
+#include "datasets/tokenizer/special_tokens.hpp"
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace isoflop {
+
+struct Vocabulary {
+  std::vector<std::string> tokens;   // by id: the bytes, or a special token's text; all different
+  std::vector<int32_t> special_ids;  // the separator first
+  std::vector<bool> is_special;      // by id
+};
+
+/// A Tokenizer but for the encoding of plain text and the file form.
+class VocabularyTokenizer : public Tokenizer {
+ public:
+  explicit VocabularyTokenizer(Vocabulary vocabulary);
+  int vocabulary() const override { return static_cast<int>(vocabulary_.tokens.size()); }
+  int separator() const override;
+  void encode(std::string_view text, std::vector<int32_t>& ids, bool special) const override;
+  std::string decode(std::span<const int32_t> ids) const override;
+  std::string token_bytes(int32_t id) const override { return token(id); }
+  bool is_special(int32_t id) const override;
+  std::string token_text(int32_t id) const override;
+
+ protected:
+  /// Appends the ids of text.substr(begin, size), in which nothing is special.
+  virtual void encode_plain(std::string_view text,
+                            size_t begin,
+                            size_t size,
+                            std::vector<int32_t>& ids) const = 0;
+  const Vocabulary& parts() const { return vocabulary_; }
+
+ private:
+  const std::string& token(int32_t id) const;  // UserError when there is no such id
+
+  Vocabulary vocabulary_;
+  SpecialTokens specials_;
+};
+
+}  // namespace isoflop
