@@ -4,10 +4,7 @@
 
 namespace isoflop::detail {
 
-void check_failed(const char* condition,
-                  const char* file,
-                  int line,
-                  const std::string& text) {
+void check_failed(const char* condition, const char* file, int line, const std::string& text) {
   throw std::logic_error(
       fmt::format("internal error: {} ({}:{}: {} does not hold)", text, file, line, condition));
 }

@@ -1,5 +1,7 @@
 #include "core/file.hpp"
 
+#include "core/error.hpp"
+
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -13,8 +15,6 @@
 #include <cstring>
 #include <utility>
 
-#include "core/error.hpp"
-
 namespace isoflop {
 
 namespace {
@@ -26,15 +26,17 @@ struct FileDescriptor {
   }
 };
 
-std::string reason() { return std::strerror(errno); }
+std::string reason() {
+  return std::strerror(errno);
+}
 
 }  // namespace
 
 void fault_point(std::string_view name) {
-  static const char* const wanted = std::getenv("ISOFLOP_FAULT");
+  const char* const wanted = std::getenv("ISOFLOP_FAULT");  // not cached: a forked child may set it
   if (!wanted) return;
-  static const std::string_view text = wanted;
-  static const size_t colon = text.find(':');
+  const std::string_view text = wanted;
+  const size_t colon = text.find(':');
   if (colon == text.npos || text.substr(0, colon) != name) return;
   static std::atomic<long> left{std::atol(wanted + colon + 1)};
   if (left.fetch_sub(1) == 1) ::kill(::getpid(), SIGKILL);
@@ -86,7 +88,8 @@ void write_file_atomically(const fs::path& path, std::string_view content) {
     while (!content.empty()) {
       fault_point("write");
       // Small pieces only so that a fault point can fall inside a large file.
-      const ssize_t wrote = ::write(file.fd, content.data(), std::min<size_t>(content.size(), 1 << 20));
+      const ssize_t wrote =
+          ::write(file.fd, content.data(), std::min<size_t>(content.size(), 1 << 20));
       if (wrote < 0 && errno == EINTR) continue;
       if (wrote < 0) fail_io("cannot write {}: {}", temporary.string(), reason());
       content.remove_prefix(static_cast<size_t>(wrote));
@@ -128,7 +131,9 @@ MappedFile::MappedFile(const fs::path& path) {
   data_ = static_cast<std::byte*>(data);
 }
 
-MappedFile::MappedFile(MappedFile&& other) noexcept { *this = std::move(other); }
+MappedFile::MappedFile(MappedFile&& other) noexcept {
+  *this = std::move(other);
+}
 
 MappedFile& MappedFile::operator=(MappedFile&& other) noexcept {
   std::swap(data_, other.data_);

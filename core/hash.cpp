@@ -10,12 +10,22 @@ struct Hasher::State {
   ~State() { XXH3_freeState(state); }
 };
 
-uint64_t hash_bytes(const void* data, size_t bytes) { return XXH3_64bits(data, bytes); }
-std::string hash_hex(uint64_t hash) { return fmt::format("{:016x}", hash); }
+uint64_t hash_bytes(const void* data, size_t bytes) {
+  return XXH3_64bits(data, bytes);
+}
+std::string hash_hex(uint64_t hash) {
+  return fmt::format("{:016x}", hash);
+}
 
-Hasher::Hasher() : state_(std::make_unique<State>()) { XXH3_64bits_reset(state_->state); }
+Hasher::Hasher() : state_(std::make_unique<State>()) {
+  XXH3_64bits_reset(state_->state);
+}
 Hasher::~Hasher() = default;
-void Hasher::update(const void* data, size_t bytes) { XXH3_64bits_update(state_->state, data, bytes); }
-uint64_t Hasher::digest() const { return XXH3_64bits_digest(state_->state); }
+void Hasher::update(const void* data, size_t bytes) {
+  XXH3_64bits_update(state_->state, data, bytes);
+}
+uint64_t Hasher::digest() const {
+  return XXH3_64bits_digest(state_->state);
+}
 
 }  // namespace isoflop

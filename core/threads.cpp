@@ -1,11 +1,13 @@
 #include "core/threads.hpp"
 
+#include "core/error.hpp"
+
 #include <sched.h>
 
 #include <algorithm>
-#include <chrono>
 #include <fstream>
 #include <string>
+#include <system_error>
 #include <utility>
 
 namespace isoflop {
@@ -26,11 +28,21 @@ int usable_cores() {
 ThreadTeam::ThreadTeam(int threads, std::function<void()> on_start) {
   if (threads <= 0) threads = usable_cores();
   if (on_start) on_start();
-  for (int thread = 1; thread < threads; ++thread)
-    workers_.emplace_back([this, thread, on_start] { worker(thread, on_start); });
+  try {
+    for (int thread = 1; thread < threads; ++thread)
+      workers_.emplace_back([this, thread, on_start] { worker(thread, on_start); });
+  } catch (const std::system_error& e) {
+    const size_t started = workers_.size() + 1;
+    end();
+    fail_io("cannot start {} threads, only {} ({}); ask for fewer", threads, started, e.what());
+  }
 }
 
 ThreadTeam::~ThreadTeam() {
+  end();
+}
+
+void ThreadTeam::end() {
   ending_ = true;
   generation_.fetch_add(1);
   generation_.notify_all();
