@@ -147,8 +147,9 @@ std::string CheckpointWriter::try_to_write() {
     }
     std::error_code ignored;
     fs::remove_all(temporary_folder(folder_ / checkpoint_name(state_.step)), ignored);
-    // A full disk is the usual reason, and the oldest one would go after this save anyway.
-    if (options_.keep > 0) prune(std::max<int64_t>(1, options_.keep - 1));
+    // On a full disk the oldest one goes before this save instead of after it.
+    const bool full = fs::space(folder_, ignored).available < staging_bytes(table_);
+    if (full && options_.keep > 0) prune(std::max<int64_t>(1, options_.keep - 1));
     options_.warn(fmt::format("{} (attempt {} of {})", reason, attempt, options_.attempts));
   }
   return reason;

@@ -121,7 +121,7 @@ TEST_F(CheckpointTest, AnyDamageIsNamedAndTheCheckpointBeforeIsUsed) {
     for (const std::string name : {"rank-0000.h5", "checkpoint.h5", "state.json", "config.toml",
                                    "tokenizer.json", "manifest.json"}) {
       SCOPED_TRACE(name + " " + what);
-      const test::TempDir run;
+      const test::TempDir run(test::scratch_in_memory());
       save_steps(run.path(), {1, 2});
       const fs::path newest = checkpoints_folder(run.path()) / checkpoint_name(2);
       damage(newest / name);

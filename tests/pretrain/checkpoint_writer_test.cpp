@@ -8,6 +8,7 @@
 #include <gtest/gtest.h>
 #include <spawn.h>
 #include <sys/mount.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -17,6 +18,11 @@
 #include <fstream>
 
 extern char** environ;
+
+/// The HDF5 library gives up the memory of a file that it could not close, as on a full disk.
+extern "C" const char* __lsan_default_suppressions() {
+  return "leak:libhdf5\n";
+}
 
 namespace isoflop {
 namespace {
@@ -28,7 +34,7 @@ using test::small_table;
 using test::Snapshot;
 
 constexpr const char* kRunVariable = "ISOFLOP_TEST_RUN";
-constexpr int64_t kChildSaves = 4;
+constexpr int64_t kChildSaves = 3;
 
 class CheckpointWriterTest : public testing::Test {
  protected:
@@ -98,8 +104,6 @@ TEST_F(CheckpointWriterTest, FailedSaveWarnsAndTheNextOneIsTried) {
   std::vector<std::string> said;
   options.warn = [&](const std::string& text) { said.push_back(text); };
   CheckpointWriter writer(options, small_table());
-  // A file where the folder of step 2 belongs cannot be replaced by a folder.
-  std::ofstream(checkpoints_folder(run_) / checkpoint_name(2)) << "in the way";
   Snapshot(1).save(writer);
   EXPECT_TRUE(writer.finish());
   fs::create_directory(run_ / "aside");
@@ -116,19 +120,42 @@ TEST_F(CheckpointWriterTest, FailedSaveWarnsAndTheNextOneIsTried) {
   expect_snapshot(*find_latest(run_, warnings_), 3);
 }
 
+/// While it lives no file may grow beyond `bytes`: every larger write fails.
+class FileSizeLimit {
+ public:
+  explicit FileSizeLimit(rlim_t bytes) : old_handler_(std::signal(SIGXFSZ, SIG_IGN)) {
+    ::getrlimit(RLIMIT_FSIZE, &old_);
+    const rlimit limit = {bytes, old_.rlim_max};
+    ::setrlimit(RLIMIT_FSIZE, &limit);
+  }
+  ~FileSizeLimit() {
+    ::setrlimit(RLIMIT_FSIZE, &old_);
+    std::signal(SIGXFSZ, old_handler_);
+  }
+  FileSizeLimit(const FileSizeLimit&) = delete;
+  FileSizeLimit& operator=(const FileSizeLimit&) = delete;
+
+ private:
+  rlimit old_ = {};
+  void (*old_handler_)(int);
+};
+
 TEST_F(CheckpointWriterTest, NeverRemovesTheOnlyGoodOne) {
   save_steps(run_, {1, 2});
   fs::resize_file(checkpoints_folder(run_) / checkpoint_name(2) / "rank-0000.h5", 100);
   CheckpointWriterOptions options = test::writer_options(run_);
   options.keep = 1;
-  options.attempts = 1;
   CheckpointWriter writer(options, small_table());
-  fs::create_directory(checkpoints_folder(run_) / "latest.d");
-  fs::remove(checkpoints_folder(run_) / "latest");
-  fs::rename(checkpoints_folder(run_) / "latest.d", checkpoints_folder(run_) / "latest");
-  Snapshot(3).save(writer);  // `latest` cannot be written: the save fails, what is there is pruned
-  EXPECT_FALSE(writer.finish());
-  EXPECT_EQ(latest(), 3);
+  {
+    const FileSizeLimit limit(1000);
+    Snapshot(3).save(writer);
+    EXPECT_FALSE(writer.finish());
+  }
+  EXPECT_EQ(latest(), 1);
+  EXPECT_EQ(saved(), (std::vector<std::string>{"latest", "step-00000001", "step-00000002"}));
+  Snapshot(4).save(writer);
+  EXPECT_TRUE(writer.finish()) << writer.last_error();
+  EXPECT_EQ(saved(), (std::vector<std::string>{"latest", "step-00000004"}));
 }
 
 TEST_F(CheckpointWriterTest, UnwritableFolderIsAUserError) {
@@ -143,7 +170,7 @@ TEST(CheckpointChild, DISABLED_Saves) {
   const char* run = std::getenv(kRunVariable);
   ASSERT_TRUE(run);
   CheckpointWriterOptions options = test::writer_options(run);
-  options.keep = 2;
+  options.keep = 1;
   CheckpointWriter writer(options, small_table());
   for (int64_t step = 1; step <= kChildSaves; ++step) {
     // The last one replaces the one before.
@@ -194,7 +221,7 @@ class KilledAnywhere : public testing::TestWithParam<const char*> {};
 TEST_P(KilledAnywhere, LeavesTheNewestOrTheOneBefore) {
   int kills = 0;
   while (true) {
-    const test::TempDir run;
+    const test::TempDir run(test::scratch_in_memory());
     const std::string fault = fmt::format("{}:{}", GetParam(), kills + 1);
     SCOPED_TRACE(fault);
     const bool killed = killed_child(run.path(), fault);

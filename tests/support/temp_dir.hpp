@@ -12,8 +12,8 @@ namespace isoflop::test {
 
 class TempDir {
  public:
-  TempDir() {
-    std::string name = (std::filesystem::temp_directory_path() / "isoflop-test-XXXXXX").string();
+  explicit TempDir(const std::filesystem::path& parent = std::filesystem::temp_directory_path()) {
+    std::string name = (parent / "isoflop-test-XXXXXX").string();
     if (!::mkdtemp(name.data()))
       throw std::runtime_error("cannot create " + name + ": " + std::strerror(errno));
     path_ = name;
