@@ -1,6 +1,11 @@
 #include "core/threads.hpp"
 
+#include "core/error.hpp"
+
 #include <gtest/gtest.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <atomic>
 #include <memory>
@@ -117,6 +122,26 @@ TEST(ThreadTeam, ZeroMeansAllUsableCores) {
   EXPECT_GE(usable_cores(), 1);
   EXPECT_EQ(ThreadTeam(0).size(), usable_cores());
 }
+
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)  // they reserve terabytes
+TEST(ThreadTeam, SaysWhenThreadsAreRefused) {
+  const pid_t child = ::fork();
+  if (child == 0) {
+    const rlimit limit{1u << 30, 1u << 30};  // room for the stacks of some threads, not of 2000
+    ::setrlimit(RLIMIT_AS, &limit);
+    try {
+      ThreadTeam team(2000);
+    } catch (const IoError&) {
+      ::_exit(42);
+    }
+    ::_exit(0);
+  }
+  int status = 0;
+  ASSERT_EQ(::waitpid(child, &status, 0), child);
+  ASSERT_TRUE(WIFEXITED(status)) << "signal " << WTERMSIG(status);
+  EXPECT_EQ(WEXITSTATUS(status), 42);
+}
+#endif
 
 TEST(ThreadTeam, TakesWorkThatCannotBeCopied) {
   ThreadTeam team(2);
