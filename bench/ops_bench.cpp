@@ -1,17 +1,18 @@
 // Speed of every operation of the CPU backend: bench_ops [--benchmark_filter=REGEX ...] [threads]
 //
-// Rates come from the best iteration, since the cores may be shared: `GFLOP/s` for products, `GB/s`
-// for the rest (bytes an ideal pass would move: each input read once, each output written once).
-// `share` of a product: its rate against threads x the rate of one dnnl_sgemm of the same shape on
-// one thread, measured in turns with it, so that both meet the same machine.
+// Rates come from the best iteration, since the cores may be shared; with one thread they are per
+// second of that thread's CPU time, which is the figure to trust on a busy machine. `GFLOP/s` for
+// products, `GB/s` for the rest (bytes an ideal pass would move: each input read once, each output
+// written once). `share` of a product: its rate against threads x the rate of one dnnl_sgemm of the
+// same shape on one thread, measured in turns with it, so that both meet the same machine.
 #include "core/rng.hpp"
 #include "cpu/backend.hpp"
 #include "cpu/gemm.hpp"
 
 #include <benchmark/benchmark.h>
+#include <time.h>
 
 #include <algorithm>
-#include <chrono>
 #include <cstdlib>
 #include <deque>
 #include <functional>
@@ -52,10 +53,16 @@ class Data {
   std::deque<Buffer> buffers_;
 };
 
+double now() {
+  timespec time;
+  clock_gettime(team->size() == 1 ? CLOCK_THREAD_CPUTIME_ID : CLOCK_MONOTONIC, &time);
+  return static_cast<double>(time.tv_sec) + static_cast<double>(time.tv_nsec) * 1e-9;
+}
+
 double seconds_of(const std::function<void()>& work) {
-  const auto start = std::chrono::steady_clock::now();
+  const double start = now();
   work();
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  return now() - start;
 }
 
 double best_time(benchmark::State& state, const std::function<void()>& work) {

@@ -89,20 +89,35 @@ void matmul_few(const Matmul& op, View w, int64_t first, int64_t last) {
     }
 }
 
-/// to[c] += scale * sum over rows of from[r][c], in blocks of 64 rows to keep the rounding small.
-void add_column_sums(View from, float scale, float* to) {
+/// kVectors vectors of columns from `column` on: to += scale * sum over rows, in blocks of 64 rows
+/// to keep the rounding small.
+template <int kVectors, class D>
+HWY_INLINE void add_column_sums_at(D d, View from, float scale, int64_t column, float* to) {
   constexpr int64_t kRows = 64;
-  for_each(from.cols, [&](auto d, int64_t i) HWY_ATTR {
-    auto total = hn::Zero(d);
-    for (int64_t first = 0; first < from.rows; first += kRows) {
-      auto sum = hn::Zero(d);
-      const int64_t last = std::min(first + kRows, from.rows);
-      for (int64_t r = first; r < last; ++r)
-        sum = hn::Add(sum, hn::LoadU(d, from.row<float>(r) + i));
-      total = hn::Add(total, sum);
+  const int64_t step = static_cast<int64_t>(hn::Lanes(d));
+  hn::Vec<D> total[kVectors], sum[kVectors];
+  for (auto& v : total) v = hn::Zero(d);
+  for (int64_t first = 0; first < from.rows; first += kRows) {
+    for (auto& v : sum) v = hn::Zero(d);
+    for (int64_t r = first; r < std::min(first + kRows, from.rows); ++r) {
+      const float* row = from.row<float>(r) + column;
+      for (int k = 0; k < kVectors; ++k) sum[k] = hn::Add(sum[k], hn::LoadU(d, row + k * step));
     }
-    hn::StoreU(hn::MulAdd(total, hn::Set(d, scale), hn::LoadU(d, to + i)), d, to + i);
-  });
+    for (int k = 0; k < kVectors; ++k) total[k] = hn::Add(total[k], sum[k]);
+  }
+  for (int k = 0; k < kVectors; ++k) {
+    float* at = to + column + k * step;
+    hn::StoreU(hn::MulAdd(total[k], hn::Set(d, scale), hn::LoadU(d, at)), d, at);
+  }
+}
+
+void add_column_sums(View from, float scale, float* to) {
+  const int64_t step = lanes();
+  int64_t c = 0;
+  for (; c + 6 * step <= from.cols; c += 6 * step)
+    add_column_sums_at<6>(Full(), from, scale, c, to);
+  for (; c + step <= from.cols; c += step) add_column_sums_at<1>(Full(), from, scale, c, to);
+  for (; c < from.cols; ++c) add_column_sums_at<1>(One(), from, scale, c, to);
 }
 
 }  // namespace isoflop::cpu::HWY_NAMESPACE
@@ -117,22 +132,27 @@ HWY_EXPORT(add_column_sums);
 
 namespace {
 
-// How an output is cut into tiles: by its shape and the inner length only. Large tiles waste least
-// on the packing of their operands, which every call of the library repeats; many tiles keep
-// threads busy. Measured (bench_ops): 512 x 384 runs at 95-100 % of the untiled rate, 128 x 96 at
-// 85-95 %.
+// How an output is cut into tiles: by its shape and the inner length only. Every call of the
+// library packs its operands anew, so large tiles are best; many tiles keep threads busy. Measured
+// against the untiled product (N = 512-4096, widths 128-8192): 128 x 384 and above 93-100 %, 64 x
+// 192 80-90 %.
 struct Tiling {
   int64_t rows, cols;            // of the output
   int64_t tile_rows, tile_cols;  // of a tile; the last may be smaller
 
   Tiling(int64_t output_rows, int64_t output_cols, int64_t inner)
       : rows(output_rows), cols(output_cols) {
-    constexpr int64_t kEnoughTiles = 32;
-    constexpr int64_t kSmallTile = 512 * 1024;  // multiplications; some 10 us
-    int64_t r = 512, c = 384;
-    while (r > 32 && c > 96 && div_ceil(rows, r) * div_ceil(cols, c) < kEnoughTiles &&
-           std::min(r, rows) * std::min(c, cols) * inner > 2 * kSmallTile)
-      (std::min(r, rows) >= std::min(c, cols) ? r : c) /= 2;
+    constexpr int64_t kEnoughTiles = 16;
+    constexpr int64_t kWorthSplitting = 1 << 20;  // multiplications; some 20 us
+    constexpr int64_t kSizes[][2] = {{512, 384}, {256, 384}, {128, 384}, {128, 192},
+                                     {64, 192},  {64, 96},   {32, 96}};
+    int64_t r = 0, c = 0;
+    for (const auto& size : kSizes) {
+      r = size[0], c = size[1];
+      if (div_ceil(rows, r) * div_ceil(cols, c) >= kEnoughTiles ||
+          std::min(r, rows) * std::min(c, cols) * inner <= kWorthSplitting)
+        break;
+    }
     tile_rows = round_up(div_ceil(rows, div_ceil(rows, r)), 8);  // even tiles
     tile_cols = round_up(div_ceil(cols, div_ceil(cols, c)), 16);
   }
@@ -150,7 +170,7 @@ struct Tiling {
 };
 
 // Up to here own dot products stream the weight faster than the library does.
-constexpr int64_t kFewTokens = 16;
+constexpr int64_t kFewTokens = 32;
 
 }  // namespace
 
