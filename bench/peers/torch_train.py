@@ -2,11 +2,11 @@
 """Trains a finished run of ours again in PyTorch and compares the loss of every step.
 
     scripts/peer_env                                            # once: PyTorch into build/peer-venv
-    build/release/isoflop train configs/parity-gpt3.toml --out runs/parity
+    build/release/isoflop train run.toml --out runs/parity checkpoint.initial=true checkpoint.keep=0
     build/peer-venv/bin/python bench/peers/torch_train.py runs/parity --steps 200
 
 Taken from the run: the initial weights (checkpoints/step-00000000), config.toml, and the exact tokens of
-every step (`isoflop data batch`, or --batches FILE with one JSON object a line). Nothing else is shared: model,
+every step (`isoflop data batch --json`, or --batches FILE with its answers). Nothing else is shared: model,
 gradients, clipping, schedule and AdamW are PyTorch's or written here, in fp32. Prints both losses of every
 step; exit 1 when they differ by more than --tolerance anywhere.
 
@@ -74,16 +74,20 @@ def read_losses(run):
 
 
 def batch_reader(run, arguments):
-    """Batch number -> (sequences, context + 1) token ids."""
+    """Batch number, counted from 0 -> (sequences, context + 1) token ids."""
+
+    def to_tensor(sequences):
+        return torch.tensor([sequence["ids"] for sequence in sequences])
+
     if arguments.batches:
         lines = (json.loads(line) for line in open(arguments.batches))
         table = {entry["step"]: entry["sequences"] for entry in lines}
-        return lambda step: torch.tensor(table[step])
+        return lambda step: to_tensor(table[step])
 
     def ask(step):
         command = [arguments.isoflop, "data", "batch", str(run), "--step", str(step), "--json"]
         answer = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
-        return torch.tensor(answer["sequences"])
+        return to_tensor(answer["sequences"])
 
     return ask
 
@@ -373,7 +377,7 @@ def self_test_run(folder, arch, kv_heads, tied, decay):
         for name, value in values.items():
             file["parameters/" + name] = value.astype(np.float32)
     batches = folder / "batches.jsonl"
-    batches.write_text("".join(json.dumps({"step": i, "sequences": s.tolist()}) + "\n" for i, s in enumerate(tokens)))
+    batches.write_text("".join(json.dumps({"step": i, "sequences": [{"ids": ids} for ids in s.tolist()]}) + "\n" for i, s in enumerate(tokens)))
     parameters = read_parameters(folder, torch.float64)
     losses = plain_training(config, parameters, [torch.tensor(s) for s in tokens])
     arguments = argparse.Namespace(batches=batches, steps=None, tolerance=1e-3)
@@ -406,7 +410,7 @@ def main():
     parser.add_argument("run", nargs="?", type=pathlib.Path, help="a finished run folder of ours")
     parser.add_argument("--steps", type=int, help="only the first STEPS (default: all)")
     parser.add_argument("--tolerance", type=float, default=1e-3, help="nats per token (default 1e-3)")
-    parser.add_argument("--batches", type=pathlib.Path, help='lines {"step": n, "sequences": [[ids], ...]}')
+    parser.add_argument("--batches", type=pathlib.Path, help="lines as data batch --json prints them")
     parser.add_argument("--isoflop", default=str(ROOT / "build/release/isoflop"), help="the program")
     parser.add_argument("--self-test", action="store_true")
     arguments = parser.parse_args()
