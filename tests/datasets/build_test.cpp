@@ -4,8 +4,8 @@
 #include "core/file.hpp"
 #include "datasets/text_reader.hpp"
 #include "datasets/token_store.hpp"
-#include "tests/datasets/temporary_folder.hpp"
 #include "tests/datasets/word_tokenizer.hpp"
+#include "tests/support/folder_test.hpp"
 
 #include <sys/resource.h>
 #include <sys/wait.h>
@@ -15,9 +15,8 @@ namespace {
 
 std::string story(int number, int words) {
   std::string text = "Story number " + std::to_string(number) + ".";
-  for (int i = 0; i < words; ++i) {
+  for (int64_t i = 0; i < words; ++i)
     text += (i % 11 == 10 ? "\nword" : " word") + std::to_string((number * 31 + i * i) % 977);
-  }
   return text + "\n";
 }
 
@@ -46,7 +45,7 @@ class BuildTest : public FolderTest {
     return build_stores(Corpus::open({write("in/text.txt", text)}), tokenizer_, how);
   }
   bool no_store_is_there() const {
-    for (const auto& entry : fs::directory_iterator(folder_))
+    for (const auto& entry : fs::directory_iterator(path(".")))
       if (entry.is_regular_file()) return false;
     return true;
   }

@@ -1,7 +1,7 @@
 #include "datasets/sampler.hpp"
 
 #include "core/error.hpp"
-#include "tests/datasets/temporary_folder.hpp"
+#include "tests/support/folder_test.hpp"
 
 #include <algorithm>
 #include <map>

@@ -2,8 +2,9 @@
 
 #include "core/error.hpp"
 #include "core/file.hpp"
-#include "tests/datasets/temporary_folder.hpp"
 #include "tests/datasets/word_tokenizer.hpp"
+#include "tests/support/folder_test.hpp"
+#include "tests/support/shared_data.hpp"
 
 #include <sys/stat.h>
 
@@ -75,6 +76,26 @@ TEST_F(TextReaderTest, LongDocumentsComeInPiecesWithTheIdsOfTheWhole) {
   });
   EXPECT_GE(pieces, 13u);
   EXPECT_EQ(in_pieces, whole);
+}
+
+// The promise behind cutting long documents, with a real vocabulary and real books.
+TEST_F(TextReaderTest, PiecesKeepTheIdsOfGpt2) {
+  const auto gpt2 = test::shared_data("tokenizer/gpt2");
+  if (!gpt2) GTEST_SKIP() << test::missing_shared_data("tokenizer/gpt2");
+  const auto book = test::shared_data("text/tinyshakespeare.txt");
+  if (!book) GTEST_SKIP() << test::missing_shared_data("text/tinyshakespeare.txt");
+  const auto tokenizer = Tokenizer::load(*gpt2);
+  const std::string text = read_file(*book);
+  std::vector<int32_t> whole, in_pieces;
+  // Each start puts the cuts elsewhere: behind a line, before a word.
+  for (const size_t start : {0, 11, 23, 37, 101}) {
+    whole.clear();
+    in_pieces.clear();
+    tokenizer->encode(std::string_view(text).substr(start), whole);
+    for_each_document({write("t.txt", text.substr(start))},
+                      [&](std::string_view piece) { tokenizer->encode(piece, in_pieces); });
+    EXPECT_EQ(in_pieces, whole) << start;
+  }
 }
 
 TEST_F(TextReaderTest, WideSpacesAreNoPlaceToCut) {

@@ -1,7 +1,7 @@
 #include "datasets/token_store.hpp"
 
 #include "core/error.hpp"
-#include "tests/datasets/temporary_folder.hpp"
+#include "tests/support/folder_test.hpp"
 
 #include <numeric>
 
@@ -74,7 +74,7 @@ TEST_F(TokenStoreTest, UnfinishedWriterLeavesNothing) {
     TokenStoreWriter writer(path("s.h5"), 300, 0, 1);
     writer.add_document(std::vector<int32_t>(3'000'000, 5), 1);
   }
-  EXPECT_TRUE(fs::is_empty(folder_));
+  EXPECT_TRUE(fs::is_empty(path(".")));
 }
 
 TEST_F(TokenStoreTest, OldStoreStaysUntilTheNewOneIsWhole) {
@@ -101,17 +101,17 @@ TEST_F(TokenStoreTest, TruncatedStoresAreNamed) {
 // Every byte that means something is covered by a hash: a flip is refused or changes nothing we
 // read.
 void TokenStoreTest::flip_every(size_t stride) const {
-  const std::string good = read_file(write_store("good.h5", 300, 3, 20));
+  write_store("good.h5", 300, 3, 20);
+  const fs::path damaged = write_store("books.h5", 300, 3, 20);
+  const size_t size = fs::file_size(damaged);
   const auto expected = TokenStore::open(path("good.h5"), true);
   std::vector<int32_t> expected_tokens(63), tokens(63);
   expected->read(0, expected_tokens);
   size_t refused = 0;
-  for (size_t at = 0; at < good.size(); at += stride) {
-    std::string bad = good;
-    bad[at] = static_cast<char>(bad[at] ^ 0x10);
-    write("books.h5", bad);
+  for (size_t at = 0; at < size; at += stride) {
+    flip_byte(damaged, at, 0x10);
     try {
-      const auto store = TokenStore::open(path("books.h5"), true);
+      const auto store = TokenStore::open(damaged, true);
       store->read(0, tokens);
       EXPECT_EQ(tokens, expected_tokens) << at;
       EXPECT_EQ(store->info().vocabulary, 300) << at;
@@ -124,6 +124,7 @@ void TokenStoreTest::flip_every(size_t stride) const {
       EXPECT_NE(std::string(e.what()).find("books.h5"), std::string::npos) << e.what();
       ++refused;
     }
+    flip_byte(damaged, at, 0x10);
   }
   EXPECT_GT(refused, 63 * 2 / stride);  // at least every byte of the tokens
 }
