@@ -28,6 +28,10 @@ bool all_stores(const std::vector<std::string>& paths, const char* key) {
   return stores > 0;
 }
 
+void say(const PrepareOptions& options, const std::string& text) {
+  if (options.note) options.note(text);
+}
+
 /// Says how far a long pass over text is, every few seconds.
 class PassProgress {
  public:
@@ -52,7 +56,7 @@ class PassProgress {
 std::shared_ptr<const Tokenizer> train_tokenizer(const TokenizerSpec& spec,
                                                  const Corpus& corpus,
                                                  const PrepareOptions& options) {
-  options.note(fmt::format("learning the tokenizer from {} bytes of text",
+  say(options, fmt::format("learning the tokenizer from {} bytes of text",
                            human_bytes(static_cast<double>(corpus.bytes()))));
   TokenizerTraining training;
   training.kind = spec.kind;
@@ -76,7 +80,7 @@ std::shared_ptr<const TokenStore> build(const Corpus& corpus,
   build_options.stop = options.stop;
   build_options.progress = [&](const BuildProgress& p) { progress(p); };
   const BuildReport report = build_stores(corpus, tokenizer, build_options);
-  options.note(fmt::format("{}: {} tokens in {} documents, {:.2f} bytes per token",
+  say(options, fmt::format("{}: {} tokens in {} documents, {:.2f} bytes per token",
                            build_options.out.string(),
                            human_count(static_cast<double>(report.train.tokens)),
                            report.train.documents,
@@ -211,8 +215,8 @@ Run plan_run(RunConfig config, Origins origins, const fs::path& folder) {
       vocabulary = spec.vocabulary;
     else if (spec.kind == Tokenizer::Kind::bytes)
       vocabulary = 257;
-    else
-      fail_user("a chars tokenizer's size is known only from the text; set model.vocabulary for the dry run");
+    else  // only the text can tell how many characters it has
+      vocabulary = train_tokenizer(spec, Corpus::open(run.config.data.train), {})->vocabulary();
   }
   settle(run, vocabulary);
   return run;

@@ -23,7 +23,7 @@ BatchPlan batch_plan(const RunConfig& config);
 Run prepare_run(RunConfig config, Origins origins, const PrepareOptions& options);
 
 /// The same without data: the vocabulary is what the config says or the tokenizer will have, the stores
-/// are empty. For --dry-run; UserError where only the text could tell (a `chars` tokenizer).
+/// are empty. For --dry-run; nothing is written.
 Run plan_run(RunConfig config, Origins origins, const fs::path& folder);
 
 /// Bytes of the text that `paths` name; 0 for what cannot be told beforehand (standard input).

@@ -1,0 +1,151 @@
+// The step: nothing is allocated in it, slots are added in a fixed tree, clipping and decay reach what
+// they should, and values that are not finite change nothing.
+#include "pretrain/train/train_step.hpp"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <cstring>
+#include <limits>
+
+#include "core/rng.hpp"
+#include "core/threads.hpp"
+#include "cpu/backend.hpp"
+#include "tests/support/allocation_count.hpp"
+
+namespace isoflop {
+namespace {
+
+RunConfig tiny_run(Arch arch) {
+  RunConfig c;
+  c.model.arch = arch;
+  c.model.layers = 2;
+  c.model.d_model = 32;
+  c.model.heads = 2;
+  c.model.kv_heads = arch == Arch::llama ? 1 : 2;
+  c.model.head_dim = 16;
+  c.model.d_ff = 64;
+  c.model.context = 24;
+  c.model.vocabulary = 100;
+  return c;
+}
+
+const SequenceSource kRandomTokens = [](uint64_t sequence, std::span<int32_t> window) {
+  for (size_t i = 0; i < window.size(); ++i) window[i] = static_cast<int32_t>(philox(3, sequence, i)[0] % 100);
+};
+
+/// One run of `steps` steps on its own backend.
+struct Rig {
+  RunConfig config;
+  ParamTable table;
+  ThreadTeam team;
+  std::unique_ptr<Backend> backend;
+  TrainStep step;
+  Rig(const RunConfig& c, const BatchPlan& plan, int threads = 2)
+      : config(c), table(make_param_table(c.model)), team(threads), backend(make_cpu_backend(team)),
+        step(config, plan, table, *backend) {
+    initialize_parameters(table, 1, step.parameters);
+    step.refresh_weights();
+  }
+  StepResult run(int64_t steps, double rate = 1e-3) {
+    StepResult result;
+    for (int64_t i = 0; i < steps; ++i) result = step.run(i, rate, kRandomTokens);
+    return result;
+  }
+  bool same_parameters(const Rig& other) const {
+    return std::memcmp(step.parameters.flat().data, other.step.parameters.flat().data, step.parameters.bytes()) == 0;
+  }
+};
+
+TEST(TrainStep, TenStepsAllocateNothing) {
+  for (const Arch arch : {Arch::gpt3, Arch::llama}) {
+    Rig rig(tiny_run(arch), {.slots = 3, .micro_batches = 2, .micro_batch = 2, .context = 24});
+    rig.run(1);  // the library makes its primitives on first sight of a shape
+    const int64_t before = test::allocation_count();
+    rig.run(10);
+    EXPECT_EQ(test::allocation_count() - before, 0);
+  }
+}
+
+TEST(TrainStep, BitsDoNotDependOnThreads) {
+  const BatchPlan plan{.slots = 3, .micro_batches = 1, .micro_batch = 2, .context = 24};
+  Rig one(tiny_run(Arch::llama), plan, 1);
+  const double loss = one.run(5).loss;
+  for (const int threads : {2, 3}) {
+    Rig more(tiny_run(Arch::llama), plan, threads);
+    EXPECT_EQ(more.run(5).loss, loss);
+    EXPECT_TRUE(more.same_parameters(one)) << threads;
+  }
+}
+
+TEST(TrainStep, SlotsAreTheSameSumInAnotherOrder) {
+  Rig whole(tiny_run(Arch::gpt3), {.slots = 1, .micro_batches = 1, .micro_batch = 6, .context = 24});
+  Rig cut(tiny_run(Arch::gpt3), {.slots = 6, .micro_batches = 1, .micro_batch = 1, .context = 24});
+  const StepResult a = whole.run(1), b = cut.run(1);
+  EXPECT_NEAR(a.loss, b.loss, 1e-6 * a.loss);
+  EXPECT_NEAR(a.grad_norm, b.grad_norm, 1e-5 * a.grad_norm);  // fp32 sums in another order
+}
+
+TEST(TrainStep, VectorsAreNotDecayed) {
+  RunConfig config = tiny_run(Arch::gpt3);
+  config.optimizer.weight_decay = 0.5;
+  RunConfig plain = config;
+  plain.optimizer.weight_decay = 0;
+  const BatchPlan plan{.slots = 1, .micro_batches = 1, .micro_batch = 2, .context = 24};
+  Rig with(config, plan), without(plain, plan);
+  with.run(1);
+  without.run(1);
+  for (size_t i = 0; i < with.table.size(); ++i) {
+    const View a = with.step.parameters[i], b = without.step.parameters[i];
+    EXPECT_EQ(std::memcmp(a.data, b.data, a.bytes()) == 0, with.table[i].is_vector()) << with.table[i].name;
+  }
+}
+
+TEST(TrainStep, ValuesThatAreNotFiniteSkipTheUpdate) {
+  Rig rig(tiny_run(Arch::gpt3), {.slots = 1, .micro_batches = 1, .micro_batch = 2, .context = 24});
+  rig.run(1);
+  const int norm = find_param(rig.table, "norm.weight");
+  rig.step.parameters[static_cast<size_t>(norm)].as<float>()[3] = std::numeric_limits<float>::quiet_NaN();
+  ParamBuffer before(rig.table, DType::f32, "copy");
+  std::memcpy(before.flat().data, rig.step.parameters.flat().data, before.bytes());
+  const StepResult result = rig.step.run(1, 1e-3, kRandomTokens);
+  EXPECT_TRUE(result.skipped);
+  EXPECT_EQ(rig.step.updates, 1);
+  EXPECT_EQ(std::memcmp(before.flat().data, rig.step.parameters.flat().data, before.bytes()), 0);
+}
+
+TEST(TrainStep, ClipFactorIsTheFormula) {
+  EXPECT_DOUBLE_EQ(clip_factor(0.5, 1.0), 1.0);
+  EXPECT_DOUBLE_EQ(clip_factor(4.0, 1.0), 1.0 / (4.0 + 1e-6));
+  EXPECT_DOUBLE_EQ(clip_factor(4.0, 0.0), 1.0);
+}
+
+TEST(GradientTree, SplitsAtTheLargestPowerOfTwoWhateverTheSlots) {
+  ParamSpec spec;
+  spec.name = "w";
+  spec.cols = 1;
+  const ParamTable table = {spec};
+  ThreadTeam team(1);
+  const auto backend = make_cpu_backend(team);
+  for (int64_t slots = 1; slots <= 13; ++slots) {
+    GradientTree tree(table, *backend, slots);
+    std::vector<float> leaves;
+    for (int64_t i = 0; i < slots; ++i) {
+      leaves.push_back(static_cast<float>(normal01(1, 1, static_cast<uint64_t>(i)) * std::pow(10.0, i % 5)));
+      tree.open()[0].as<float>()[0] = leaves.back();
+      tree.close();
+    }
+    const std::function<float(size_t, size_t)> sum = [&](size_t first, size_t count) -> float {
+      if (count == 1) return leaves[first];
+      size_t half = 1;
+      while (half * 2 < count) half *= 2;
+      return sum(first, half) + sum(first + half, count - half);
+    };
+    EXPECT_EQ(tree.finish()[0].as<float>()[0], sum(0, leaves.size())) << slots;
+  }
+  EXPECT_EQ(GradientTree::buffers_for(1), 1);
+  EXPECT_EQ(GradientTree::buffers_for(8), 4);
+}
+
+}  // namespace
+}  // namespace isoflop
