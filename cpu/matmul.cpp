@@ -132,10 +132,10 @@ HWY_EXPORT(add_column_sums);
 
 namespace {
 
-// How an output is cut into tiles: by its shape and the inner length only. Every call of the
-// library packs its operands anew, so large tiles are best; many tiles keep threads busy. Measured
-// against the untiled product (N = 512-4096, widths 128-8192): 128 x 384 and above 93-100 %, 64 x
-// 192 80-90 %.
+// How an output is cut into tiles: by its shape and the inner length only. Measured against the
+// untiled product on one thread (N = 512-4096, widths 128-8192), 128 x 384 keeps 92-100 % although
+// every call of the library packs its operands anew; 32 x 192 still does, but fewer than 128
+// columns do not.
 struct Tiling {
   int64_t rows, cols;            // of the output
   int64_t tile_rows, tile_cols;  // of a tile; the last may be smaller
@@ -143,9 +143,8 @@ struct Tiling {
   Tiling(int64_t output_rows, int64_t output_cols, int64_t inner)
       : rows(output_rows), cols(output_cols) {
     constexpr int64_t kEnoughTiles = 16;
-    constexpr int64_t kWorthSplitting = 1 << 20;  // multiplications; some 20 us
-    constexpr int64_t kSizes[][2] = {{512, 384}, {256, 384}, {128, 384}, {128, 192},
-                                     {64, 192},  {64, 96},   {32, 96}};
+    constexpr int64_t kWorthSplitting = 1600 * 1024;  // multiplications; some 30 us
+    constexpr int64_t kSizes[][2] = {{128, 384}, {128, 192}, {64, 192}, {32, 192}};
     int64_t r = 0, c = 0;
     for (const auto& size : kSizes) {
       r = size[0], c = size[1];
@@ -162,8 +161,8 @@ struct Tiling {
   struct Tile {
     int64_t row, col, rows, cols;
   };
-  Tile operator[](
-      int64_t tile) const {  // down the rows first: neighbours share a panel of the weight
+  /// Down the rows first, so that neighbours share a panel of the weight.
+  Tile operator[](int64_t tile) const {
     const int64_t r = tile % row_tiles() * tile_rows, c = tile / row_tiles() * tile_cols;
     return {r, c, std::min(tile_rows, rows - r), std::min(tile_cols, cols - c)};
   }
