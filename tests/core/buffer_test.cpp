@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include <limits>
+#include <vector>
 
 namespace isoflop {
 namespace {
@@ -19,14 +20,19 @@ TEST(AllocateHost, IsZeroedAndAligned) {
 }
 
 TEST(AllocateHost, SaysWhatDidNotFit) {
-  // The last sizes would wrap when rounded up to a page.
   constexpr size_t kMost = std::numeric_limits<size_t>::max();
-  for (const size_t bytes : {kMost / 4, kMost / 2 + 2, kMost - 1, kMost}) try {
+  std::vector<size_t> sizes = {kMost / 2 + 2, kMost - 1, kMost};  // wrap when rounded up to a page
+#if !defined(__SANITIZE_ADDRESS__)                                // ends the program on this one
+  sizes.push_back(kMost / 4);
+#endif
+  for (const size_t bytes : sizes) {
+    try {
       allocate_host(bytes, "the logits");
       ADD_FAILURE() << bytes << " bytes granted";
     } catch (const IoError& e) {
       EXPECT_NE(std::string(e.what()).find("the logits"), std::string::npos);
     }
+  }
 }
 
 TEST(Buffer, ReleasesOnceHoweverItMoves) {
