@@ -4,7 +4,6 @@
 #include "launch/commands.hpp"
 #include "launch/context.hpp"
 #include "launch/describe.hpp"
-#include "launch/signals.hpp"
 #include "report/humanize.hpp"
 
 #include <CLI/CLI.hpp>

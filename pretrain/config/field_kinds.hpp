@@ -3,7 +3,6 @@
 #include "core/error.hpp"
 #include "pretrain/config/fields.hpp"
 
-#include <limits>
 #include <type_traits>
 #include <utility>
 

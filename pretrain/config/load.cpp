@@ -24,6 +24,7 @@ void canonicalize(std::vector<Setting>& settings, std::vector<std::string>& note
     if (find_field(setting.key)) continue;
     const std::string ours = key_for_alias(setting.key);
     if (ours.empty()) {
+      setting.key = setting.key.substr(0, 200);  // a message is for reading
       fail_user("{}: unknown key {}; {}", setting.where, setting.key,
                 nearest_key_hint(setting.key));
     }

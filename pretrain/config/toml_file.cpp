@@ -52,10 +52,43 @@ void flatten(const toml::table& table,
   }
 }
 
+/// The library builds and destroys nested tables recursively, so a key of very many parts would end
+/// the stack; ours have two. Counts the dots of each key, outside strings and comments.
+void refuse_deep_keys(std::string_view text, const std::string& name) {
+  constexpr int kMostDots = 16;
+  int line = 1, dots = 0;
+  char quote = 0;
+  bool comment = false;
+  for (size_t i = 0; i < text.size(); ++i) {
+    const char c = text[i];
+    if (c == '\n') {
+      ++line;
+      comment = false;
+    }
+    if (comment) continue;
+    if (quote) {
+      if (c == '\\' && quote == '"')
+        ++i;
+      else if (c == quote)
+        quote = 0;
+    } else if (c == '"' || c == '\'') {
+      quote = c;
+    } else if (c == '#') {
+      comment = true;
+    } else if (c == '.') {
+      if (++dots > kMostDots)
+        fail_user("{}:{}: a key of more than {} parts", name, line, kMostDots);
+    } else if (std::string_view("=,[]{}\n").find(c) != std::string_view::npos) {
+      dots = 0;
+    }
+  }
+}
+
 }  // namespace
 
 std::vector<Setting> parse_toml(std::string_view text, const std::string& name) {
   std::vector<Setting> settings;
+  refuse_deep_keys(text, name);
   try {
     flatten(toml::parse(text), "", name, settings);
   } catch (const toml::parse_error& error) {
@@ -66,6 +99,7 @@ std::vector<Setting> parse_toml(std::string_view text, const std::string& name) 
 
 Value parse_value(std::string_view text, const std::string& where) {
   const auto parse = [&](const std::string& value) {
+    refuse_deep_keys(value, where);
     const toml::table table = toml::parse("v = " + value);
     if (table.size() != 1) throw UserError("");  // a line break smuggled in a second key
     return node_value(*table.get("v"), where, where);

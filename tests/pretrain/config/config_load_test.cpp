@@ -135,6 +135,16 @@ TEST(ConfigLoad, BrokenTomlNamesTheLine) {
   EXPECT_EQ(complaint("[model]\nlayers = = 3\n").substr(0, 20), "run.toml:2: not TOML");
   EXPECT_NE(complaint("[model]\nlayers = 1979-05-27\n").find("run.toml:2"), std::string::npos);
   EXPECT_NE(complaint("[[model]]\nlayers = 1\n").find("nested"), std::string::npos);
+  std::string deep = "a";
+  for (int i = 0; i < 100000; ++i) deep += ".a";
+  EXPECT_EQ(complaint(deep + " = 1"), "run.toml:1: a key of more than 16 parts");
+  EXPECT_EQ(complaint("b = {" + deep + " = 1}"), "run.toml:1: a key of more than 16 parts");
+  EXPECT_NE(complaint(kMinimal, {"model.layers={" + deep + " = 1}"}), "");
+  EXPECT_NE(complaint("a = " + std::string(100000, '[')).find("not TOML"), std::string::npos);
+  const std::string dots =
+      "# don't...................\n" + kMinimal +
+      "[data]\ntrain = [\"../../../../a.b.c.d.e.f.g\", './a.b.c.d.e.f.g.h.i.j']\n";
+  EXPECT_EQ(complaint(dots), "");
   EXPECT_NE(complaint(std::string("[model]\nlayers = \0", 17)).find("not TOML"), std::string::npos);
 }
 
