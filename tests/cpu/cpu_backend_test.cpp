@@ -161,12 +161,14 @@ TEST(CpuBackend, BitsDoNotDependOnThreadsOrRepeats) {
 }
 
 TEST(CpuBackend, AllocatesNothingOnceShapesAreSeen) {
+  const int64_t start = allocation_count();
   ThreadTeam team(2);
   const std::unique_ptr<Backend> backend = make_cpu_backend(team);
   Workload work;
   const Workload::Refs refs = work.prepare(*backend);
   work.pass(*backend, refs);
   const int64_t before = allocation_count();
+  ASSERT_GT(before, start) << "nothing is being counted";
   work.pass(*backend, refs);
   EXPECT_EQ(allocation_count() - before, 0);
 }
