@@ -88,8 +88,13 @@ void ThreadTeam::worker(int thread, const std::function<void()>& on_start) {
     if (!spin_until([&] { return generation_.load() != seen; })) generation_.wait(seen);
     seen = generation_.load();
     if (ending_) return;
+    // Enter the job unless its caller has closed it, all tiles being taken.
+    uint32_t gate = gate_.load();
+    while (!(gate & kClosed) && !gate_.compare_exchange_weak(gate, gate + 1)) {
+    }
+    if (gate & kClosed) continue;
     pick_tiles(thread);
-    if (busy_.fetch_sub(1) == 1) busy_.notify_one();
+    if (gate_.fetch_sub(1) == (kClosed | 1)) gate_.notify_one();
   }
 }
 
@@ -101,12 +106,15 @@ void ThreadTeam::run_erased(int64_t tiles, Invoke invoke, void* callable) {
   if (workers_.empty() || tiles <= 1) {
     pick_tiles(0);
   } else {
-    busy_ = static_cast<int>(workers_.size());
+    gate_ = 0;
     generation_.fetch_add(1);
     generation_.notify_all();
     pick_tiles(0);
-    if (!spin_until([&] { return busy_.load() == 0; }))
-      for (int busy = busy_.load(); busy != 0; busy = busy_.load()) busy_.wait(busy);
+    // Every tile is taken now. Workers that never came (the cores may be shared) are not waited
+    // for.
+    gate_.fetch_or(kClosed);
+    if (!spin_until([&] { return gate_.load() == kClosed; }))
+      for (uint32_t gate = gate_.load(); gate != kClosed; gate = gate_.load()) gate_.wait(gate);
   }
   if (error_) std::rethrow_exception(std::exchange(error_, nullptr));
 }

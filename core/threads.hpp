@@ -51,7 +51,8 @@ class ThreadTeam {
   int64_t tiles_ = 0;
   std::atomic<int64_t> next_{0};
   std::atomic<uint32_t> generation_{0};  // bumped to start a job or to end the team
-  std::atomic<int> busy_{0};
+  static constexpr uint32_t kClosed = 1u << 31;
+  std::atomic<uint32_t> gate_{kClosed};  // workers inside the job; closed once its tiles are taken
   std::atomic<bool> ending_{false};
   std::mutex error_mutex_;
   std::exception_ptr error_;
