@@ -1,8 +1,5 @@
 #include "launch/train_run.hpp"
 
-#include <atomic>
-#include <thread>
-
 #include "datasets/tokenizer/spec.hpp"
 #include "eval/generate.hpp"
 #include "launch/signals.hpp"
@@ -130,26 +127,30 @@ Json outcome_json(const Run& run, const TrainSummary& summary) {
   return json;
 }
 
-/// Signals set a flag of their own kind; long parts outside the trainer look at a plain one.
-class StopWatch {
- public:
-  StopWatch()
-      : thread_([this] {
-          while (!done_) {
-            if (stop_requested()) stop_ = true;
-            std::this_thread::sleep_for(std::chrono::milliseconds(50));
-          }
-        }) {}
-  ~StopWatch() {
-    done_ = true;
-    thread_.join();
+/// Data is checked and built in the run folder; a start that is refused there leaves no folder behind.
+Run prepare(const RunConfig& config,
+            const Origins& origins,
+            const fs::path& folder,
+            bool resumes,
+            const Machine& machine,
+            const Context& context) {
+  text_bytes(config.data.train);  // what is named but missing is said before anything is made
+  const bool made_here = !fs::exists(folder);
+  require_writable_directory(folder);
+  try {
+    return prepare_run(config,
+                       origins,
+                       {.folder = folder,
+                        .note = [&](const std::string& text) { context.note("{}", text); },
+                        .stop = stop_flag(),
+                        .threads = machine.team.size(),
+                        .reuse = resumes});
+  } catch (...) {
+    std::error_code ignored;
+    if (made_here) fs::remove_all(folder, ignored);
+    throw;
   }
-  const std::atomic<bool>* flag() const { return &stop_; }
-
- private:
-  std::atomic<bool> stop_{false}, done_{false};
-  std::thread thread_;
-};
+}
 
 }  // namespace
 
@@ -160,21 +161,11 @@ TrainOutcome train(const TrainRequest& request, const Context& context) {
   const fs::path folder = run_folder(request, config);
   require_new_or_resumed(request, folder);
   const std::optional<CheckpointRef> resume = checkpoint_to_resume(request, folder, context);
-  require_writable_directory(folder);
   install_stop_signals();
 
   Machine machine(config.compute);
   if (!config.schedule.budget.empty()) spend_budget(config, machine, context);
-  Run run;
-  {
-    const StopWatch watch;
-    run = prepare_run(config, origins,
-                      {.folder = folder,
-                       .note = [&](const std::string& text) { context.note("{}", text); },
-                       .stop = watch.flag(),
-                       .threads = machine.team.size(),
-                       .reuse = resume.has_value()});
-  }
+  const Run run = prepare(config, origins, folder, resume.has_value(), machine, context);
   if (resume) {
     Origins ignored;
     require_same_run(parse_config(load_state(*resume).config, "the checkpoint's config", {}, ignored), run.config);

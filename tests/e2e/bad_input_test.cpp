@@ -37,7 +37,7 @@ class BadInput : public testing::Test {
 };
 
 TEST_F(BadInput, InTheRunFile) {
-  expect_refused(train(tiny_config(text), {"optimizer.learning_rat=1"}), "optimizer.lr");
+  expect_refused(train(tiny_config(text), {"schedule.batch_token=1"}), "schedule.batch_tokens");
   expect_refused(train(tiny_config(text), {"model.layers=six"}), "model.layers");
   expect_refused(train(tiny_config(text), {"model.heads=3"}), "model.heads");
   expect_refused(train(tiny_config(text), {"schedule.batch_tokens=300"}), "schedule.batch_tokens");
