@@ -36,7 +36,7 @@ constexpr Refused kRefused[] = {
      "convert it first: jq -r '.text, \"<|endoftext|>\"' {} > text.txt"},
     {".parquet", "PAR1", "holds a table, not text",
      "write its text column to a .txt file first ({})"},
-    {".h5", "\x89HDF", "is an HDF5 file, not text",
+    {".h5", "soflop1\n", "is an HDF5 file, not text",
      "a token store is used as it is (data.train = [\"{}\"])"},
     {".gguf", "GGUF", "is a model, not text", "name text files instead of {}"},
     {"", "\xff\xfe", "is UTF-16", "convert it first: iconv -f UTF-16 -t UTF-8 {} > text.txt"},

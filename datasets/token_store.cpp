@@ -38,37 +38,16 @@ void check_offsets(const std::string& path, const std::vector<uint64_t>& offsets
                 offsets.back(), kTokens, tokens);
 }
 
-}  // namespace
-
-bool TokenStore::looks_like_store(const std::filesystem::path& path) {
-  return path.extension() == ".h5" || path.extension() == ".hdf5" ||
-         hdf5::File::has_signature(path);
-}
-
-std::shared_ptr<const TokenStore> TokenStore::open(const std::filesystem::path& path, bool verify) {
-  std::shared_ptr<TokenStore> store(new TokenStore);
-  store->path_ = path;
-  const std::string name = path.string();
-  const hdf5::File file = hdf5::File::open(path);
-  if (!file.exists(kTokens) || !file.has_attribute("/", kVersionAttribute))
-    fail_format(
-        "{} is an HDF5 file but not a token store (no {} or no attribute {}); make one with "
-        "`isoflop data build`",
-        name, kTokens, kVersionAttribute);
-  const uint64_t version = file.u64_attribute("/", kVersionAttribute);
-  if (version != kVersion)
-    fail_format("{}: {} is {}, this program reads {}; build the store again", name,
-                kVersionAttribute, version, kVersion);
-
-  TokenStoreInfo& info = store->info_;
-  const hdf5::DatasetInfo tokens = file.info(kTokens);
+// What the attributes and /sources say; documents are counted by the caller.
+TokenStoreInfo read_info(const hdf5::File& file, const hdf5::DatasetInfo& tokens) {
+  const std::string name = file.path().string();
+  TokenStoreInfo info;
   if (tokens.shape.size() != 1 ||
       (tokens.type != hdf5::Type::u16 && tokens.type != hdf5::Type::u32))
     fail_format("{}: {} is not a list of u16 or u32", name, kTokens);
   info.tokens = tokens.elements;
   info.token_bytes = static_cast<int>(hdf5::size_of(tokens.type));
-  if (info.tokens > 0 &&
-      (!tokens.offset || *tokens.offset % static_cast<uint64_t>(info.token_bytes)))
+  if (tokens.offset.value_or(0) % static_cast<uint64_t>(info.token_bytes) != 0)
     fail_format("{}: {} cannot be mapped where it lies; build the store again", name, kTokens);
 
   const uint64_t vocabulary = file.u64_attribute("/", kVocabularyAttribute);
@@ -82,32 +61,45 @@ std::shared_ptr<const TokenStore> TokenStore::open(const std::filesystem::path& 
   info.separator = static_cast<int>(separator);
   info.tokenizer_hash = file.u64_attribute("/", kTokenizerAttribute);
   info.text_bytes = file.u64_attribute("/", kTextBytesAttribute);
+  info.sources = sources_from_json(file.read_text(kSources), name);
+  return info;
+}
 
-  const uint64_t file_bytes = std::filesystem::file_size(path);
-  store->offsets_ = file.read_dataset<uint64_t>(kOffsets, file_bytes / sizeof(uint64_t));
+}  // namespace
+
+bool TokenStore::looks_like_store(const std::filesystem::path& path) {
+  return path.extension() == ".h5" || path.extension() == ".hdf5" ||
+         hdf5::File::has_signature(path);
+}
+
+std::shared_ptr<const TokenStore> TokenStore::open(const std::filesystem::path& path, bool verify) {
+  std::shared_ptr<TokenStore> store(new TokenStore);
+  const std::string name = path.string();
+  store->path_ = path;
+  store->file_ = MappedFile(path);
+  const Seal seal = check_seal(store->file_, name);
+  const hdf5::File file = hdf5::File::open(path);
+  const uint64_t version = file.u64_attribute("/", kVersionAttribute);
+  if (version != kVersion)
+    fail_format("{}: {} is {}, this program reads {}; build the store again", name,
+                kVersionAttribute, version, kVersion);
+
+  const hdf5::DatasetInfo tokens = file.info(kTokens);
+  TokenStoreInfo& info = store->info_;
+  info = read_info(file, tokens);
+  if (tokens.offset.value_or(kSealBytes) != seal.tokens_offset ||
+      info.tokens * static_cast<uint64_t>(info.token_bytes) != seal.tokens_bytes)
+    fail_format("{}: {} is not where it was; build the store again", name, kTokens);
+  store->tokens_ = store->file_.data() + seal.tokens_offset;
+
+  store->offsets_ = file.read_dataset<uint64_t>(kOffsets, seal.file_bytes / sizeof(uint64_t));
   check_offsets(name, store->offsets_, info.tokens);
   info.documents = store->offsets_.size() - 1;
-  const std::vector<uint64_t> hashes =
-      file.read_dataset<uint64_t>(kHashes, file_bytes / sizeof(uint64_t));
+  const auto hashes = file.read_dataset<uint64_t>(kHashes, seal.file_bytes / sizeof(uint64_t));
   if (hashes.size() != block_count(info))
     fail_format("{}: {} has {} entries, expected {}; build the store again", name, kHashes,
                 hashes.size(), block_count(info));
-  const std::string sources = file.read_text(kSources);
-  if (file.u64_attribute("/", kMetadataHashAttribute) !=
-      metadata_hash(info, sources, store->offsets_, hashes))
-    fail_format(
-        "{}: what describes the tokens does not match its hash ({}): the file is damaged; build "
-        "the store again",
-        name, kMetadataHashAttribute);
-  info.sources = sources_from_json(sources, name);
-
-  store->file_ = MappedFile(path);
-  const uint64_t bytes = info.tokens * static_cast<uint64_t>(info.token_bytes);
-  const uint64_t offset = tokens.offset.value_or(0);
-  if (store->file_.size() < bytes || store->file_.size() - bytes < offset)
-    fail_format("{} became shorter while it was being opened", name);
-  store->tokens_ = store->file_.data() + offset;
-  if (verify) store->verify(hashes, offset);
+  if (verify) store->verify(hashes, seal.tokens_offset);
   return store;
 }
 

@@ -2,8 +2,9 @@
 //
 // Layout (docs/formats.md): /tokens, 1-D, u16 or u32, contiguous, uncompressed; /document_offsets,
 // u64, documents+1 entries; /token_hashes, an xxh3 per MiB of tokens; /sources, JSON; attributes
-// with format version, tokenizer hash, vocabulary, separator id, bytes of text and a hash of all of
-// these. Documents are followed by the separator, which belongs to them.
+// with format version, tokenizer hash, vocabulary, separator id and bytes of text; before all this
+// 4 KB with a hash of everything but the tokens. Documents are followed by the separator, which
+// belongs to them.
 #pragma once
 #include "core/file.hpp"
 

@@ -1,29 +1,51 @@
 #include "datasets/token_store_layout.hpp"
 
 #include "core/error.hpp"
+#include "core/math.hpp"
 
 #include <nlohmann/json.hpp>
 
+#include <cstring>
+#include <fstream>
+
 namespace isoflop::token_store_layout {
 
-uint64_t metadata_hash(const TokenStoreInfo& info,
-                       const std::string& sources,
-                       std::span<const uint64_t> offsets,
-                       std::span<const uint64_t> hashes) {
+static constexpr uint64_t kMagic = 0x0a31706f6c666f73;  // "soflop1\n" in the file
+
+static uint64_t seal_hash(const MappedFile& file, const Seal& seal) {
+  const uint64_t numbers[] = {seal.magic, seal.file_bytes, seal.tokens_offset, seal.tokens_bytes};
+  const uint64_t tokens_end = seal.tokens_offset + seal.tokens_bytes;
   Hasher hasher;
-  const uint64_t numbers[] = {kVersion,
-                              info.tokens,
-                              info.documents,
-                              info.text_bytes,
-                              info.tokenizer_hash,
-                              static_cast<uint64_t>(info.vocabulary),
-                              static_cast<uint64_t>(int64_t{info.separator}),
-                              static_cast<uint64_t>(info.token_bytes)};
   hasher.update(numbers, sizeof(numbers));
-  hasher.update(offsets.data(), offsets.size_bytes());
-  hasher.update(hashes.data(), hashes.size_bytes());
-  hasher.update(sources.data(), sources.size());
+  hasher.update(file.data() + kSealBytes, seal.tokens_offset - kSealBytes);
+  hasher.update(file.data() + tokens_end, seal.file_bytes - tokens_end);
   return hasher.digest();
+}
+
+void write_seal(const std::filesystem::path& path, uint64_t tokens_offset, uint64_t tokens_bytes) {
+  const MappedFile file(path);
+  Seal seal{kMagic, file.size(), tokens_offset, tokens_bytes, 0};
+  seal.hash = seal_hash(file, seal);
+  std::fstream out(path, std::ios::binary | std::ios::in | std::ios::out);
+  out.write(reinterpret_cast<const char*>(&seal), sizeof(seal));
+  out.close();
+  if (!out) fail_io("cannot write {}", path.string());
+}
+
+Seal check_seal(const MappedFile& file, const std::string& name) {
+  Seal seal;
+  if (file.size() >= sizeof(seal)) std::memcpy(&seal, file.data(), sizeof(seal));
+  if (seal.magic != kMagic)
+    fail_format("{} is not a token store; make one with `isoflop data build`", name);
+  if (seal.file_bytes != file.size())
+    fail_format("{} has {} bytes but was made with {}: it was cut off; copy it or build it again",
+                name, file.size(), seal.file_bytes);
+  uint64_t tokens_end = 0;
+  if (file.size() < kSealBytes || seal.tokens_offset < kSealBytes ||
+      !checked_add(seal.tokens_offset, seal.tokens_bytes, tokens_end) || tokens_end > file.size() ||
+      seal.hash != seal_hash(file, seal))
+    fail_format("{} is damaged (outside of its tokens); copy it or build it again", name);
+  return seal;
 }
 
 std::string sources_to_json(const std::vector<TokenSource>& sources) {

@@ -158,7 +158,7 @@ TokenStoreInfo TokenStoreWriter::finish() {
   State& state = *state_;
   TokenStoreInfo& info = state.info;
   state.spool.flush();
-  hdf5::File file = hdf5::File::create(state.temporary);
+  hdf5::File file = hdf5::File::create(state.temporary, kSealBytes);
   const bool narrow_tokens = info.token_bytes == 2;
   file.create_dataset(kTokens, narrow_tokens ? hdf5::Type::u16 : hdf5::Type::u32,
                       std::vector<uint64_t>{info.tokens});
@@ -174,9 +174,10 @@ TokenStoreInfo TokenStoreWriter::finish() {
   file.set_attribute("/", kSeparatorAttribute, int64_t{info.separator});
   file.set_attribute("/", kTokenizerAttribute, info.tokenizer_hash);
   file.set_attribute("/", kTextBytesAttribute, info.text_bytes);
-  file.set_attribute("/", kMetadataHashAttribute,
-                     metadata_hash(info, sources, state.offsets, hashes));
   file.close();
+  const auto offset = hdf5::File::open(state.temporary).info(kTokens).offset;
+  write_seal(state.temporary, offset.value_or(kSealBytes),
+             info.tokens * static_cast<uint64_t>(info.token_bytes));
   commit_file(state.temporary, state.path);
   const TokenStoreInfo result = info;
   state_.reset();

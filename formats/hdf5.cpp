@@ -7,7 +7,6 @@
 
 #include <algorithm>
 #include <array>
-#include <cstring>
 #include <fstream>
 #include <utility>
 
@@ -85,20 +84,25 @@ static Handle access_properties() {
   return properties;
 }
 
-File File::create(const std::filesystem::path& path) {
+File File::create(const std::filesystem::path& path, uint64_t user_bytes) {
   const Lock lock;
   const Handle access = access_properties();
-  const hid_t handle = H5Fcreate(path.c_str(), H5F_ACC_TRUNC, H5P_DEFAULT, access);
+  const Handle creation(H5Pcreate(H5P_FILE_CREATE), H5Pclose);
+  ISOFLOP_CHECK(creation >= 0 && H5Pset_userblock(creation, user_bytes) >= 0,
+                "H5Pset_userblock: {}", library_error());
+  const hid_t handle = H5Fcreate(path.c_str(), H5F_ACC_TRUNC, creation, access);
   if (handle < 0) fail_io("cannot create {}: H5Fcreate: {}", path.string(), library_error());
   return File(path, handle, true);
 }
 
 bool File::has_signature(const std::filesystem::path& path) {
+  constexpr std::string_view kSignature = "\x89HDF\r\n\x1a\n";
   std::error_code error;
   if (!std::filesystem::is_regular_file(path, error)) return false;
-  char start[8] = {};
-  std::ifstream(path, std::ios::binary).read(start, sizeof(start));
-  return std::memcmp(start, "\x89HDF\r\n\x1a\n", sizeof(start)) == 0;
+  std::string start(4096 + kSignature.size(), '\0');
+  std::ifstream(path, std::ios::binary)
+      .read(start.data(), static_cast<std::streamsize>(start.size()));
+  return start.starts_with(kSignature) || start.ends_with(kSignature);
 }
 
 File File::open(const std::filesystem::path& path) {

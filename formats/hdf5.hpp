@@ -5,6 +5,9 @@
 // content gives equal bytes. What we read is held to the same: a dataset that is chunked,
 // compressed, stored in another file or reached through a link is refused.
 //
+// The library itself may read past its buffers when a file's inner structure is damaged (1.10.8
+// does, if only by a few bytes), so whoever can check a hash of a file does so before opening it.
+//
 // Errors: FormatError for anything wrong inside a file we read, IoError when writing fails; the
 // text names the call, the file and the object. Calls from several threads are allowed: one
 // process-wide lock guards the library, which is not thread-safe by itself.
@@ -80,12 +83,13 @@ struct VirtualPiece {
 /// Move-only. Objects are named by absolute paths ("/", "/tokens", "/optimizer/m/head.weight").
 class File {
  public:
-  /// A new file for writing; one that exists is replaced.
-  static File create(const std::filesystem::path& path);
+  /// A new file for writing; one that exists is replaced. The first `user_bytes` (0, 512, 1024,
+  /// ...) are left to the caller, who may write to them once the file is closed.
+  static File create(const std::filesystem::path& path, uint64_t user_bytes = 0);
   /// Read-only. UserError when there is no readable file, FormatError when it is not HDF5 or
   /// damaged.
   static File open(const std::filesystem::path& path);
-  /// Whether the file starts like an HDF5 file; false when it cannot be read.
+  /// Whether the file starts like an HDF5 file, at byte 0 or 4096; false when it cannot be read.
   static bool has_signature(const std::filesystem::path& path);
 
   File(File&& other) noexcept;
