@@ -55,13 +55,17 @@ function(isoflop_proto target proto)
   add_dependencies(${target} ${target}_proto)
 endfunction()
 
-# isoflop_tests(folder LINK target... [LABELS label...]): every tests/<folder>/*_test.cpp in one program.
+# isoflop_tests(folder LINK target... [COUNT_ALLOCATIONS]): every tests/<folder>/*_test.cpp in one program,
+# with operators new and delete that count where asked for.
 # A test whose name contains "Slow" gets the label slow; scripts/test runs both, `ctest -LE slow` the fast set.
 function(isoflop_tests folder)
-  cmake_parse_arguments(arg "" "" "LINK;LABELS" ${ARGN})
+  cmake_parse_arguments(arg "COUNT_ALLOCATIONS" "" "LINK" ${ARGN})
   file(GLOB_RECURSE sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/tests/${folder}/*_test.cpp)
   if(NOT sources)
     return()
+  endif()
+  if(arg_COUNT_ALLOCATIONS)
+    list(APPEND sources ${PROJECT_SOURCE_DIR}/tests/support/allocation_count.cpp)
   endif()
   add_executable(test_${folder} ${sources})
   target_link_libraries(test_${folder} PRIVATE ${arg_LINK} isoflop_test_support GTest::gtest_main)

@@ -3,7 +3,7 @@
 // once a shape has been seen, the same results on every instruction set, NaN that stays visible.
 #include "core/hash.hpp"
 #include "cpu/backend.hpp"
-#include "tests/cpu/allocation_count.hpp"
+#include "tests/support/allocation_count.hpp"
 #include "tests/support/compare.hpp"
 
 #include <gtest/gtest.h>

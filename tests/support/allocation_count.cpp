@@ -1,6 +1,6 @@
 // The operators that count. They stand apart from all code that uses them, so that the compiler
 // sees plain new and delete there and has no mismatch with malloc to warn of.
-#include "tests/cpu/allocation_count.hpp"
+#include "tests/support/allocation_count.hpp"
 
 #include <atomic>
 #include <cstdlib>
