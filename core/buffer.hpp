@@ -1,12 +1,12 @@
 // Buffer owns memory of one device; Arena hands out pieces of one planned Buffer.
 #pragma once
+#include "core/view.hpp"
+
 #include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <string>
 #include <utility>
-
-#include "core/view.hpp"
 
 namespace isoflop {
 
@@ -51,7 +51,8 @@ class Arena {
 
   View take(DType dtype, int64_t rows, int64_t cols) {
     const size_t bytes = aligned(static_cast<size_t>(rows * cols) * size_of(dtype));
-    ISOFLOP_CHECK(!base_ || used_ + bytes <= capacity_, "arena of {} bytes is too small", capacity_);
+    ISOFLOP_CHECK(!base_ || used_ + bytes <= capacity_, "arena of {} bytes is too small",
+                  capacity_);
     std::byte* at = base_ ? base_ + used_ : nullptr;
     used_ += bytes;
     if (used_ > high_water_) high_water_ = used_;

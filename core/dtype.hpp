@@ -20,7 +20,9 @@ struct f16 {
 
 bf16 to_bf16(float value);
 f16 to_f16(float value);
-inline float to_float(bf16 value) { return std::bit_cast<float>(uint32_t{value.bits} << 16); }
+inline float to_float(bf16 value) {
+  return std::bit_cast<float>(uint32_t{value.bits} << 16);
+}
 float to_float(f16 value);
 
 enum class DType : uint8_t { f32, bf16, f16, f64, c128, i32, u32, u16, u8 };
@@ -31,22 +33,40 @@ std::string_view name_of(DType dtype);
 template <class T>
 constexpr DType dtype_of();
 template <>
-constexpr DType dtype_of<float>() { return DType::f32; }
+constexpr DType dtype_of<float>() {
+  return DType::f32;
+}
 template <>
-constexpr DType dtype_of<bf16>() { return DType::bf16; }
+constexpr DType dtype_of<bf16>() {
+  return DType::bf16;
+}
 template <>
-constexpr DType dtype_of<f16>() { return DType::f16; }
+constexpr DType dtype_of<f16>() {
+  return DType::f16;
+}
 template <>
-constexpr DType dtype_of<double>() { return DType::f64; }
+constexpr DType dtype_of<double>() {
+  return DType::f64;
+}
 template <>
-constexpr DType dtype_of<std::complex<double>>() { return DType::c128; }
+constexpr DType dtype_of<std::complex<double>>() {
+  return DType::c128;
+}
 template <>
-constexpr DType dtype_of<int32_t>() { return DType::i32; }
+constexpr DType dtype_of<int32_t>() {
+  return DType::i32;
+}
 template <>
-constexpr DType dtype_of<uint32_t>() { return DType::u32; }
+constexpr DType dtype_of<uint32_t>() {
+  return DType::u32;
+}
 template <>
-constexpr DType dtype_of<uint16_t>() { return DType::u16; }
+constexpr DType dtype_of<uint16_t>() {
+  return DType::u16;
+}
 template <>
-constexpr DType dtype_of<uint8_t>() { return DType::u8; }
+constexpr DType dtype_of<uint8_t>() {
+  return DType::u8;
+}
 
 }  // namespace isoflop

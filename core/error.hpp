@@ -1,7 +1,7 @@
 // Errors and what they mean to the caller's shell.
 //
-// Libraries throw; only launch/main.cpp catches, prints and maps to an exit code. The text says what
-// went wrong, where, and what to do. CHECK is for our own bugs and never fires on user input.
+// Libraries throw; only launch/main.cpp catches, prints and maps to an exit code. The text says
+// what went wrong, where, and what to do. CHECK is for our own bugs and never fires on user input.
 #pragma once
 #include <fmt/core.h>
 
@@ -13,12 +13,12 @@ namespace isoflop {
 /// Exit codes of the program (docs/cli.md); scripts rely on them.
 enum class ExitCode : int {
   kDone = 0,
-  kBug = 1,        // our own bug; or `diff` found a difference
-  kUser = 2,       // usage, config, an unusable file or folder named by the user, before work starts
-  kGate = 3,       // a gate failed: coordinate check, certificate, a plan that cannot fit
-  kDiverged = 4,   // training diverged
-  kIo = 5,         // I/O, memory, a device or a rank failed later
-  kStopped = 75,   // stopped on request after saving; may be continued
+  kBug = 1,       // our own bug; or `diff` found a difference
+  kUser = 2,      // usage, config, an unusable file or folder named by the user, before work starts
+  kGate = 3,      // a gate failed: coordinate check, certificate, a plan that cannot fit
+  kDiverged = 4,  // training diverged
+  kIo = 5,        // I/O, memory, a device or a rank failed later
+  kStopped = 75,  // stopped on request after saving; may be continued
   kInterrupted = 130,
 };
 
@@ -71,9 +71,9 @@ namespace detail {
 }
 
 /// Throws std::logic_error when one of our own invariants is broken.
-#define ISOFLOP_CHECK(condition, ...)                                                             \
-  do {                                                                                            \
-    if (!(condition)) [[unlikely]]                                                                \
+#define ISOFLOP_CHECK(condition, ...)                                                            \
+  do {                                                                                           \
+    if (!(condition)) [[unlikely]]                                                               \
       ::isoflop::detail::check_failed(#condition, __FILE__, __LINE__, fmt::format(__VA_ARGS__)); \
   } while (false)
 

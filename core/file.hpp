@@ -1,5 +1,5 @@
-// Files: everything is written under a temporary name, synced and renamed, so that a reader sees the
-// old file or the new one and never half of one, whatever kills us in between.
+// Files: everything is written under a temporary name, synced and renamed, so that a reader sees
+// the old file or the new one and never half of one, whatever kills us in between.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -25,7 +25,8 @@ void commit_file(const fs::path& temporary, const fs::path& path);
 void sync_directory(const fs::path& directory);
 void sync_path(const fs::path& file);
 
-/// Creates the folder and proves that it can be written to; UserError otherwise. Called before work.
+/// Creates the folder and proves that it can be written to; UserError otherwise. Called before
+/// work.
 void require_writable_directory(const fs::path& directory);
 
 /// Read-only mapping of a whole file. UserError when it cannot be opened.

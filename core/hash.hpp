@@ -9,7 +9,9 @@
 namespace isoflop {
 
 uint64_t hash_bytes(const void* data, size_t bytes);
-inline uint64_t hash_text(std::string_view text) { return hash_bytes(text.data(), text.size()); }
+inline uint64_t hash_text(std::string_view text) {
+  return hash_bytes(text.data(), text.size());
+}
 std::string hash_hex(uint64_t hash);  // 16 lower-case digits
 
 class Hasher {

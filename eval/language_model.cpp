@@ -1,13 +1,13 @@
 #include "eval/language_model.hpp"
 
-#include <algorithm>
-#include <numbers>
-
 #include "datasets/corpus.hpp"
 #include "datasets/text_reader.hpp"
 #include "pretrain/checkpoint/checkpoint.hpp"
 #include "pretrain/config/load.hpp"
 #include "pretrain/gguf_import.hpp"
+
+#include <algorithm>
+#include <numbers>
 
 namespace isoflop {
 
@@ -25,18 +25,17 @@ bool looks_like_gguf(const fs::path& path) {
 
 LanguageModel::LanguageModel(const fs::path& path, Backend& backend, ThreadTeam& team) {
   if (!fs::exists(path))
-    fail_user("there is no model at {}; give a run folder, a checkpoint or a GGUF file", path.string());
+    fail_user("there is no model at {}; give a run folder, a checkpoint or a GGUF file",
+              path.string());
   if (looks_like_gguf(path))
     load_gguf(path, team);
   else
     load_checkpoint_folder(path);
   batch_ = std::max<int64_t>(1, kScoreTokens / config_.context);
   model_ = std::make_unique<Model>(
-      config_,
-      table_,
-      parameters_,
-      backend,
-      BlockShape{.tokens = batch_ * config_.context, .recompute = Recompute::none, .training = false});
+      config_, table_, parameters_, backend,
+      BlockShape{
+          .tokens = batch_ * config_.context, .recompute = Recompute::none, .training = false});
 }
 
 void LanguageModel::load_gguf(const fs::path& path, ThreadTeam& team) {
@@ -64,7 +63,8 @@ void LanguageModel::load_checkpoint_folder(const fs::path& path) {
 }
 
 const Tokenizer& LanguageModel::tokenizer() const {
-  if (!tokenizer_) fail_user("{} has no tokenizer inside, so it cannot read or write text", origin_);
+  if (!tokenizer_)
+    fail_user("{} has no tokenizer inside, so it cannot read or write text", origin_);
   return *tokenizer_;
 }
 
@@ -72,7 +72,10 @@ double TextScore::bits_per_byte() const {
   return bytes > 0 ? score.nats / std::numbers::ln2 / static_cast<double>(bytes) : 0;
 }
 
-static void score_into(TextScore& result, LanguageModel& model, uint64_t count, const TokenReader& read) {
+static void score_into(TextScore& result,
+                       LanguageModel& model,
+                       uint64_t count,
+                       const TokenReader& read) {
   result.score = score_tokens(model.model(), count, read, model.batch(), &result.nats);
   result.ids.resize(count > 0 ? count - 1 : 0);
   if (!result.ids.empty()) read(1, result.ids);
@@ -89,12 +92,12 @@ TextScore score_documents(LanguageModel& model, const std::vector<std::string>& 
     if (separator >= 0) tokens.push_back(separator);
     result.bytes += document.size();
   }
-  const auto outside = std::find_if(
-      tokens.begin(), tokens.end(), [&](int32_t id) { return id >= model.config().vocabulary; });
+  const auto outside = std::find_if(tokens.begin(), tokens.end(),
+                                    [&](int32_t id) { return id >= model.config().vocabulary; });
   if (outside != tokens.end())
-    fail_user("the tokenizer gives id {}, but the model has {} embeddings: they do not belong together",
-              *outside,
-              model.config().vocabulary);
+    fail_user(
+        "the tokenizer gives id {}, but the model has {} embeddings: they do not belong together",
+        *outside, model.config().vocabulary);
   score_into(result, model, tokens.size(), [&](uint64_t first, std::span<int32_t> out) {
     std::copy_n(tokens.begin() + static_cast<std::ptrdiff_t>(first), out.size(), out.begin());
   });
@@ -112,15 +115,14 @@ std::vector<std::string> read_documents(const std::vector<std::string>& inputs) 
 
 TextScore score_store(LanguageModel& model, const TokenStore& store) {
   if (store.info().vocabulary > model.config().vocabulary)
-    fail_user("{} was tokenized with {} tokens, but the model has {} embeddings: they do not belong together",
-              store.path().string(),
-              store.info().vocabulary,
-              model.config().vocabulary);
+    fail_user(
+        "{} was tokenized with {} tokens, but the model has {} embeddings: they do not belong "
+        "together",
+        store.path().string(), store.info().vocabulary, model.config().vocabulary);
   TextScore result;
   result.bytes = store.info().text_bytes;
-  score_into(result, model, store.tokens(), [&](uint64_t first, std::span<int32_t> out) {
-    store.read(first, out);
-  });
+  score_into(result, model, store.tokens(),
+             [&](uint64_t first, std::span<int32_t> out) { store.read(first, out); });
   return result;
 }
 

@@ -1,9 +1,6 @@
-// LanguageModel: any model we can read (run folder, checkpoint, GGUF file), ready to score and to write.
+// LanguageModel: any model we can read (run folder, checkpoint, GGUF file), ready to score and to
+// write.
 #pragma once
-#include <memory>
-#include <string>
-#include <vector>
-
 #include "core/file.hpp"
 #include "core/threads.hpp"
 #include "datasets/token_store.hpp"
@@ -11,12 +8,16 @@
 #include "pretrain/model/model.hpp"
 #include "pretrain/train/score.hpp"
 
+#include <memory>
+#include <string>
+#include <vector>
+
 namespace isoflop {
 
 class LanguageModel {
  public:
-  /// Loads everything; UserError or FormatError when `path` is none of these or damaged. The backend and
-  /// team outlive it.
+  /// Loads everything; UserError or FormatError when `path` is none of these or damaged. The
+  /// backend and team outlive it.
   LanguageModel(const fs::path& path, Backend& backend, ThreadTeam& team);
 
   const ModelConfig& config() const { return config_; }
@@ -54,8 +55,8 @@ struct TextScore {
   double bits_per_byte() const;
 };
 
-/// Documents in order, each followed by the separator; the first token is predicted from a separator in
-/// front. A tokenizer without separator leaves the first token unscored.
+/// Documents in order, each followed by the separator; the first token is predicted from a
+/// separator in front. A tokenizer without separator leaves the first token unscored.
 TextScore score_documents(LanguageModel& model, const std::vector<std::string>& documents);
 
 /// The documents of text files, folders or globs, whole.

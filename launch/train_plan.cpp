@@ -7,7 +7,8 @@ namespace isoflop {
 namespace {
 
 std::vector<MemoryRow> memory_of(const Run& run, const Backend& backend) {
-  return plan_memory(run.config, run.table, run.batch, backend.activation_dtype(), backend.state_dtype());
+  return plan_memory(run.config, run.table, run.batch, backend.activation_dtype(),
+                     backend.state_dtype());
 }
 
 size_t total(const std::vector<MemoryRow>& rows) {
@@ -22,10 +23,10 @@ void print_plan(const Run& run, const Backend& backend, const Context& context) 
   const ModelConfig& m = run.config.model;
   const double parameters = static_cast<double>(parameter_count(run.table));
   const double tokens = static_cast<double>(run.schedule.steps * run.batch.tokens());
-  context.note("model    {} layers x {} wide, {} heads, context {}, vocabulary {}: {} parameters", m.layers,
-               m.d_model, m.heads, m.context, m.vocabulary, human_count(parameters));
-  context.note("run      {} steps x {} tokens = {} tokens, {:.1f} per parameter", run.schedule.steps,
-               run.batch.tokens(), human_count(tokens), tokens / parameters);
+  context.note("model    {} layers x {} wide, {} heads, context {}, vocabulary {}: {} parameters",
+               m.layers, m.d_model, m.heads, m.context, m.vocabulary, human_count(parameters));
+  context.note("run      {} steps x {} tokens = {} tokens, {:.1f} per parameter",
+               run.schedule.steps, run.batch.tokens(), human_count(tokens), tokens / parameters);
   context.note("batch    {} slots x {} micro-batches x {} sequences x {} tokens", run.batch.slots,
                run.batch.micro_batches, run.batch.micro_batch, run.batch.context);
   const std::vector<MemoryRow> memory = memory_of(run, backend);
@@ -33,8 +34,8 @@ void print_plan(const Run& run, const Backend& backend, const Context& context) 
   for (const MemoryRow& row : memory)
     context.note("         {:<20} {}", row.kind, human_bytes(static_cast<double>(row.bytes)));
   context.note("device   {}", backend.description());
-  context.note("rate     peak {} ({} decay)\n{}", human_rate(run.schedule.peak), run.config.schedule.decay,
-               draw(run.schedule));
+  context.note("rate     peak {} ({} decay)\n{}", human_rate(run.schedule.peak),
+               run.config.schedule.decay, draw(run.schedule));
 }
 
 nlohmann::ordered_json plan_json(const Run& run, const Backend& backend) {

@@ -1,10 +1,10 @@
 // What a run is going to be, before it is: for the first lines of `train` and for --dry-run.
 #pragma once
-#include <nlohmann/json.hpp>
-
 #include "launch/context.hpp"
 #include "ops/backend.hpp"
 #include "pretrain/train/run.hpp"
+
+#include <nlohmann/json.hpp>
 
 namespace isoflop {
 

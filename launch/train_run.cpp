@@ -17,8 +17,8 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-/// What the words say, before data or folders are looked at. A resumed run without a file of its own goes
-/// on with what it stored.
+/// What the words say, before data or folders are looked at. A resumed run without a file of its
+/// own goes on with what it stored.
 RunConfig read_config(const TrainRequest& request, Origins& origins) {
   std::optional<fs::path> file = request.file;
   if (!file && !request.resume.empty() && !request.out.empty() &&
@@ -26,11 +26,14 @@ RunConfig read_config(const TrainRequest& request, Origins& origins) {
     file = fs::path(request.out) / "config.toml";
   std::vector<std::string> overrides = request.overrides;
   const bool resumes_stored = file && !request.file;
-  if (!request.budget.empty() && !resumes_stored) overrides.push_back("schedule.budget=" + request.budget);
+  if (!request.budget.empty() && !resumes_stored)
+    overrides.push_back("schedule.budget=" + request.budget);
   RunConfig config = load_config(file, overrides, origins);
   if (!request.texts.empty() && !resumes_stored) config.data.train = request.texts;
   if (config.data.train.empty())
-    fail_user("there is nothing to learn from; set data.train, or name texts: isoflop train --budget 30m book.txt");
+    fail_user(
+        "there is nothing to learn from; set data.train, or name texts: isoflop train --budget 30m "
+        "book.txt");
   return config;
 }
 
@@ -40,7 +43,8 @@ fs::path run_folder(const TrainRequest& request, const RunConfig& config) {
 
 void require_new_or_resumed(const TrainRequest& request, const fs::path& folder) {
   if (holds_run(folder) && request.resume.empty())
-    fail_user("{} holds a run already; go on with it by --resume auto, or choose another --out", folder.string());
+    fail_user("{} holds a run already; go on with it by --resume auto, or choose another --out",
+              folder.string());
 }
 
 std::optional<CheckpointRef> checkpoint_to_resume(const TrainRequest& request,
@@ -59,20 +63,21 @@ std::optional<CheckpointRef> checkpoint_to_resume(const TrainRequest& request,
 }
 
 /// The dial: turns a time into a model, and says first what it buys.
-void spend_budget(RunConfig& config, const Machine& machine, const Context& context) {
+void spend_budget(RunConfig& config,
+                  double tokens_per_parameter,
+                  const Machine& machine,
+                  const Context& context) {
   const double seconds = parse_seconds(config.schedule.budget, "schedule.budget");
-  const BudgetChoice choice =
-      choose_for_budget(config, seconds, text_bytes(config.data.train), *machine.backend,
-                        [&](const std::string& text) { context.note("  {}", text); });
-  context.note("{} cores, {}: a {}-parameter model on {} tokens ({:.1f} per parameter, {:.1f} times the text)",
-               machine.team.size(),
-               human_duration(seconds),
-               human_count(static_cast<double>(choice.parameters)),
-               human_count(choice.tokens),
-               choice.tokens / static_cast<double>(choice.parameters),
-               choice.epochs);
-  if (choice.limited_by_text)
-    context.note("  more text would allow a larger model in this time");
+  const BudgetChoice choice = choose_for_budget(
+      config, seconds, text_bytes(config.data.train), tokens_per_parameter, *machine.backend,
+      [&](const std::string& text) { context.note("  {}", text); });
+  context.note(
+      "{} cores, {}: a {}-parameter model on {} tokens ({:.1f} per parameter, {:.1f} times the "
+      "text)",
+      machine.team.size(), human_duration(seconds),
+      human_count(static_cast<double>(choice.parameters)), human_count(choice.tokens),
+      choice.tokens / static_cast<double>(choice.parameters), choice.epochs);
+  if (choice.limited_by_text) context.note("  more text would allow a larger model in this time");
   config = choice.config;
   config.model.vocabulary = 0;  // what the tokenizer turns out to have
 }
@@ -82,22 +87,28 @@ void write_run_files(const Run& run, const Machine& machine, const std::string& 
   write_file_atomically(run.folder / "kernel-plan.json", kernel_plan);
   write_environment(run.folder, machine.backend->description(), machine.team.size());
   Json manifest;
-  for (const auto& [name, stores] : {std::pair{"train", &run.train}, std::pair{"valid", &run.valid}})
+  for (const auto& [name, stores] :
+       {std::pair{"train", &run.train}, std::pair{"valid", &run.valid}})
     for (const auto& store : *stores) {
-      Json entry = {{"path", store->path().string()}, {"tokens", store->tokens()}, {"documents", store->info().documents}};
+      Json entry = {{"path", store->path().string()},
+                    {"tokens", store->tokens()},
+                    {"documents", store->info().documents}};
       for (const TokenSource& source : store->info().sources)
-        entry["sources"].push_back({{"path", source.path}, {"bytes", source.bytes}, {"xxh3", source.hash}});
+        entry["sources"].push_back(
+            {{"path", source.path}, {"bytes", source.bytes}, {"xxh3", source.hash}});
       manifest[name].push_back(std::move(entry));
     }
   write_file_atomically(run.folder / "data-manifest.json", manifest.dump(2) + "\n");
 }
 
-/// Writes a short text with the parameters as they are; its own small model shares nothing but them.
+/// Writes a short text with the parameters as they are; its own small model shares nothing but
+/// them.
 std::function<std::string(const ParamBuffer&)> sampler_for(const Run& run, Backend& backend) {
   if (!run.tokenizer) return {};
   return [&run, &backend](const ParamBuffer& parameters) {
-    Model model(run.config.model, run.table, parameters, backend,
-                {.tokens = run.config.model.context, .recompute = Recompute::none, .training = false});
+    Model model(
+        run.config.model, run.table, parameters, backend,
+        {.tokens = run.config.model.context, .recompute = Recompute::none, .training = false});
     KvCache cache(run.config.model, backend);
     std::vector<int32_t> prompt;
     if (run.tokenizer->separator() >= 0) prompt.push_back(run.tokenizer->separator());
@@ -127,7 +138,8 @@ Json outcome_json(const Run& run, const TrainSummary& summary) {
   return json;
 }
 
-/// Data is checked and built in the run folder; a start that is refused there leaves no folder behind.
+/// Data is checked and built in the run folder; a start that is refused there leaves no folder
+/// behind.
 Run prepare(const RunConfig& config,
             const Origins& origins,
             const fs::path& folder,
@@ -138,8 +150,7 @@ Run prepare(const RunConfig& config,
   const bool made_here = !fs::exists(folder);
   require_writable_directory(folder);
   try {
-    return prepare_run(config,
-                       origins,
+    return prepare_run(config, origins,
                        {.folder = folder,
                         .note = [&](const std::string& text) { context.note("{}", text); },
                         .stop = stop_flag(),
@@ -164,14 +175,19 @@ TrainOutcome train(const TrainRequest& request, const Context& context) {
   install_stop_signals();
 
   Machine machine(config.compute);
-  if (!config.schedule.budget.empty()) spend_budget(config, machine, context);
+  if (!config.schedule.budget.empty())
+    spend_budget(config, request.tokens_per_parameter, machine, context);
   const Run run = prepare(config, origins, folder, resume.has_value(), machine, context);
   if (resume) {
     Origins ignored;
-    require_same_run(parse_config(load_state(*resume).config, "the checkpoint's config", {}, ignored), run.config);
+    require_same_run(
+        parse_config(load_state(*resume).config, "the checkpoint's config", {}, ignored),
+        run.config);
   }
   const std::string kernel_plan =
-      Json({{"device", "cpu"}, {"dtype", "fp32"}, {"kernels", machine.backend->description()}}).dump() + "\n";
+      Json({{"device", "cpu"}, {"dtype", "fp32"}, {"kernels", machine.backend->description()}})
+          .dump() +
+      "\n";
   write_run_files(run, machine, kernel_plan);
   print_plan(run, *machine.backend, context);
 
@@ -186,12 +202,13 @@ TrainOutcome train(const TrainRequest& request, const Context& context) {
   TrainOutcome outcome{ExitCode::kDone, outcome_json(run, summary), folder};
   if (summary.stopped) {
     outcome.code = stop_requested().value_or(ExitCode::kStopped);
-    context.note("stopped and saved at step {}; go on with: isoflop train --resume auto --out {}", summary.steps,
-                 folder.string());
+    context.note("stopped and saved at step {}; go on with: isoflop train --resume auto --out {}",
+                 summary.steps, folder.string());
   } else {
     context.print("trained {} steps, {} tokens: loss {:.4f}{}; {}", summary.steps,
                   human_count(static_cast<double>(summary.tokens)), summary.train_loss,
-                  summary.valid_loss ? fmt::format(", validation {:.4f}", *summary.valid_loss) : std::string(),
+                  summary.valid_loss ? fmt::format(", validation {:.4f}", *summary.valid_loss)
+                                     : std::string(),
                   folder.string());
   }
   return outcome;
@@ -202,7 +219,8 @@ Json dry_run(const TrainRequest& request, const Context& context) {
   RunConfig config = read_config(request, origins);
   for (const std::string& note : origins.notes) context.note("{}", note);
   Machine machine(config.compute);
-  if (!config.schedule.budget.empty()) spend_budget(config, machine, context);
+  if (!config.schedule.budget.empty())
+    spend_budget(config, request.tokens_per_parameter, machine, context);
   const Run run = plan_run(config, origins, run_folder(request, config));
   print_plan(run, *machine.backend, context);
   return plan_json(run, *machine.backend);

@@ -1,10 +1,5 @@
 // A training run from the command line's words to its end: what `train` and `quickstart` share.
 #pragma once
-#include <nlohmann/json_fwd.hpp>
-#include <optional>
-#include <string>
-#include <vector>
-
 #include "core/error.hpp"
 #include "core/file.hpp"
 #include "launch/context.hpp"
@@ -14,6 +9,11 @@
 #include "scaling/budget.hpp"
 
 #include <nlohmann/json.hpp>
+#include <nlohmann/json_fwd.hpp>
+
+#include <optional>
+#include <string>
+#include <vector>
 
 namespace isoflop {
 
@@ -24,6 +24,7 @@ struct TrainRequest {
   std::string out;
   std::string resume;  // "", "auto" or a checkpoint
   std::string budget;
+  double tokens_per_parameter = kTokensPerParameter;  // of a budget
   bool dry_run = false;
   bool accept_new_kernel_plan = false;
 };

@@ -1,9 +1,10 @@
-// Causal softmax attention with grouped queries (Vaswani et al. 2017; Ainslie et al. 2023), computed in
-// blocks with an online softmax (Dao et al. 2022), so that no T x T matrix is ever in memory.
+// Causal softmax attention with grouped queries (Vaswani et al. 2017; Ainslie et al. 2023),
+// computed in blocks with an online softmax (Dao et al. 2022), so that no T x T matrix is ever in
+// memory.
 //
-// B sequences. Query i of a sequence (0 <= i < Tq) sees keys 0 .. Tk - Tq + i. Head h reads key/value
-// head h / (heads / kv_heads). In training q, k and v are column slices of one packed buffer and
-// Tq = Tk = T; in decoding k and v are the cache and Tq is the number of new tokens.
+// B sequences. Query i of a sequence (0 <= i < Tq) sees keys 0 .. Tk - Tq + i. Head h reads
+// key/value head h / (heads / kv_heads). In training q, k and v are column slices of one packed
+// buffer and Tq = Tk = T; in decoding k and v are the cache and Tq is the number of new tokens.
 #pragma once
 #include "core/view.hpp"
 
@@ -27,7 +28,8 @@ struct AttentionForward {
   View q;     // (B*Tq, H*hd)
   View k, v;  // (B*key_stride, Hkv*hd)
   View out;   // (B*Tq, H*hd)
-  View lse;   // (B*Tq, H) log-sum-exp of the scaled scores, state dtype; absent when no backward follows
+  View lse;   // (B*Tq, H) log-sum-exp of the scaled scores, state dtype; absent when no backward
+              // follows
 };
 struct AttentionBackward {  // needs queries == keys
   AttentionShape shape;

@@ -1,15 +1,12 @@
-// Backend: what a device can do. This list is the table of contents of the numerics: one virtual per
-// operation, argument structs in the headers below, definitions in ops/reference.
+// Backend: what a device can do. This list is the table of contents of the numerics: one virtual
+// per operation, argument structs in the headers below, definitions in ops/reference.
 //
-// Conventions, stated once: parameter gradients accumulate (+=), activation gradients overwrite, the
-// residual gradient accumulates inside the norms' backward. Views are borrowed for the call. Calls
-// are ordered; synchronize() waits for them (nothing to wait for on a CPU). No op allocates once a
-// shape has been seen. Activations have activation_dtype(); parameters, gradients, moments and row
-// statistics have state_dtype(). A result's bits do not depend on the number of threads.
+// Conventions, stated once: parameter gradients accumulate (+=), activation gradients overwrite,
+// the residual gradient accumulates inside the norms' backward. Views are borrowed for the call.
+// Calls are ordered; synchronize() waits for them (nothing to wait for on a CPU). No op allocates
+// once a shape has been seen. Activations have activation_dtype(); parameters, gradients, moments
+// and row statistics have state_dtype(). A result's bits do not depend on the number of threads.
 #pragma once
-#include <memory>
-#include <string>
-
 #include "core/buffer.hpp"
 #include "core/param.hpp"
 #include "ops/activation.hpp"
@@ -20,6 +17,9 @@
 #include "ops/norm.hpp"
 #include "ops/optimizer.hpp"
 #include "ops/rope.hpp"
+
+#include <memory>
+#include <string>
 
 namespace isoflop {
 
@@ -35,7 +35,8 @@ class Backend {
   virtual Buffer allocate(size_t bytes, const std::string& what) = 0;
   virtual void synchronize() {}
 
-  /// Makes the backend's own form of a master weight, which must outlive it; refresh() after a change.
+  /// Makes the backend's own form of a master weight, which must outlive it; refresh() after a
+  /// change.
   virtual WeightRef prepare(View master) = 0;
   virtual void refresh(WeightRef) = 0;
 

@@ -1,9 +1,9 @@
 // Token (and learned position) embedding: y = scale * (table[token] + positions[position]).
 #pragma once
-#include <span>
-
 #include "core/view.hpp"
 #include "ops/matmul.hpp"
+
+#include <span>
 
 namespace isoflop {
 

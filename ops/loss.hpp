@@ -1,9 +1,9 @@
-// Softmax cross-entropy over a slice of tokens, gradient written over the logits. The model calls it on
-// slices, so the logits of a whole micro-batch never exist at once.
+// Softmax cross-entropy over a slice of tokens, gradient written over the logits. The model calls
+// it on slices, so the logits of a whole micro-batch never exist at once.
 #pragma once
-#include <span>
-
 #include "core/view.hpp"
+
+#include <span>
 
 namespace isoflop {
 

@@ -7,7 +7,8 @@
 namespace isoflop {
 
 /// A weight as the backend multiplies by it: plain fp32, packed, or quantized blocks. Made by
-/// Backend::prepare, never a view of the masters. Copyable handle; the backend owns what is behind it.
+/// Backend::prepare, never a view of the masters. Copyable handle; the backend owns what is behind
+/// it.
 struct WeightRef {
   int64_t rows = 0;
   int64_t cols = 0;
@@ -33,7 +34,8 @@ struct MatmulGradInput {
   bool accumulate = false;
 };
 
-/// dw += scale * dy^T x; dbias += scale * column sums of dy. Sums over N in an order fixed by shape.
+/// dw += scale * dy^T x; dbias += scale * column sums of dy. Sums over N in an order fixed by
+/// shape.
 struct MatmulGradWeight {
   View dy;     // (N, out)
   View x;      // (N, in)

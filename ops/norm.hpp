@@ -1,5 +1,6 @@
-// LayerNorm (Ba et al. 2016): y = (x - mean) * inv_std * gain + bias, population variance, eps in the root.
-// RMSNorm (Zhang & Sennrich 2019): y = x * inv_rms * gain, inv_rms = 1/sqrt(mean(x^2) + eps).
+// LayerNorm (Ba et al. 2016): y = (x - mean) * inv_std * gain + bias, population variance, eps in
+// the root. RMSNorm (Zhang & Sennrich 2019): y = x * inv_rms * gain, inv_rms = 1/sqrt(mean(x^2) +
+// eps).
 //
 // Rows are independent. The backward adds into dx (the residual gradient accumulates) and into the
 // parameter gradients. Statistics are kept because recomputing them costs a pass over x.

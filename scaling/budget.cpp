@@ -1,5 +1,11 @@
 #include "scaling/budget.hpp"
 
+#include "core/rng.hpp"
+#include "pretrain/config/resolve.hpp"
+#include "pretrain/train/prepare.hpp"
+#include "pretrain/train/train_step.hpp"
+#include "report/humanize.hpp"
+
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -8,12 +14,6 @@
 #include <cmath>
 #include <limits>
 #include <vector>
-
-#include "core/rng.hpp"
-#include "pretrain/config/resolve.hpp"
-#include "pretrain/train/prepare.hpp"
-#include "pretrain/train/train_step.hpp"
-#include "report/humanize.hpp"
 
 namespace isoflop {
 
@@ -26,8 +26,8 @@ struct Rung {
   int64_t layers, d_model, head_dim, vocabulary, context;
   double bytes_per_token;  // of English text under such a vocabulary, roughly
 };
-// Widths grow with depth at about 50 to 80 per layer, as published families do; small models get small
-// vocabularies, since an embedding table that is rarely visited learns nothing.
+// Widths grow with depth at about 50 to 80 per layer, as published families do; small models get
+// small vocabularies, since an embedding table that is rarely visited learns nothing.
 constexpr std::array<Rung, 13> kLadder = {{
     {2, 64, 32, 1024, 128, 2.5},
     {2, 96, 32, 2048, 128, 2.9},
@@ -65,7 +65,8 @@ RunConfig config_for(const RunConfig& base, const Rung& rung, double tokens) {
   c.schedule.tokens = c.schedule.tokens_per_parameter = 0;
   c.schedule.micro_batch = c.schedule.slots = 0;
   c.schedule.batch_tokens = batch_tokens(tokens, rung.context);
-  c.schedule.steps = std::max<int64_t>(20, std::llround(tokens / static_cast<double>(c.schedule.batch_tokens)));
+  c.schedule.steps =
+      std::max<int64_t>(20, std::llround(tokens / static_cast<double>(c.schedule.batch_tokens)));
   c.schedule.decay = "linear";
   c.schedule.final_lr_fraction = 0;
   c.schedule.warmup = "2%";
@@ -76,7 +77,9 @@ RunConfig config_for(const RunConfig& base, const Rung& rung, double tokens) {
   return c;
 }
 
-int64_t parameters_of(const RunConfig& config) { return parameter_count(make_param_table(config.model)); }
+int64_t parameters_of(const RunConfig& config) {
+  return parameter_count(make_param_table(config.model));
+}
 
 }  // namespace
 
@@ -88,7 +91,8 @@ double measure_tokens_per_s(const RunConfig& config, Backend& backend, double se
   step.refresh_weights();
   const SequenceSource random = [&](uint64_t sequence, std::span<int32_t> window) {
     for (size_t i = 0; i < window.size(); ++i)
-      window[i] = static_cast<int32_t>(philox(sequence, 0, i)[0] % static_cast<uint64_t>(config.model.vocabulary));
+      window[i] = static_cast<int32_t>(philox(sequence, 0, i)[0] %
+                                       static_cast<uint64_t>(config.model.vocabulary));
   };
   using Clock = std::chrono::steady_clock;
   std::vector<double> times;
@@ -97,7 +101,8 @@ double measure_tokens_per_s(const RunConfig& config, Backend& backend, double se
     const Clock::time_point before = Clock::now();
     step.run(i, 1e-4, random);
     const Clock::time_point after = Clock::now();
-    if (i > 0) times.push_back(std::chrono::duration<double>(after - before).count());  // the first is cold
+    if (i > 0)
+      times.push_back(std::chrono::duration<double>(after - before).count());  // the first is cold
     if (times.size() >= 3 && after - start > std::chrono::duration<double>(seconds)) break;
   }
   std::sort(times.begin(), times.end());
@@ -110,6 +115,7 @@ double measure_tokens_per_s(const RunConfig& config, Backend& backend, double se
 BudgetChoice choose_for_budget(const RunConfig& base,
                                double seconds,
                                double text_bytes,
+                               double tokens_per_parameter,
                                Backend& backend,
                                const std::function<void(const std::string&)>& note) {
   const double unknown = std::numeric_limits<double>::infinity();
@@ -117,7 +123,7 @@ BudgetChoice choose_for_budget(const RunConfig& base,
   for (const Rung& rung : kLadder) {
     const double unique = text_bytes > 0 ? text_bytes / rung.bytes_per_token : unknown;
     RunConfig config = config_for(base, rung, seconds * 20000);  // only the shape matters here
-    const double wanted = kTokensPerParameter * static_cast<double>(parameters_of(config));
+    const double wanted = tokens_per_parameter * static_cast<double>(parameters_of(config));
     if (best.parameters > 0 && wanted > kMostEpochs * unique) {
       best.limited_by_text = true;
       break;
@@ -132,13 +138,13 @@ BudgetChoice choose_for_budget(const RunConfig& base,
     const double tokens = std::min(reachable, kMostEpochs * unique);
     best.config = config_for(base, rung, tokens);
     best.parameters = parameters_of(best.config);
-    best.tokens = static_cast<double>(best.config.schedule.steps * best.config.schedule.batch_tokens);
+    best.tokens =
+        static_cast<double>(best.config.schedule.steps * best.config.schedule.batch_tokens);
     best.tokens_per_s = speed;
     best.seconds = best.tokens / speed / kStepShare;
     best.epochs = best.tokens / unique;
     note(fmt::format("{} parameters: {} tokens/s, {:.0f} tokens per parameter in the time",
-                     human_count(static_cast<double>(best.parameters)),
-                     human_count(speed),
+                     human_count(static_cast<double>(best.parameters)), human_count(speed),
                      reachable / static_cast<double>(best.parameters)));
   }
   return best;

@@ -1,14 +1,14 @@
+#include "launch/commands.hpp"
+#include "launch/context.hpp"
+#include "pretrain/checkpoint/checkpoint.hpp"
+#include "pretrain/config/load.hpp"
+#include "pretrain/model/architecture.hpp"
+
 #include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
 
 #include <cstring>
 #include <memory>
-
-#include "pretrain/model/architecture.hpp"
-#include "launch/commands.hpp"
-#include "launch/context.hpp"
-#include "pretrain/checkpoint/checkpoint.hpp"
-#include "pretrain/config/load.hpp"
 
 namespace isoflop {
 
@@ -26,7 +26,8 @@ struct Side {
     for (const std::string& warning : warnings) context.note("{}", warning);
     Origins origins;
     table = make_param_table(load_config(checkpoint.folder / "config.toml", {}, origins).model);
-    for (ParamBuffer* buffer : {&parameters, &m, &v}) *buffer = ParamBuffer(table, DType::f32, "a checkpoint");
+    for (ParamBuffer* buffer : {&parameters, &m, &v})
+      *buffer = ParamBuffer(table, DType::f32, "a checkpoint");
     state = load_checkpoint(checkpoint, table, {&parameters, &m, &v});
   }
 };
@@ -37,23 +38,28 @@ std::string first_difference(const std::string& name, View a, View b) {
   for (int64_t r = 0; r < a.rows; ++r)
     for (int64_t c = 0; c < a.cols; ++c)
       if (std::memcmp(a.row<float>(r) + c, b.row<float>(r) + c, sizeof(float)) != 0)
-        return fmt::format("{}[{}, {}]: {} and {}", name, r, c, a.row<float>(r)[c], b.row<float>(r)[c]);
+        return fmt::format("{}[{}, {}]: {} and {}", name, r, c, a.row<float>(r)[c],
+                           b.row<float>(r)[c]);
   return name;
 }
 
 std::string compare(const Side& a, const Side& b) {
-  if (a.state.step != b.state.step) return fmt::format("step: {} and {}", a.state.step, b.state.step);
-  if (a.state.seed != b.state.seed) return fmt::format("seed: {} and {}", a.state.seed, b.state.seed);
-  if (a.state.slots != b.state.slots) return fmt::format("slots: {} and {}", a.state.slots, b.state.slots);
+  if (a.state.step != b.state.step)
+    return fmt::format("step: {} and {}", a.state.step, b.state.step);
+  if (a.state.seed != b.state.seed)
+    return fmt::format("seed: {} and {}", a.state.seed, b.state.seed);
+  if (a.state.slots != b.state.slots)
+    return fmt::format("slots: {} and {}", a.state.slots, b.state.slots);
   if (a.table.size() != b.table.size())
     return fmt::format("tensors: {} and {}", a.table.size(), b.table.size());
   for (size_t i = 0; i < a.table.size(); ++i) {
     const ParamSpec &x = a.table[i], &y = b.table[i];
     if (x.name != y.name || x.rows != y.rows || x.cols != y.cols)
-      return fmt::format("tensor {} ({} x {}) and {} ({} x {})", x.name, x.rows, x.cols, y.name, y.rows, y.cols);
-    for (const auto& [kind, one, two] : {std::tuple{"", &a.parameters, &b.parameters},
-                                         std::tuple{"first moment of ", &a.m, &b.m},
-                                         std::tuple{"second moment of ", &a.v, &b.v}}) {
+      return fmt::format("tensor {} ({} x {}) and {} ({} x {})", x.name, x.rows, x.cols, y.name,
+                         y.rows, y.cols);
+    for (const auto& [kind, one, two] :
+         {std::tuple{"", &a.parameters, &b.parameters}, std::tuple{"first moment of ", &a.m, &b.m},
+          std::tuple{"second moment of ", &a.v, &b.v}}) {
       const std::string difference = first_difference(kind + x.name, (*one)[i], (*two)[i]);
       if (!difference.empty()) return difference;
     }
@@ -86,10 +92,8 @@ Action declare(CLI::App& app, Context& context) {
 }  // namespace
 
 Command diff_command() {
-  return {"diff",
-          "compare two runs or checkpoints bit for bit; exit 1 when they differ",
-          "isoflop diff runs/first runs/second",
-          declare};
+  return {"diff", "compare two runs or checkpoints bit for bit; exit 1 when they differ",
+          "isoflop diff runs/first runs/second", declare};
 }
 
 }  // namespace isoflop

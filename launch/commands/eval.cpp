@@ -1,14 +1,13 @@
 #include "eval/language_model.hpp"
+#include "launch/commands.hpp"
+#include "launch/context.hpp"
+#include "launch/machine.hpp"
 
 #include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
 
 #include <cmath>
 #include <memory>
-
-#include "launch/commands.hpp"
-#include "launch/context.hpp"
-#include "launch/machine.hpp"
 
 namespace isoflop {
 
@@ -34,7 +33,8 @@ ExitCode run(const Options& options, const Context& context) {
   LanguageModel model(options.model, *machine.backend, machine.team);
   for (const std::string& note : model.notes()) context.note("{}", note);
   const TextScore result = score(options, model);
-  if (result.score.tokens == 0) fail_user("there is nothing to score: the text has fewer than two tokens");
+  if (result.score.tokens == 0)
+    fail_user("there is nothing to score: the text has fewer than two tokens");
 
   const double loss = result.score.loss();
   context.print("{:<16} {}", "model", model.origin());
@@ -42,12 +42,10 @@ ExitCode run(const Options& options, const Context& context) {
   context.print("{:<16} {:.3f}", "perplexity", std::exp(loss));
   context.print("{:<16} {:.4f}", "bits per byte", result.bits_per_byte());
   context.print("{:<16} {}", "tokens scored", result.score.tokens);
-  nlohmann::ordered_json object = {{"model", model.origin()},
-                                   {"loss", loss},
-                                   {"perplexity", std::exp(loss)},
-                                   {"bits_per_byte", result.bits_per_byte()},
-                                   {"tokens", result.score.tokens},
-                                   {"bytes", result.bytes}};
+  nlohmann::ordered_json object = {
+      {"model", model.origin()},       {"loss", loss},
+      {"perplexity", std::exp(loss)},  {"bits_per_byte", result.bits_per_byte()},
+      {"tokens", result.score.tokens}, {"bytes", result.bytes}};
   if (options.per_token) {
     object["ids"] = result.ids;
     object["nll"] = result.nats;
@@ -69,10 +67,10 @@ Action declare(CLI::App& app, Context& context) {
 }  // namespace
 
 Command eval_command() {
-  return {"eval",
-          "loss, perplexity and bits per byte of a model on text",
-          "isoflop eval runs/first --text book.txt\n  isoflop eval model.gguf --data valid.h5 --json",
-          declare};
+  return {
+      "eval", "loss, perplexity and bits per byte of a model on text",
+      "isoflop eval runs/first --text book.txt\n  isoflop eval model.gguf --data valid.h5 --json",
+      declare};
 }
 
 }  // namespace isoflop

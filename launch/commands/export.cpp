@@ -1,14 +1,14 @@
-#include <CLI/CLI.hpp>
-#include <nlohmann/json.hpp>
-
-#include <memory>
-
 #include "eval/language_model.hpp"
 #include "export/gguf_export.hpp"
 #include "launch/commands.hpp"
 #include "launch/context.hpp"
 #include "launch/machine.hpp"
 #include "report/humanize.hpp"
+
+#include <CLI/CLI.hpp>
+#include <nlohmann/json.hpp>
+
+#include <memory>
 
 namespace isoflop {
 
@@ -40,11 +40,8 @@ ExitCode run(const Options& options, const Context& context) {
                        .name = options.name.empty() ? out.stem().string() : options.name};
   const ExportReport report = export_gguf(job, out, machine.team);
   for (const std::string& note : report.notes) context.note("{}", note);
-  context.print("{}: {}, {}, {:.2f} bits per weight",
-                report.file.string(),
-                report.type,
-                human_bytes(static_cast<double>(report.file_bytes)),
-                report.bits_per_weight());
+  context.print("{}: {}, {}, {:.2f} bits per weight", report.file.string(), report.type,
+                human_bytes(static_cast<double>(report.file_bytes)), report.bits_per_weight());
   context.result({{"file", report.file.string()},
                   {"type", report.type},
                   {"bytes", report.file_bytes},
@@ -68,10 +65,8 @@ Action declare(CLI::App& app, Context& context) {
 }  // namespace
 
 Command export_command() {
-  return {"export",
-          "write a model as a GGUF file for llama.cpp and its relatives",
-          "isoflop export runs/first --type q4_0 --out first.gguf",
-          declare};
+  return {"export", "write a model as a GGUF file for llama.cpp and its relatives",
+          "isoflop export runs/first --type q4_0 --out first.gguf", declare};
 }
 
 }  // namespace isoflop

@@ -1,15 +1,15 @@
 #include "eval/generate.hpp"
 
-#include <CLI/CLI.hpp>
-#include <nlohmann/json.hpp>
-
-#include <memory>
-
 #include "eval/language_model.hpp"
 #include "launch/commands.hpp"
 #include "launch/context.hpp"
 #include "launch/machine.hpp"
 #include "launch/signals.hpp"
+
+#include <CLI/CLI.hpp>
+#include <nlohmann/json.hpp>
+
+#include <memory>
 
 namespace isoflop {
 
@@ -69,9 +69,9 @@ Action declare(CLI::App& app, Context& context) {
 }  // namespace
 
 Command generate_command() {
-  return {"generate",
-          "write text with a model",
-          "isoflop generate runs/first \"Once upon\" -n 64\n  isoflop generate model.gguf \"Once upon\" "
+  return {"generate", "write text with a model",
+          "isoflop generate runs/first \"Once upon\" -n 64\n  isoflop generate model.gguf \"Once "
+          "upon\" "
           "--temperature 0",
           declare};
 }

@@ -1,10 +1,3 @@
-#include <CLI/CLI.hpp>
-#include <nlohmann/json.hpp>
-
-#include <algorithm>
-#include <fstream>
-#include <memory>
-
 #include "datasets/corpus.hpp"
 #include "eval/baselines.hpp"
 #include "eval/generate.hpp"
@@ -14,6 +7,13 @@
 #include "launch/context.hpp"
 #include "launch/train_run.hpp"
 #include "report/humanize.hpp"
+
+#include <CLI/CLI.hpp>
+#include <nlohmann/json.hpp>
+
+#include <algorithm>
+#include <fstream>
+#include <memory>
 
 namespace isoflop {
 
@@ -43,15 +43,16 @@ std::vector<Source> split_sources(const Options& options, const fs::path& folder
   for (const TextFile& file : corpus.files()) {
     const std::string text = read_file(file.name);
     if (text.size() < 3 * kHeldOutBytes)
-      fail_user("{} has {} bytes; the quickstart keeps the last {} of each source for judging and needs three "
-                "times as much; use isoflop train --budget for smaller texts",
-                file.name,
-                text.size(),
-                kHeldOutBytes);
+      fail_user(
+          "{} has {} bytes; the quickstart keeps the last {} of each source for judging and needs "
+          "three "
+          "times as much; use isoflop train --budget for smaller texts",
+          file.name, text.size(), kHeldOutBytes);
     const size_t line = text.find('\n', text.size() - kHeldOutBytes);  // whole lines on both sides
     const size_t cut = line == text.npos ? text.size() - kHeldOutBytes : line + 1;
     const std::string name = fs::path(file.name).stem().string();
-    Source source{name, folder / "text" / "train" / (name + ".txt"), folder / "text" / "held-out" / (name + ".txt")};
+    Source source{name, folder / "text" / "train" / (name + ".txt"),
+                  folder / "text" / "held-out" / (name + ".txt")};
     write_file_atomically(source.train, std::string_view(text).substr(0, cut));
     write_file_atomically(source.held_out, std::string_view(text).substr(cut));
     sources.push_back(std::move(source));
@@ -63,8 +64,8 @@ TrainRequest training(const Options& options, const fs::path& folder) {
   TrainRequest request;
   request.out = options.out;
   request.resume = options.resume;
-  request.overrides = {"output.name=quickstart",
-                       "model.arch=" + options.arch,
+  request.tokens_per_parameter = kTokensPerParameterInMinutes;
+  request.overrides = {"output.name=quickstart", "model.arch=" + options.arch,
                        fmt::format("schedule.budget={}s", options.minutes * 60),
                        "data.valid=" + (folder / "text" / "held-out").string(),
                        "eval.sample_prompt=The "};
@@ -88,7 +89,8 @@ std::vector<Judgement> judge(const std::vector<Source>& sources, LanguageModel& 
     const std::string text = read_file(source.held_out);
     Judgement row{source.name, text.size(), 0, xz_bits_per_byte(text), trigram.bits_per_byte(text)};
     const TextScore score = score_documents(model, read_documents({source.held_out.string()}));
-    // Separator lines are text to the others, so the model's nats are spread over all bytes of its own text.
+    // Separator lines are text to the others, so the model's nats are spread over all bytes of its
+    // own text.
     row.model = score.bits_per_byte();
     const double bytes = static_cast<double>(row.bytes);
     all.bytes += row.bytes;
@@ -108,9 +110,11 @@ std::string write_passage(LanguageModel& model, Backend& backend) {
   const std::string start = "The ";
   tokenizer.encode(start, prompt);
   KvCache cache(model.config(), backend);
-  return start + tokenizer.decode(generate(
-                     model.model(), cache, prompt,
-                     {.tokens = 120, .temperature = 0.7, .top_k = 50, .stop_token = tokenizer.separator()}));
+  return start + tokenizer.decode(generate(model.model(), cache, prompt,
+                                           {.tokens = 120,
+                                            .temperature = 0.7,
+                                            .top_k = 50,
+                                            .stop_token = tokenizer.separator()}));
 }
 
 fs::path export_q4_0(const fs::path& run, Machine& machine, const Context& context) {
@@ -123,8 +127,7 @@ fs::path export_q4_0(const fs::path& run, Machine& machine, const Context& conte
                                            .tokenizer = model.tokenizer(),
                                            .type = "q4_0",
                                            .name = "isoflop-quickstart"},
-                                          out,
-                                          machine.team);
+                                          out, machine.team);
   for (const std::string& note : report.notes) context.note("{}", note);
   context.print("4-bit file: {}, {}, {:.2f} bits per weight", out.string(),
                 human_bytes(static_cast<double>(report.file_bytes)), report.bits_per_weight());
@@ -135,8 +138,9 @@ ExitCode run(const Options& options, const Context& context) {
   const fs::path folder = options.out;
   if (options.minutes <= 0) fail_user("--minutes {}: training needs some time", options.minutes);
   if (options.resume.empty() && fs::exists(folder) && !fs::is_empty(folder))
-    fail_user("{} holds an earlier quickstart; go on with it by --resume auto, or choose another --out",
-              folder.string());
+    fail_user(
+        "{} holds an earlier quickstart; go on with it by --resume auto, or choose another --out",
+        folder.string());
   require_writable_directory(folder);
   const std::vector<Source> sources = split_sources(options, folder);
   const TrainOutcome trained = train(training(options, folder), context);
@@ -146,29 +150,34 @@ ExitCode run(const Options& options, const Context& context) {
   const fs::path gguf = export_q4_0(folder, machine, context);
   LanguageModel model(gguf, *machine.backend, machine.team);
   const std::vector<Judgement> rows = judge(sources, model);
-  context.print("\nbits per byte of the last {} kB of each source, which training never saw:", kHeldOutBytes / 1000);
+  context.print("\nbits per byte of the last {} kB of each source, which training never saw:",
+                kHeldOutBytes / 1000);
   context.print("{:<20} {:>10} {:>8} {:>14}", "source", "this model", "xz -9", "byte trigrams");
   for (const Judgement& row : rows)
     context.print("{:<20} {:>10.3f} {:>8.3f} {:>14.3f}", row.name, row.model, row.xz, row.trigram);
   const std::string passage = write_passage(model, *machine.backend);
   context.print("\nthe 4-bit model writes:\n\n{}\n", passage);
-  context.print("everything is in {}: config.toml, metrics.jsonl, tb/, checkpoints/, export/", folder.string());
-  context.print("next:\n  isoflop generate {} \"Once upon a time\" -n 100\n  isoflop eval {} --text FILE\n"
-                "  isoflop train --budget 30m --out runs/mine FILE",
-                gguf.string(), gguf.string());
+  context.print("everything is in {}: config.toml, metrics.jsonl, tb/, checkpoints/, export/",
+                folder.string());
+  context.print(
+      "next:\n  isoflop generate {} \"Once upon a time\" -n 100\n  isoflop eval {} --text FILE\n"
+      "  isoflop train --budget 30m --out runs/mine FILE",
+      gguf.string(), gguf.string());
 
   nlohmann::ordered_json object = trained.json;
   object["file"] = gguf.string();
   object["text"] = passage;
   for (const Judgement& row : rows)
-    object["bits_per_byte"][row.name] = {{"model", row.model}, {"xz", row.xz}, {"trigram", row.trigram}};
+    object["bits_per_byte"][row.name] = {
+        {"model", row.model}, {"xz", row.xz}, {"trigram", row.trigram}};
   context.result(object);
   return ExitCode::kDone;
 }
 
 Action declare(CLI::App& app, Context& context) {
   auto options = std::make_shared<Options>();
-  app.add_option("--text", options->text, "files, folders or globs of text; scripts/quickstart fetches some")
+  app.add_option("--text", options->text,
+                 "files, folders or globs of text; scripts/quickstart fetches some")
       ->required();
   app.add_option("--out", options->out, "run folder")->capture_default_str();
   app.add_option("--minutes", options->minutes, "time for training")->capture_default_str();
@@ -180,10 +189,8 @@ Action declare(CLI::App& app, Context& context) {
 }  // namespace
 
 Command quickstart_command() {
-  return {"quickstart",
-          "text to a trained, 4-bit model in minutes",
-          "isoflop quickstart --text data/quickstart --minutes 3",
-          declare};
+  return {"quickstart", "text to a trained, 4-bit model in minutes",
+          "isoflop quickstart --text data/quickstart --minutes 3", declare};
 }
 
 }  // namespace isoflop

@@ -1,12 +1,12 @@
-#include <CLI/CLI.hpp>
-#include <nlohmann/json.hpp>
-
-#include <memory>
-
 #include "launch/commands.hpp"
 #include "launch/config_arguments.hpp"
 #include "launch/context.hpp"
 #include "launch/train_run.hpp"
+
+#include <CLI/CLI.hpp>
+#include <nlohmann/json.hpp>
+
+#include <memory>
 
 namespace isoflop {
 
@@ -34,14 +34,16 @@ ExitCode run(Options& options, const Context& context) {
 Action declare(CLI::App& app, Context& context) {
   auto options = std::make_shared<Options>();
   TrainRequest& request = options->request;
-  app.add_option("run", options->words.words, "run.toml, key=value changes, and with --budget the text");
+  app.add_option("run", options->words.words,
+                 "run.toml, key=value changes, and with --budget the text");
   app.add_option("--preset", options->words.preset, "start from a named shape");
   app.add_option("--out", request.out, "run folder; default runs/NAME");
   app.add_option("--resume", request.resume,
                  "auto: go on from the newest good checkpoint, or start; or a checkpoint's folder");
   app.add_option("--budget", request.budget,
                  "time to spend, such as 30m: chooses model, batch, rate and steps for the text");
-  app.add_flag("--dry-run", request.dry_run, "say what would be done: parameters, steps, memory, schedule");
+  app.add_flag("--dry-run", request.dry_run,
+               "say what would be done: parameters, steps, memory, schedule");
   app.add_flag("--new-kernel-plan", request.accept_new_kernel_plan,
                "go on although this machine's kernels give other bits");
   return [options, &context] { return run(*options, context); };
@@ -50,8 +52,7 @@ Action declare(CLI::App& app, Context& context) {
 }  // namespace
 
 Command train_command() {
-  return {"train",
-          "train a model",
+  return {"train", "train a model",
           "isoflop train run.toml optimizer.lr=3e-3 --out runs/first\n  isoflop train --budget 30m "
           "book.txt\n  isoflop train run.toml --resume auto",
           declare};

@@ -1,5 +1,5 @@
-// The optimizer over all tensors, and the gradient norm it is clipped by. The contract is per tensor:
-// (ParamSpec, parameter, gradient), so that another optimizer may ask for whole matrices.
+// The optimizer over all tensors, and the gradient norm it is clipped by. The contract is per
+// tensor: (ParamSpec, parameter, gradient), so that another optimizer may ask for whole matrices.
 #pragma once
 #include "core/param.hpp"
 #include "ops/backend.hpp"
@@ -7,7 +7,8 @@
 
 namespace isoflop {
 
-/// sqrt of the sum of squares, tensors in table order, in double. Not finite when any gradient is not.
+/// sqrt of the sum of squares, tensors in table order, in double. Not finite when any gradient is
+/// not.
 double gradient_norm(const ParamTable& table, const ParamBuffer& gradients, Backend& backend);
 
 /// min(1, clip / (norm + 1e-6)); 1 when clip is 0 (off).

@@ -1,10 +1,5 @@
 #include "pretrain/train/prepare.hpp"
 
-#include <fmt/format.h>
-
-#include <algorithm>
-#include <chrono>
-
 #include "datasets/build.hpp"
 #include "datasets/corpus.hpp"
 #include "datasets/sampler.hpp"
@@ -14,6 +9,11 @@
 #include "pretrain/config/resolve.hpp"
 #include "report/humanize.hpp"
 
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <chrono>
+
 namespace isoflop {
 
 namespace {
@@ -21,10 +21,13 @@ namespace {
 using Stores = std::vector<std::shared_ptr<const TokenStore>>;
 
 bool all_stores(const std::vector<std::string>& paths, const char* key) {
-  const auto stores = std::count_if(
-      paths.begin(), paths.end(), [](const std::string& p) { return TokenStore::looks_like_store(p); });
+  const auto stores = std::count_if(paths.begin(), paths.end(), [](const std::string& p) {
+    return TokenStore::looks_like_store(p);
+  });
   if (stores > 0 && stores < static_cast<std::ptrdiff_t>(paths.size()))
-    fail_user("{} mixes token stores and text; build a store from the text first: isoflop data build", key);
+    fail_user(
+        "{} mixes token stores and text; build a store from the text first: isoflop data build",
+        key);
   return stores > 0;
 }
 
@@ -40,11 +43,9 @@ class PassProgress {
   void operator()(const BuildProgress& p) {
     if (!note_ || p.seconds - last_ < 3) return;
     last_ = p.seconds;
-    note_(fmt::format("{}: {} of {} bytes, eta {}",
-                      what_,
-                      human_bytes(static_cast<double>(p.bytes_done)),
-                      human_bytes(static_cast<double>(p.bytes_total)),
-                      human_duration(p.seconds_left)));
+    note_(fmt::format(
+        "{}: {} of {} bytes, eta {}", what_, human_bytes(static_cast<double>(p.bytes_done)),
+        human_bytes(static_cast<double>(p.bytes_total)), human_duration(p.seconds_left)));
   }
 
  private:
@@ -80,20 +81,22 @@ std::shared_ptr<const TokenStore> build(const Corpus& corpus,
   build_options.stop = options.stop;
   build_options.progress = [&](const BuildProgress& p) { progress(p); };
   const BuildReport report = build_stores(corpus, tokenizer, build_options);
-  say(options, fmt::format("{}: {} tokens in {} documents, {:.2f} bytes per token",
-                           build_options.out.string(),
-                           human_count(static_cast<double>(report.train.tokens)),
-                           report.train.documents,
-                           static_cast<double>(report.train.bytes) / static_cast<double>(report.train.tokens)));
+  say(options,
+      fmt::format(
+          "{}: {} tokens in {} documents, {:.2f} bytes per token", build_options.out.string(),
+          human_count(static_cast<double>(report.train.tokens)), report.train.documents,
+          static_cast<double>(report.train.bytes) / static_cast<double>(report.train.tokens)));
   return TokenStore::open(build_options.out);
 }
 
 void require_tokenizer_of(const Tokenizer& tokenizer, const Stores& stores) {
   for (const auto& store : stores)
     if (store->info().tokenizer_hash != tokenizer.hash())
-      fail_user("{} was not built with the tokenizer of this run; build it again with that tokenizer: isoflop "
-                "data build --tokenizer FILE",
-                store->path().string());
+      fail_user(
+          "{} was not built with the tokenizer of this run; build it again with that tokenizer: "
+          "isoflop "
+          "data build --tokenizer FILE",
+          store->path().string());
 }
 
 /// Stores that exist already: only the tokenizer has to be found and compared.
@@ -104,7 +107,8 @@ void open_stores(Run& run) {
   if (!spec.trained()) run.tokenizer = Tokenizer::load(spec.file);
 }
 
-/// Text: learn or load the tokenizer, then build RUN/data/train.h5 (and valid.h5 from its held-back part).
+/// Text: learn or load the tokenizer, then build RUN/data/train.h5 (and valid.h5 from its held-back
+/// part).
 void build_from_text(Run& run, const PrepareOptions& options) {
   const DataConfig& data = run.config.data;
   const fs::path tokenizer_file = run.folder / "tokenizer.json";
@@ -138,8 +142,9 @@ void prepare_validation(Run& run, const PrepareOptions& options) {
     return;
   }
   if (!run.tokenizer)
-    fail_user("data.valid is text, but the token stores of data.train came without a tokenizer; set "
-              "data.tokenizer to the file they were built with");
+    fail_user(
+        "data.valid is text, but the token stores of data.train came without a tokenizer; set "
+        "data.tokenizer to the file they were built with");
   const fs::path out = run.folder / "data" / "valid.h5";
   fs::create_directories(out.parent_path());
   if (options.reuse && fs::exists(out)) {
@@ -148,7 +153,8 @@ void prepare_validation(Run& run, const PrepareOptions& options) {
   }
   BuildOptions build_options;
   build_options.out = out;
-  run.valid = {build(Corpus::open(data.valid, options.stop), *run.tokenizer, build_options, options)};
+  run.valid = {
+      build(Corpus::open(data.valid, options.stop), *run.tokenizer, build_options, options)};
 }
 
 /// Everything that follows from the config once the vocabulary is known.
@@ -156,9 +162,10 @@ void settle(Run& run, int vocabulary) {
   ModelConfig& model = run.config.model;
   if (model.vocabulary == 0) model.vocabulary = vocabulary;
   if (model.vocabulary < vocabulary)
-    fail_user("model.vocabulary = {} is smaller than the tokenizer's {} tokens; leave it auto, or raise it",
-              model.vocabulary,
-              vocabulary);
+    fail_user(
+        "model.vocabulary = {} is smaller than the tokenizer's {} tokens; leave it auto, or raise "
+        "it",
+        model.vocabulary, vocabulary);
   run.config = resolved(run.config);
   run.table = make_param_table(model);
   run.batch = batch_plan(run.config);
@@ -194,7 +201,8 @@ Run prepare_run(RunConfig config, Origins origins, const PrepareOptions& options
     write_file_atomically(run.folder / "tokenizer.json", run.tokenizer->to_json());
   }
   settle(run, run.tokenizer ? run.tokenizer->vocabulary() : run.train.front()->info().vocabulary);
-  Sampler(run.train, run.config.model.context, run.config.data.seed);  // refuses text shorter than a window
+  Sampler(run.train, run.config.model.context,
+          run.config.data.seed);  // refuses text shorter than a window
   return run;
 }
 

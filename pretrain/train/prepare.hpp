@@ -1,10 +1,10 @@
-// From a config to a Run: builds or opens the data, settles what depends on it (vocabulary, steps), and
-// checks everything that can be checked before work starts.
+// From a config to a Run: builds or opens the data, settles what depends on it (vocabulary, steps),
+// and checks everything that can be checked before work starts.
 #pragma once
+#include "pretrain/train/run.hpp"
+
 #include <atomic>
 #include <functional>
-
-#include "pretrain/train/run.hpp"
 
 namespace isoflop {
 
@@ -19,11 +19,12 @@ struct PrepareOptions {
 /// Of a resolved config.
 BatchPlan batch_plan(const RunConfig& config);
 
-/// `config` as load_config gives it. Text is tokenized once into RUN/data; a later call finds it there.
+/// `config` as load_config gives it. Text is tokenized once into RUN/data; a later call finds it
+/// there.
 Run prepare_run(RunConfig config, Origins origins, const PrepareOptions& options);
 
-/// The same without data: the vocabulary is what the config says or the tokenizer will have, the stores
-/// are empty. For --dry-run; nothing is written.
+/// The same without data: the vocabulary is what the config says or the tokenizer will have, the
+/// stores are empty. For --dry-run; nothing is written.
 Run plan_run(RunConfig config, Origins origins, const fs::path& folder);
 
 /// Bytes of the text that `paths` name; 0 for what cannot be told beforehand (standard input).

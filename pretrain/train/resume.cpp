@@ -1,9 +1,9 @@
 #include "pretrain/train/resume.hpp"
 
-#include <fmt/format.h>
-
 #include "core/error.hpp"
 #include "pretrain/config/dump.hpp"
+
+#include <fmt/format.h>
 
 namespace isoflop {
 
@@ -16,11 +16,14 @@ void require_same_run(const RunConfig& stored, const RunConfig& now) {
   std::string list;
   for (const ConfigDifference& difference : compare_configs(stored, now))
     if (difference.frozen)
-      list += fmt::format("\n  {}: the run has {}, now {}", difference.key, difference.a, difference.b);
+      list +=
+          fmt::format("\n  {}: the run has {}, now {}", difference.key, difference.a, difference.b);
   if (!list.empty())
-    fail_user("the run cannot go on with another config:{}\nput the old values back, or start a new run with "
-              "another --out",
-              list);
+    fail_user(
+        "the run cannot go on with another config:{}\nput the old values back, or start a new run "
+        "with "
+        "another --out",
+        list);
 }
 
 }  // namespace isoflop

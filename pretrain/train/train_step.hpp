@@ -25,8 +25,8 @@ struct BatchPlan {
   int64_t micro_tokens() const { return micro_batch * context; }
 };
 
-/// Fills `window` (context+1 tokens) with global sequence `sequence`. Sampler::read, or random tokens
-/// where only speed is asked for.
+/// Fills `window` (context+1 tokens) with global sequence `sequence`. Sampler::read, or random
+/// tokens where only speed is asked for.
 using SequenceSource = std::function<void(uint64_t sequence, std::span<int32_t> window)>;
 
 struct StepResult {

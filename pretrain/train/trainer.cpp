@@ -49,7 +49,9 @@ Trainer::Trainer(const Run& run,
     : run_(run),
       options_(std::move(options)),
       sampler_(run.train, run.config.model.context, run.config.data.seed),
-      source_([this](uint64_t sequence, std::span<int32_t> window) { sampler_.read(sequence, window); }),
+      source_([this](uint64_t sequence, std::span<int32_t> window) {
+        sampler_.read(sequence, window);
+      }),
       step_(run.config, run.batch, run.table, backend),
       metrics_(run.folder),
       progress_({.quiet = options_.quiet}),

@@ -1,13 +1,13 @@
-// What users get wrong around a run: each has its own message and exit code 2 before any work, and what
-// was there stays as it was.
+// What users get wrong around a run: each has its own message and exit code 2 before any work, and
+// what was there stays as it was.
+#include "tests/e2e/tiny_run.hpp"
+
 #include <gtest/gtest.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 
 #include <filesystem>
 #include <fstream>
-
-#include "tests/e2e/tiny_run.hpp"
 
 namespace isoflop {
 namespace {
@@ -20,14 +20,16 @@ class BadInput : public testing::Test {
   void SetUp() override { text = write_text(dir.path() / "text.txt", tiny_text(20000)); }
   std::string path(const std::string& name) const { return (dir.path() / name).string(); }
   ProgramResult train(const std::string& config, const std::vector<std::string>& more = {}) const {
-    std::vector<std::string> arguments = {"train", write_text(dir.path() / "run.toml", config), "--out", path("run")};
+    std::vector<std::string> arguments = {"train", write_text(dir.path() / "run.toml", config),
+                                          "--out", path("run")};
     arguments.insert(arguments.end(), more.begin(), more.end());
     return run_isoflop(arguments);
   }
   /// Exit code 2, one line that names `what`, and no trace of a run.
   void expect_refused(const ProgramResult& result, const std::string& what) const {
     EXPECT_EQ(result.code, 2) << result.err;
-    EXPECT_NE(result.err.find(what), std::string::npos) << "wanted: " << what << "\ngot: " << result.err;
+    EXPECT_NE(result.err.find(what), std::string::npos)
+        << "wanted: " << what << "\ngot: " << result.err;
     EXPECT_FALSE(fs::exists(dir.path() / "run" / "metrics.jsonl"));
     EXPECT_FALSE(fs::exists(dir.path() / "run" / "checkpoints"));
   }
@@ -53,24 +55,32 @@ TEST_F(BadInput, InTheText) {
 }
 
 TEST_F(BadInput, ATokenizerThatIsNotTheStores) {
-  ASSERT_EQ(run_isoflop({"tokenizer", "train", "--vocab", "300", "--out", path("a.json"), text}).code, 0);
-  ASSERT_EQ(run_isoflop({"tokenizer", "train", "--vocab", "290", "--out", path("b.json"), text}).code, 0);
-  ASSERT_EQ(run_isoflop({"data", "build", "--tokenizer", path("a.json"), "--out", path("a.h5"), text}).code, 0);
+  ASSERT_EQ(
+      run_isoflop({"tokenizer", "train", "--vocab", "300", "--out", path("a.json"), text}).code, 0);
+  ASSERT_EQ(
+      run_isoflop({"tokenizer", "train", "--vocab", "290", "--out", path("b.json"), text}).code, 0);
+  ASSERT_EQ(
+      run_isoflop({"data", "build", "--tokenizer", path("a.json"), "--out", path("a.h5"), text})
+          .code,
+      0);
   const std::string config = tiny_config(path("a.h5"));
   expect_refused(train(config, {"data.tokenizer=" + path("b.json")}), "a.h5");
 }
 
 TEST_F(BadInput, ATruncatedStoreCheckpointOrGguf) {
-  ASSERT_EQ(run_isoflop({"train", write_text(dir.path() / "good.toml", tiny_config(text)), "--out", path("good"),
-                         "--quiet", "schedule.steps=2"})
+  ASSERT_EQ(run_isoflop({"train", write_text(dir.path() / "good.toml", tiny_config(text)), "--out",
+                         path("good"), "--quiet", "schedule.steps=2"})
                 .code,
             0);
-  ASSERT_EQ(run_isoflop({"export", path("good"), "--type", "f32", "--out", path("good.gguf")}).code, 0);
+  ASSERT_EQ(run_isoflop({"export", path("good"), "--type", "f32", "--out", path("good.gguf")}).code,
+            0);
   const auto cut = [](const fs::path& file) { fs::resize_file(file, fs::file_size(file) * 2 / 3); };
 
   fs::copy_file(path("good/data/train.h5"), path("cut.h5"));
   cut(path("cut.h5"));
-  expect_refused(train(tiny_config(path("cut.h5")), {"data.tokenizer=" + path("good/tokenizer.json")}), "cut.h5");
+  expect_refused(
+      train(tiny_config(path("cut.h5")), {"data.tokenizer=" + path("good/tokenizer.json")}),
+      "cut.h5");
 
   cut(path("good.gguf"));
   for (const std::vector<std::string>& arguments :
@@ -86,14 +96,15 @@ TEST_F(BadInput, ATruncatedStoreCheckpointOrGguf) {
 
 TEST_F(BadInput, ARunThatIsThereIsNeverOverwritten) {
   const std::string config = write_text(dir.path() / "good.toml", tiny_config(text));
-  ASSERT_EQ(run_isoflop({"train", config, "--out", path("good"), "--quiet", "schedule.steps=2"}).code, 0);
+  ASSERT_EQ(
+      run_isoflop({"train", config, "--out", path("good"), "--quiet", "schedule.steps=2"}).code, 0);
   const auto before = deterministic_metrics(dir.path() / "good");
   const ProgramResult again = run_isoflop({"train", config, "--out", path("good")});
   EXPECT_EQ(again.code, 2);
   EXPECT_NE(again.err.find("--resume auto"), std::string::npos) << again.err;
   EXPECT_EQ(deterministic_metrics(dir.path() / "good"), before);
-  const ProgramResult other =
-      run_isoflop({"train", config, "--out", path("good"), "--resume", "auto", "schedule.steps=2", "optimizer.lr=1"});
+  const ProgramResult other = run_isoflop({"train", config, "--out", path("good"), "--resume",
+                                           "auto", "schedule.steps=2", "optimizer.lr=1"});
   EXPECT_EQ(other.code, 2);
   EXPECT_NE(other.err.find("optimizer.lr"), std::string::npos) << other.err;
 }
@@ -125,7 +136,8 @@ TEST_F(SmallDisk, FullOrReadOnlyBeforeTheStart) {
   EXPECT_EQ(full.code, 2) << full.err;
   EXPECT_NE(full.err.find("free some space"), std::string::npos) << full.err;
   ASSERT_EQ(::mount("tmpfs", disk().c_str(), "tmpfs", MS_REMOUNT | MS_RDONLY, ""), 0);
-  const ProgramResult read_only = run_isoflop({"train", config, "--out", (disk() / "run").string()});
+  const ProgramResult read_only =
+      run_isoflop({"train", config, "--out", (disk() / "run").string()});
   EXPECT_EQ(read_only.code, 2) << read_only.err;
   EXPECT_NE(read_only.err.find("--out"), std::string::npos) << read_only.err;
 }
@@ -144,8 +156,13 @@ TEST_F(SmallDisk, SlowFillingUpLaterWarnsAndOnlyTheLastSaveCounts) {
     }
     return true;
   };
-  const std::vector<std::string> arguments = {"train", config, "--out", out, "schedule.steps=3000",
-                                              "checkpoint.every=50", "eval.every=100000"};
+  const std::vector<std::string> arguments = {"train",
+                                              config,
+                                              "--out",
+                                              out,
+                                              "schedule.steps=3000",
+                                              "checkpoint.every=50",
+                                              "eval.every=100000"};
   {  // the disk stays full: everything but the last save is forgiven
     Program program(arguments);
     ASSERT_TRUE(fill_after_first_save(program));
@@ -155,8 +172,9 @@ TEST_F(SmallDisk, SlowFillingUpLaterWarnsAndOnlyTheLastSaveCounts) {
     EXPECT_NE(result.err.find("--resume auto"), std::string::npos) << result.err;
   }
   fs::remove(filler);
-  const ProgramResult resumed = run_isoflop({"train", config, "--out", out, "--resume", "auto", "--quiet",
-                                             "schedule.steps=3000", "checkpoint.every=50", "eval.every=100000"});
+  const ProgramResult resumed =
+      run_isoflop({"train", config, "--out", out, "--resume", "auto", "--quiet",
+                   "schedule.steps=3000", "checkpoint.every=50", "eval.every=100000"});
   EXPECT_EQ(resumed.code, 0) << resumed.err;
 }
 

@@ -1,9 +1,9 @@
 // A run that is killed, stopped or continued on other threads gives the bits of an undisturbed one.
+#include "tests/e2e/tiny_run.hpp"
+
 #include <gtest/gtest.h>
 
 #include <filesystem>
-
-#include "tests/e2e/tiny_run.hpp"
 
 namespace isoflop {
 namespace {
@@ -14,10 +14,13 @@ namespace fs = std::filesystem;
 class Resume : public testing::Test {
  protected:
   void SetUp() override {
-    write_text(dir.path() / "run.toml", tiny_config(write_text(dir.path() / "text.txt", tiny_text(20000))));
+    write_text(dir.path() / "run.toml",
+               tiny_config(write_text(dir.path() / "text.txt", tiny_text(20000))));
   }
-  std::vector<std::string> train(const std::string& out, const std::vector<std::string>& more = {}) const {
-    std::vector<std::string> arguments = {"train", (dir.path() / "run.toml").string(), "--out", path(out), "--quiet"};
+  std::vector<std::string> train(const std::string& out,
+                                 const std::vector<std::string>& more = {}) const {
+    std::vector<std::string> arguments = {"train", (dir.path() / "run.toml").string(), "--out",
+                                          path(out), "--quiet"};
     arguments.insert(arguments.end(), more.begin(), more.end());
     return arguments;
   }
@@ -25,7 +28,8 @@ class Resume : public testing::Test {
   void expect_same_run(const std::string& a, const std::string& b) const {
     const ProgramResult difference = run_isoflop({"diff", path(a), path(b)});
     EXPECT_EQ(difference.code, 0) << difference.out << difference.err;
-    const auto lines_a = deterministic_metrics(dir.path() / a), lines_b = deterministic_metrics(dir.path() / b);
+    const auto lines_a = deterministic_metrics(dir.path() / a),
+               lines_b = deterministic_metrics(dir.path() / b);
     ASSERT_EQ(lines_a.size(), 60u);
     EXPECT_EQ(lines_a, lines_b);
   }
@@ -72,20 +76,22 @@ TEST_F(Resume, ADamagedCheckpointIsNamedAndTheOneBeforeIsUsed) {
   const fs::path newest = dir.path() / "hurt" / "checkpoints" / "step-00000060" / "rank-0000.h5";
   ASSERT_TRUE(fs::exists(newest));
   fs::resize_file(newest, fs::file_size(newest) / 2);
-  const ProgramResult resumed = run_isoflop(
-      {"train", path("run.toml"), "--out", path("hurt"), "--resume", "auto"});
+  const ProgramResult resumed =
+      run_isoflop({"train", path("run.toml"), "--out", path("hurt"), "--resume", "auto"});
   EXPECT_EQ(resumed.code, 0) << resumed.err;
   EXPECT_NE(resumed.err.find("step-00000060"), std::string::npos) << resumed.err;
   EXPECT_NE(resumed.err.find("step-00000056"), std::string::npos) << resumed.err;
   expect_same_run("whole", "hurt");
   fs::resize_file(newest, fs::file_size(newest) / 2);
-  const ProgramResult named = run_isoflop({"eval", newest.parent_path().string(), "--text", path("text.txt")});
+  const ProgramResult named =
+      run_isoflop({"eval", newest.parent_path().string(), "--text", path("text.txt")});
   EXPECT_EQ(named.code, 2);
   EXPECT_NE(named.err.find("rank-0000.h5"), std::string::npos) << named.err;
 }
 
-// The promise at its hardest: a hundred kills, half of them at points inside write, fsync and rename, half
-// at random moments; after each the run is continued, and the end must be as if nothing had happened.
+// The promise at its hardest: a hundred kills, half of them at points inside write, fsync and
+// rename, half at random moments; after each the run is continued, and the end must be as if
+// nothing had happened.
 TEST_F(Resume, SlowAHundredKillsLeaveNoTrace) {
   ASSERT_EQ(run_isoflop(train("whole")).code, 0);
   const char* const points[] = {"write", "fsync", "rename"};
@@ -94,12 +100,15 @@ TEST_F(Resume, SlowAHundredKillsLeaveNoTrace) {
     const std::string name = "killed" + std::to_string(lives++);
     for (bool done = false; !done;) {
       std::map<std::string, std::string> environment;
-      const uint32_t draw = philox(11, 0, static_cast<uint64_t>(kills + finished_before_the_kill))[0];
+      const uint32_t draw =
+          philox(11, 0, static_cast<uint64_t>(kills + finished_before_the_kill))[0];
       const bool at_point = kills % 2 == 0 && kills < 100;
       if (at_point)
-        environment["ISOFLOP_FAULT"] = std::string(points[draw % 3]) + ":" + std::to_string(1 + draw / 3 % 40);
+        environment["ISOFLOP_FAULT"] =
+            std::string(points[draw % 3]) + ":" + std::to_string(1 + draw / 3 % 40);
       Program program(train(name, {"--resume", "auto"}), environment);
-      if (!at_point && kills < 100 && !program.ended_within(std::chrono::milliseconds(20 + draw % 400)))
+      if (!at_point && kills < 100 &&
+          !program.ended_within(std::chrono::milliseconds(20 + draw % 400)))
         program.send(SIGKILL);
       const ProgramResult result = program.wait();
       if (result.code == -SIGKILL) {

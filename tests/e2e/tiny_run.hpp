@@ -1,21 +1,22 @@
 // A run small enough to be trained a hundred times in a test: a few milliseconds a step.
 #pragma once
+#include "core/rng.hpp"
+#include "report/metrics.hpp"
+#include "tests/support/program.hpp"
+
 #include <algorithm>
 #include <fstream>
 #include <iterator>
 #include <string>
 #include <vector>
 
-#include "core/rng.hpp"
-#include "report/metrics.hpp"
-#include "tests/support/program.hpp"
-
 namespace isoflop::test {
 
 /// Prose-like text of about `bytes` bytes; the same for the same seed.
 inline std::string tiny_text(size_t bytes, uint64_t seed = 1) {
-  static const char* const kWords[] = {"the", "sea", "was", "calm", "and", "a", "ship", "lay", "at",
-                                       "anchor", "while", "gulls", "cried", "over", "grey", "water"};
+  static const char* const kWords[] = {"the",   "sea",  "was",  "calm",   "and",   "a",
+                                       "ship",  "lay",  "at",   "anchor", "while", "gulls",
+                                       "cried", "over", "grey", "water"};
   std::string text;
   for (uint64_t i = 0; text.size() < bytes; ++i) {
     text += kWords[philox(seed, 0, i)[0] % std::size(kWords)];

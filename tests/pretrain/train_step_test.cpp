@@ -1,17 +1,17 @@
-// The step: nothing is allocated in it, slots are added in a fixed tree, clipping and decay reach what
-// they should, and values that are not finite change nothing.
+// The step: nothing is allocated in it, slots are added in a fixed tree, clipping and decay reach
+// what they should, and values that are not finite change nothing.
 #include "pretrain/train/train_step.hpp"
+
+#include "core/rng.hpp"
+#include "core/threads.hpp"
+#include "cpu/backend.hpp"
+#include "tests/support/allocation_count.hpp"
 
 #include <gtest/gtest.h>
 
 #include <cmath>
 #include <cstring>
 #include <limits>
-
-#include "core/rng.hpp"
-#include "core/threads.hpp"
-#include "cpu/backend.hpp"
-#include "tests/support/allocation_count.hpp"
 
 namespace isoflop {
 namespace {
@@ -31,7 +31,8 @@ RunConfig tiny_run(Arch arch) {
 }
 
 const SequenceSource kRandomTokens = [](uint64_t sequence, std::span<int32_t> window) {
-  for (size_t i = 0; i < window.size(); ++i) window[i] = static_cast<int32_t>(philox(3, sequence, i)[0] % 100);
+  for (size_t i = 0; i < window.size(); ++i)
+    window[i] = static_cast<int32_t>(philox(3, sequence, i)[0] % 100);
 };
 
 /// One run of `steps` steps on its own backend.
@@ -42,7 +43,10 @@ struct Rig {
   std::unique_ptr<Backend> backend;
   TrainStep step;
   Rig(const RunConfig& c, const BatchPlan& plan, int threads = 2)
-      : config(c), table(make_param_table(c.model)), team(threads), backend(make_cpu_backend(team)),
+      : config(c),
+        table(make_param_table(c.model)),
+        team(threads),
+        backend(make_cpu_backend(team)),
         step(config, plan, table, *backend) {
     initialize_parameters(table, 1, step.parameters);
     step.refresh_weights();
@@ -53,7 +57,8 @@ struct Rig {
     return result;
   }
   bool same_parameters(const Rig& other) const {
-    return std::memcmp(step.parameters.flat().data, other.step.parameters.flat().data, step.parameters.bytes()) == 0;
+    return std::memcmp(step.parameters.flat().data, other.step.parameters.flat().data,
+                       step.parameters.bytes()) == 0;
   }
 };
 
@@ -79,7 +84,8 @@ TEST(TrainStep, BitsDoNotDependOnThreads) {
 }
 
 TEST(TrainStep, SlotsAreTheSameSumInAnotherOrder) {
-  Rig whole(tiny_run(Arch::gpt3), {.slots = 1, .micro_batches = 1, .micro_batch = 6, .context = 24});
+  Rig whole(tiny_run(Arch::gpt3),
+            {.slots = 1, .micro_batches = 1, .micro_batch = 6, .context = 24});
   Rig cut(tiny_run(Arch::gpt3), {.slots = 6, .micro_batches = 1, .micro_batch = 1, .context = 24});
   const StepResult a = whole.run(1), b = cut.run(1);
   EXPECT_NEAR(a.loss, b.loss, 1e-6 * a.loss);
@@ -97,7 +103,8 @@ TEST(TrainStep, VectorsAreNotDecayed) {
   without.run(1);
   for (size_t i = 0; i < with.table.size(); ++i) {
     const View a = with.step.parameters[i], b = without.step.parameters[i];
-    EXPECT_EQ(std::memcmp(a.data, b.data, a.bytes()) == 0, with.table[i].is_vector()) << with.table[i].name;
+    EXPECT_EQ(std::memcmp(a.data, b.data, a.bytes()) == 0, with.table[i].is_vector())
+        << with.table[i].name;
   }
 }
 
@@ -105,7 +112,8 @@ TEST(TrainStep, ValuesThatAreNotFiniteSkipTheUpdate) {
   Rig rig(tiny_run(Arch::gpt3), {.slots = 1, .micro_batches = 1, .micro_batch = 2, .context = 24});
   rig.run(1);
   const int norm = find_param(rig.table, "norm.weight");
-  rig.step.parameters[static_cast<size_t>(norm)].as<float>()[3] = std::numeric_limits<float>::quiet_NaN();
+  rig.step.parameters[static_cast<size_t>(norm)].as<float>()[3] =
+      std::numeric_limits<float>::quiet_NaN();
   ParamBuffer before(rig.table, DType::f32, "copy");
   std::memcpy(before.flat().data, rig.step.parameters.flat().data, before.bytes());
   const StepResult result = rig.step.run(1, 1e-3, kRandomTokens);
@@ -131,7 +139,8 @@ TEST(GradientTree, SplitsAtTheLargestPowerOfTwoWhateverTheSlots) {
     GradientTree tree(table, *backend, slots);
     std::vector<float> leaves;
     for (int64_t i = 0; i < slots; ++i) {
-      leaves.push_back(static_cast<float>(normal01(1, 1, static_cast<uint64_t>(i)) * std::pow(10.0, i % 5)));
+      leaves.push_back(
+          static_cast<float>(normal01(1, 1, static_cast<uint64_t>(i)) * std::pow(10.0, i % 5)));
       tree.open()[0].as<float>()[0] = leaves.back();
       tree.close();
     }

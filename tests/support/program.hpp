@@ -1,5 +1,7 @@
 // Runs the program under test in a process of its own and collects what it said.
 #pragma once
+#include "tests/support/temp_dir.hpp"
+
 #include <fcntl.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -10,8 +12,6 @@
 #include <string>
 #include <thread>
 #include <vector>
-
-#include "tests/support/temp_dir.hpp"
 
 namespace isoflop::test {
 
@@ -34,7 +34,8 @@ class Program {
       std::vector<char*> argv;
       std::string program = ISOFLOP_PROGRAM;
       argv.push_back(program.data());
-      for (const std::string& argument : arguments) argv.push_back(const_cast<char*>(argument.c_str()));
+      for (const std::string& argument : arguments)
+        argv.push_back(const_cast<char*>(argument.c_str()));
       argv.push_back(nullptr);
       ::execv(program.c_str(), argv.data());
       ::_exit(127);
@@ -62,7 +63,8 @@ class Program {
   ProgramResult wait() {
     if (pid_ > 0) ::waitpid(pid_, &status_, 0);
     pid_ = -1;
-    return {WIFSIGNALED(status_) ? -WTERMSIG(status_) : WEXITSTATUS(status_), read(out()), read(err())};
+    return {WIFSIGNALED(status_) ? -WTERMSIG(status_) : WEXITSTATUS(status_), read(out()),
+            read(err())};
   }
   /// What it has said on standard error so far.
   std::string said() const { return read(err()); }
@@ -78,7 +80,8 @@ class Program {
     std::string text;
     if (FILE* file = std::fopen(path.c_str(), "rb")) {
       char chunk[4096];
-      for (size_t got; (got = std::fread(chunk, 1, sizeof(chunk), file)) > 0;) text.append(chunk, got);
+      for (size_t got; (got = std::fread(chunk, 1, sizeof(chunk), file)) > 0;)
+        text.append(chunk, got);
       std::fclose(file);
     }
     return text;
