@@ -2,6 +2,7 @@
 
 #include "datasets/corpus.hpp"
 #include "datasets/text_reader.hpp"
+#include "formats/gguf.hpp"
 #include "pretrain/checkpoint/checkpoint.hpp"
 #include "pretrain/config/load.hpp"
 #include "pretrain/gguf_import.hpp"
@@ -16,18 +17,13 @@ namespace {
 /// Tokens scored at once: enough for the matrix products, little enough for a laptop's memory.
 constexpr int64_t kScoreTokens = 2048;
 
-bool looks_like_gguf(const fs::path& path) {
-  if (!fs::is_regular_file(path)) return false;
-  return path.extension() == ".gguf" || MappedFile(path).text().substr(0, 4) == "GGUF";
-}
-
 }  // namespace
 
 LanguageModel::LanguageModel(const fs::path& path, Backend& backend, ThreadTeam& team) {
   if (!fs::exists(path))
     fail_user("there is no model at {}; give a run folder, a checkpoint or a GGUF file",
               path.string());
-  if (looks_like_gguf(path))
+  if (GgufFile::looks_like_gguf(path) || path.extension() == ".gguf")
     load_gguf(path, team);
   else
     load_checkpoint_folder(path);

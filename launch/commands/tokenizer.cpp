@@ -4,6 +4,7 @@
 #include "launch/commands.hpp"
 #include "launch/context.hpp"
 #include "launch/describe.hpp"
+#include "launch/tokenizer_file.hpp"
 #include "report/humanize.hpp"
 
 #include <CLI/CLI.hpp>
@@ -67,7 +68,7 @@ ExitCode train(TrainOptions& options, const Context& context) {
 }
 
 ExitCode encode(const CodeOptions& options, const Context& context) {
-  const auto tokenizer = Tokenizer::load(options.tokenizer);
+  const auto tokenizer = load_tokenizer(options.tokenizer);
   const bool given = options.text_given->count() > 0;
   const std::string text = given                  ? options.text
                            : options.file.empty() ? read_stdin()
@@ -106,7 +107,7 @@ std::vector<int32_t> parse_ids(const std::string& text, int vocabulary) {
 }
 
 ExitCode decode(const CodeOptions& options, const Context& context) {
-  const auto tokenizer = Tokenizer::load(options.tokenizer);
+  const auto tokenizer = load_tokenizer(options.tokenizer);
   std::string input = fmt::format("{}", fmt::join(options.ids, " "));
   if (options.ids.empty()) input = options.file.empty() ? read_stdin() : read_file(options.file);
   const std::vector<int32_t> ids = parse_ids(input, tokenizer->vocabulary());
