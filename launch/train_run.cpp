@@ -82,8 +82,17 @@ void spend_budget(RunConfig& config,
   config.model.vocabulary = 0;  // what the tokenizer turns out to have
 }
 
+/// The command that made this process, as the kernel keeps it.
+std::string command_line() {
+  std::string words = read_file("/proc/self/cmdline");
+  for (char& c : words)
+    if (c == '\0') c = ' ';
+  return words + "\n";
+}
+
 void write_run_files(const Run& run, const Machine& machine, const std::string& kernel_plan) {
   write_file_atomically(run.folder / "config.toml", config_to_toml(run.config, run.origins));
+  write_file_atomically(run.folder / "command.txt", command_line());
   write_file_atomically(run.folder / "kernel-plan.json", kernel_plan);
   write_environment(run.folder, machine.backend->description(), machine.team.size());
   Json manifest;

@@ -67,6 +67,8 @@ RunConfig config_for(const RunConfig& base, const Rung& rung, double tokens) {
   c.schedule.batch_tokens = batch_tokens(tokens, rung.context);
   c.schedule.steps =
       std::max<int64_t>(20, std::llround(tokens / static_cast<double>(c.schedule.batch_tokens)));
+  c.eval.every = std::max<int64_t>(1, c.schedule.steps / 10);
+  c.eval.sample_every = std::max<int64_t>(1, c.schedule.steps / 5);
   c.schedule.decay = "linear";
   c.schedule.final_lr_fraction = 0;
   c.schedule.warmup = "2%";
@@ -106,10 +108,7 @@ double measure_tokens_per_s(const RunConfig& config, Backend& backend, double se
     if (times.size() >= 3 && after - start > std::chrono::duration<double>(seconds)) break;
   }
   std::sort(times.begin(), times.end());
-  const size_t third = (times.size() + 2) / 3;
-  double sum = 0;
-  for (size_t i = 0; i < third; ++i) sum += times[i];
-  return static_cast<double>(plan.tokens()) * static_cast<double>(third) / sum;
+  return static_cast<double>(plan.tokens()) / times[times.size() / 2];
 }
 
 BudgetChoice choose_for_budget(const RunConfig& base,

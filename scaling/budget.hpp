@@ -40,7 +40,7 @@ BudgetChoice choose_for_budget(const RunConfig& base,
                                const std::function<void(const std::string&)>& note);
 
 /// Training speed of a resolved config (vocabulary set) on random tokens: whole steps for about
-/// `seconds`, the fastest third's mean. Random tokens cost what real ones do.
+/// `seconds`, their median. Random tokens cost what real ones do.
 double measure_tokens_per_s(const RunConfig& config, Backend& backend, double seconds);
 
 }  // namespace isoflop

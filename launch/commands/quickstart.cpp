@@ -64,9 +64,9 @@ TrainRequest training(const Options& options, const fs::path& folder) {
   TrainRequest request;
   request.out = options.out;
   request.resume = options.resume;
+  request.budget = fmt::format("{}s", options.minutes * 60);
   request.tokens_per_parameter = kTokensPerParameterInMinutes;
   request.overrides = {"output.name=quickstart", "model.arch=" + options.arch,
-                       fmt::format("schedule.budget={}s", options.minutes * 60),
                        "data.valid=" + (folder / "text" / "held-out").string(),
                        "eval.sample_prompt=The "};
   request.texts = {(folder / "text" / "train").string()};
