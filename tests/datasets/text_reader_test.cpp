@@ -216,7 +216,8 @@ TEST_F(TextReaderTest, UnusableInputsAreNamed) {
   };
   for (const auto& [input, expected] : cases) {
     EXPECT_THROW(Corpus::open({input}), UserError) << input;
-    const std::string text = message_of([&] { Corpus::open({input}); });
+    const std::string& name = input;  // clang 14 cannot capture the binding itself
+    const std::string text = message_of([&] { Corpus::open({name}); });
     EXPECT_NE(text.find(expected), std::string::npos) << text;
     EXPECT_NE(text.find(input), std::string::npos) << text;
   }

@@ -160,8 +160,8 @@ TEST_F(SmallDisk, SlowFillingUpLaterWarnsAndOnlyTheLastSaveCounts) {
                                               config,
                                               "--out",
                                               out,
-                                              "schedule.steps=3000",
-                                              "checkpoint.every=50",
+                                              "schedule.steps=1000",
+                                              "checkpoint.every=20",
                                               "eval.every=100000"};
   {  // the disk stays full: everything but the last save is forgiven
     Program program(arguments);
@@ -174,7 +174,7 @@ TEST_F(SmallDisk, SlowFillingUpLaterWarnsAndOnlyTheLastSaveCounts) {
   fs::remove(filler);
   const ProgramResult resumed =
       run_isoflop({"train", config, "--out", out, "--resume", "auto", "--quiet",
-                   "schedule.steps=3000", "checkpoint.every=50", "eval.every=100000"});
+                   "schedule.steps=1000", "checkpoint.every=20", "eval.every=100000"});
   EXPECT_EQ(resumed.code, 0) << resumed.err;
 }
 
