@@ -68,7 +68,7 @@ TrainRequest training(const Options& options, const fs::path& folder) {
   request.tokens_per_parameter = kTokensPerParameterInMinutes;
   request.overrides = {"output.name=quickstart", "model.arch=" + options.arch,
                        "data.valid=" + (folder / "text" / "held-out").string(),
-                       "eval.sample_prompt=The "};
+                       "eval.sample_prompt=The"};
   request.texts = {(folder / "text" / "train").string()};
   return request;
 }
@@ -107,7 +107,7 @@ std::vector<Judgement> judge(const std::vector<Source>& sources, LanguageModel& 
 std::string write_passage(LanguageModel& model, Backend& backend) {
   const Tokenizer& tokenizer = model.tokenizer();
   std::vector<int32_t> prompt = {tokenizer.separator()};
-  const std::string start = "The ";
+  const std::string start = "The";
   tokenizer.encode(start, prompt);
   KvCache cache(model.config(), backend);
   return start + tokenizer.decode(generate(model.model(), cache, prompt,
