@@ -54,27 +54,4 @@ void Sampler::read(uint64_t sequence_index, std::span<int32_t> tokens) const {
   stores_[static_cast<size_t>(ref.store)]->read(ref.first_token, tokens);
 }
 
-WindowList::WindowList(std::shared_ptr<const TokenStore> store, int64_t context)
-    : store_(std::move(store)), context_(static_cast<uint64_t>(context)) {
-  ISOFLOP_CHECK(context > 0, "context {}", context);
-  if (store_->tokens() < 2)
-    fail_user("{} has {} tokens; at least 2 are needed to predict one from the other",
-              store_->path().string(), store_->tokens());
-}
-
-uint64_t WindowList::windows() const {
-  return (targets() + context_ - 1) / context_;
-}
-
-uint64_t WindowList::length(uint64_t window) const {
-  ISOFLOP_CHECK(window < windows(), "window {} of {}", window, windows());
-  return std::min(context_, targets() - window * context_) + 1;
-}
-
-void WindowList::read(uint64_t window, std::span<int32_t> tokens) const {
-  ISOFLOP_CHECK(tokens.size() == length(window), "{} tokens for a window of {}", tokens.size(),
-                length(window));
-  store_->read(window * context_, tokens);
-}
-
 }  // namespace isoflop

@@ -40,24 +40,4 @@ class Sampler {
   uint64_t windows_ = 0;
 };
 
-/// Windows of one store in order, for a loss over all of it: every token but the first is predicted
-/// exactly once. The last window is shorter where the tokens end within it.
-class WindowList {
- public:
-  /// UserError when the store has fewer than 2 tokens.
-  WindowList(std::shared_ptr<const TokenStore> store, int64_t context);
-
-  const TokenStore& store() const { return *store_; }
-  uint64_t windows() const;
-  uint64_t targets() const { return store_->tokens() - 1; }
-  /// Tokens of window i: context+1, for the last one 2 to context+1.
-  uint64_t length(uint64_t window) const;
-  /// `tokens` has length(window) elements. Allocates nothing.
-  void read(uint64_t window, std::span<int32_t> tokens) const;
-
- private:
-  std::shared_ptr<const TokenStore> store_;
-  uint64_t context_;
-};
-
 }  // namespace isoflop

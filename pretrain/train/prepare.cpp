@@ -200,6 +200,10 @@ Run prepare_run(RunConfig config, Origins origins, const PrepareOptions& options
     require_tokenizer_of(*run.tokenizer, run.valid);
     write_file_atomically(run.folder / "tokenizer.json", run.tokenizer->to_json());
   }
+  for (const auto& store : run.valid)
+    if (store->tokens() < 2)
+      fail_user("{} has {} tokens; validation needs at least two, to predict one from the other",
+                store->path().string(), store->tokens());
   settle(run, run.tokenizer ? run.tokenizer->vocabulary() : run.train.front()->info().vocabulary);
   Sampler(run.train, run.config.model.context,
           run.config.data.seed);  // refuses text shorter than a window

@@ -100,22 +100,5 @@ TEST_F(SamplerTest, RefusesStoresOfDifferentTokenizers) {
   EXPECT_NE(text.find("b.h5"), std::string::npos) << text;
 }
 
-TEST_F(SamplerTest, WindowListPredictsEveryTokenOnce) {
-  for (const int tokens : {2, 3, 10, 11, 12, 21, 22, 105}) {
-    const WindowList list(store("v.h5", tokens), 10);
-    std::vector<int32_t> predicted;
-    for (uint64_t w = 0; w < list.windows(); ++w) {
-      std::vector<int32_t> window(list.length(w));
-      EXPECT_GE(window.size(), 2u);
-      EXPECT_LE(window.size(), 11u);
-      list.read(w, window);
-      predicted.insert(predicted.end(), window.begin() + 1, window.end());
-    }
-    ASSERT_EQ(predicted.size(), list.targets());
-    for (int i = 0; i < tokens - 1; ++i) EXPECT_EQ(predicted[static_cast<size_t>(i)], i + 1);
-  }
-  EXPECT_THROW(WindowList(store("v.h5", 1), 10), UserError);
-}
-
 }  // namespace
 }  // namespace isoflop
