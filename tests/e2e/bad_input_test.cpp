@@ -148,33 +148,35 @@ TEST_F(SmallDisk, SlowFillingUpLaterWarnsAndOnlyTheLastSaveCounts) {
   const std::string config = write_text(dir.path() / "run.toml", tiny_config(text));
   const std::string out = (disk() / "run").string();
   const fs::path filler = disk() / "filler";
-  const auto fill_after_first_save = [&](Program& program) {
-    while (!fs::exists(disk() / "run" / "checkpoints" / "latest"))
-      if (program.ended_within(std::chrono::milliseconds(1))) return false;
-    std::ofstream file(filler);
-    while (file << std::string(4096, 'x') && file.flush()) {
-    }
-    return true;
-  };
   const std::vector<std::string> arguments = {"train",
                                               config,
                                               "--out",
                                               out,
-                                              "schedule.steps=1000",
-                                              "checkpoint.every=20",
+                                              "schedule.steps=600",
+                                              "checkpoint.every=150",
+                                              "checkpoint.keep=1",
                                               "eval.every=100000"};
-  {  // the disk stays full: everything but the last save is forgiven
+  {  // the disk is filled, and stays full: everything but the last save is forgiven
     Program program(arguments);
-    ASSERT_TRUE(fill_after_first_save(program));
+    while (!fs::exists(disk() / "run" / "checkpoints" / "latest"))
+      ASSERT_FALSE(program.ended_within(std::chrono::milliseconds(1)));
+    const int file = ::open(filler.c_str(), O_WRONLY | O_CREAT, 0600);
+    ASSERT_GE(file, 0);
+    const std::string chunk(4096, 'x');
+    do {  // again and again, since a failed save gives back what it had taken
+      while (::write(file, chunk.data(), chunk.size()) > 0) {
+      }
+    } while (!program.ended_within(std::chrono::microseconds(500)));
+    ::close(file);
     const ProgramResult result = program.wait();
     EXPECT_EQ(result.code, 5) << result.err;
     EXPECT_NE(result.err.find("warning"), std::string::npos) << result.err;
     EXPECT_NE(result.err.find("--resume auto"), std::string::npos) << result.err;
   }
   fs::remove(filler);
-  const ProgramResult resumed =
-      run_isoflop({"train", config, "--out", out, "--resume", "auto", "--quiet",
-                   "schedule.steps=1000", "checkpoint.every=20", "eval.every=100000"});
+  std::vector<std::string> again = arguments;
+  again.insert(again.end(), {"--resume", "auto", "--quiet"});
+  const ProgramResult resumed = run_isoflop(again);
   EXPECT_EQ(resumed.code, 0) << resumed.err;
 }
 

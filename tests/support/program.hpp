@@ -49,7 +49,7 @@ class Program {
 
   void send(int signal) const { ::kill(pid_, signal); }
   /// True when it has ended within the time.
-  bool ended_within(std::chrono::milliseconds time) {
+  bool ended_within(std::chrono::microseconds time) {
     const auto end = std::chrono::steady_clock::now() + time;
     while (std::chrono::steady_clock::now() < end) {
       if (::waitpid(pid_, &status_, WNOHANG) == pid_) {
