@@ -55,11 +55,11 @@ function(isoflop_proto target proto)
   add_dependencies(${target} ${target}_proto)
 endfunction()
 
-# isoflop_tests(folder LINK target... [COUNT_ALLOCATIONS]): every tests/<folder>/*_test.cpp in one program,
-# with operators new and delete that count where asked for.
+# isoflop_tests(folder LINK target... [COUNT_ALLOCATIONS] [SERIAL]): every tests/<folder>/*_test.cpp in one program,
+# with operators new and delete that count where asked for. SERIAL: whole runs, one at a time.
 # A test whose name contains "Slow" gets the label slow; scripts/test runs both, `ctest -LE slow` the fast set.
 function(isoflop_tests folder)
-  cmake_parse_arguments(arg "COUNT_ALLOCATIONS" "" "LINK" ${ARGN})
+  cmake_parse_arguments(arg "COUNT_ALLOCATIONS;SERIAL" "" "LINK" ${ARGN})
   file(GLOB_RECURSE sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/tests/${folder}/*_test.cpp)
   if(NOT sources)
     return()
@@ -70,7 +70,7 @@ function(isoflop_tests folder)
   add_executable(test_${folder} ${sources})
   target_link_libraries(test_${folder} PRIVATE ${arg_LINK} isoflop_test_support GTest::gtest_main)
   gtest_discover_tests(test_${folder} TEST_FILTER "-*Slow*" DISCOVERY_TIMEOUT 120
-    PROPERTIES LABELS "fast;${folder}" TIMEOUT 300)
+    PROPERTIES LABELS "fast;${folder}" TIMEOUT 300 RUN_SERIAL ${arg_SERIAL})
   gtest_discover_tests(test_${folder} TEST_FILTER "*Slow*" TEST_SUFFIX ".slow" DISCOVERY_TIMEOUT 120
-    TEST_LIST test_${folder}_SLOW PROPERTIES LABELS "slow;${folder}" TIMEOUT 1800)
+    TEST_LIST test_${folder}_SLOW PROPERTIES LABELS "slow;${folder}" TIMEOUT 1800 RUN_SERIAL ${arg_SERIAL})
 endfunction()
