@@ -2,7 +2,9 @@
 
 #include "core/error.hpp"
 
+#include <pthread.h>
 #include <sched.h>
+#include <signal.h>
 
 #include <algorithm>
 #include <fstream>
@@ -28,10 +30,19 @@ int usable_cores() {
 ThreadTeam::ThreadTeam(int threads, std::function<void()> on_start) {
   if (threads <= 0) threads = usable_cores();
   if (on_start) on_start();
+  // Workers inherit a mask that blocks all signals but those of their own faults: a handler must not
+  // run on top of a kernel that may have pointed the stack register elsewhere (launch/signals.cpp).
+  sigset_t blocked, before;
+  sigfillset(&blocked);
+  for (const int fault : {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT, SIGTRAP})
+    sigdelset(&blocked, fault);
+  pthread_sigmask(SIG_SETMASK, &blocked, &before);
   try {
     for (int thread = 1; thread < threads; ++thread)
       workers_.emplace_back([this, thread, on_start] { worker(thread, on_start); });
+    pthread_sigmask(SIG_SETMASK, &before, nullptr);
   } catch (const std::system_error& e) {
+    pthread_sigmask(SIG_SETMASK, &before, nullptr);
     const size_t started = workers_.size() + 1;
     end();
     fail_io("cannot start {} threads, only {} ({}); ask for fewer", threads, started, e.what());

@@ -27,8 +27,18 @@ void on_signal(int number) {
 }  // namespace
 
 void install_stop_signals() {
+  // The handler runs on a stack of its own: inside a matrix product with a long inner dimension
+  // oneDNN's kernels point the stack register at a heap buffer, and a signal's frame (kilobytes of
+  // vector registers) written below it would overwrite whatever lies there. Signals reach this
+  // thread; the ones of a team block them.
+  alignas(64) static char stack[64 * 1024];
+  stack_t alternate = {};
+  alternate.ss_sp = stack;
+  alternate.ss_size = sizeof(stack);
+  ::sigaltstack(&alternate, nullptr);
   struct sigaction action = {};
   action.sa_handler = on_signal;
+  action.sa_flags = SA_ONSTACK;
   // Without SA_RESTART, so that waiting for standard input ends too; our reads and writes go on
   // after EINTR once they have looked at the flag.
   sigemptyset(&action.sa_mask);

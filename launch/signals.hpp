@@ -9,7 +9,7 @@
 namespace isoflop {
 
 /// Call before work that can be stopped and saved; commands that never call it die by these signals
-/// as usual.
+/// as usual. Call on the main thread, before it computes.
 void install_stop_signals();
 
 /// The exit code to end with once saved, when somebody asked: kInterrupted after Ctrl-C, kStopped
