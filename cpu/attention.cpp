@@ -23,13 +23,19 @@ constexpr int64_t kKeyBlock = 512;
 constexpr int64_t kScoreStride =
     kKeyBlock + 16;  // not a power of two: rows in different cache sets
 
-/// Scores of one block; row i sees the first visible + i of its keys.
+/// Scores of one block; row i sees its keys from first[i] - key (0 without `first`) up to, not
+/// including, visible + i.
 struct ScoreBlock {
   float* scores;
   int64_t rows, keys, visible;
+  const int32_t* first;  // per row, counted from the sequence's first key; may be null
+  int64_t key;           // the block's first
 
   float* row(int64_t i) const { return scores + i * kScoreStride; }
   int64_t seen(int64_t i) const { return std::clamp<int64_t>(visible + i, 0, keys); }
+  int64_t hidden(int64_t i) const {
+    return first ? std::clamp<int64_t>(first[i] - key, 0, keys) : 0;
+  }
 };
 
 /// What the online softmax carries from one key block to the next, per query.
@@ -62,13 +68,14 @@ HWY_INLINE float exponentials(float* x, int64_t count, float max) {
 /// too, is brought to the new maximum.
 void softmax_block(const ScoreBlock& block, Running& running, View out) {
   for (int64_t i = 0; i < block.rows; ++i) {
-    const int64_t seen = block.seen(i);
+    const int64_t hidden = block.hidden(i), seen = block.seen(i);
     float *row = block.row(i), &max = running.max[static_cast<size_t>(i)],
           &sum = running.sum[static_cast<size_t>(i)];
+    std::fill(row, row + hidden, 0.0f);
     std::fill(row + seen, row + block.keys, 0.0f);
-    if (seen == 0) continue;
-    const float top = std::max(max, max_of(row, seen));
-    const float added = exponentials(row, seen, top);
+    if (seen <= hidden) continue;
+    const float top = std::max(max, max_of(row + hidden, seen - hidden));
+    const float added = exponentials(row + hidden, seen - hidden, top);
     if (top > max && sum != 0) {
       const float factor = std::exp(max - top);
       sum *= factor;
@@ -106,17 +113,20 @@ void softmax_backward_block(const ScoreBlock& block,
                             const float* delta,
                             float scale) {
   for (int64_t i = 0; i < block.rows; ++i) {
-    const int64_t seen = block.seen(i);
-    float *p = block.row(i), *dp = grads + i * kScoreStride;
+    const int64_t hidden = block.hidden(i), seen = std::max(hidden, block.seen(i));
+    float *row = block.row(i), *grad_row = grads + i * kScoreStride;
+    float *p = row + hidden, *dp = grad_row + hidden;
     const float l = lse[i * lse_stride], row_delta = delta[i];
-    for_each(seen, [&](auto d, int64_t j) HWY_ATTR {
+    for_each(seen - hidden, [&](auto d, int64_t j) HWY_ATTR {
       const auto e = exp_negative(d, hn::Sub(hn::LoadU(d, p + j), hn::Set(d, l)));
       const auto centred = hn::Sub(hn::LoadU(d, dp + j), hn::Set(d, row_delta));
       hn::StoreU(e, d, p + j);
       hn::StoreU(hn::Mul(hn::Mul(e, hn::Set(d, scale)), centred), d, dp + j);
     });
-    std::fill(p + seen, p + block.keys, 0.0f);
-    std::fill(dp + seen, dp + block.keys, 0.0f);
+    for (float* values : {row, grad_row}) {
+      std::fill(values, values + hidden, 0.0f);
+      std::fill(values + seen, values + block.keys, 0.0f);
+    }
   }
 }
 
@@ -217,6 +227,11 @@ void combine(const float* scores, View keys, View result, bool accumulate) {
         .ldc = result.stride});
 }
 
+/// The first key of its sequence that any query from row `r` on sees.
+int64_t first_key(FirstKeys first_keys, int64_t r) {
+  return first_keys.empty() ? 0 : first_keys[static_cast<size_t>(r)];
+}
+
 /// Rows of one sequence and columns of one head.
 View head_rows(View x, int64_t first_row, int64_t count, int64_t head, int64_t head_dim) {
   return x.slice(first_row, count).columns(head * head_dim, head_dim);
@@ -238,8 +253,9 @@ void CpuBackend::attention_forward(const AttentionForward& op) {
       const int64_t b = tile / s.heads, h = tile % s.heads;
       const View k = keys_of(op.k, b, h), v = keys_of(op.v, b, h);
       for (int64_t i = 0; i < s.queries; ++i) {
-        const int64_t r = b * s.queries + i, seen = past + i + 1, column = h * s.head_dim;
-        kernel(op.q.row<float>(r) + column, k.slice(0, seen), v.slice(0, seen), scale,
+        const int64_t r = b * s.queries + i, column = h * s.head_dim;
+        const int64_t from = first_key(op.first_keys, r), seen = past + i + 1 - from;
+        kernel(op.q.row<float>(r) + column, k.slice(from, seen), v.slice(from, seen), scale,
                op.out.row<float>(r) + column, op.lse ? op.lse.row<float>(r) + h : nullptr);
       }
     });
@@ -260,12 +276,14 @@ void CpuBackend::attention_forward(const AttentionForward& op) {
     Running running;
     running.max.fill(std::numeric_limits<float>::lowest());
     running.sum.fill(0);
+    const int32_t* first_keys = op.first_keys.empty() ? nullptr : op.first_keys.data() + row;
+    const int64_t start = first_key(op.first_keys, row);
     const int64_t seen = past + first + rows;  // by the last row
-    for (int64_t key = 0; key < seen; key += kKeyBlock) {
+    for (int64_t key = start; key < seen; key += kKeyBlock) {
       const int64_t keys = std::min(kKeyBlock, seen - key);
       scores_of(q, k.slice(key, keys), scale, scores);
-      softmax({scores, rows, keys, past + first + 1 - key}, running, out);
-      combine(scores, v.slice(key, keys), out, key > 0);
+      softmax({scores, rows, keys, past + first + 1 - key, first_keys, key}, running, out);
+      combine(scores, v.slice(key, keys), out, key > start);
     }
     finish(running, out, op.lse ? op.lse.row<float>(row) + h : nullptr, op.lse.stride);
   });
@@ -299,15 +317,17 @@ void CpuBackend::attention_backward(const AttentionBackward& op) {
         const View q = block_of(op.q), dout = block_of(op.dout), dq = block_of(op.dq);
         const float* lse = op.lse.row<float>(row) + h;
         dots(dout, block_of(op.out), delta.data());
-        for (int64_t key = 0; key < first + rows; key += kKeyBlock) {
+        const int32_t* first_keys = op.first_keys.empty() ? nullptr : op.first_keys.data() + row;
+        const int64_t start = first_key(op.first_keys, row);
+        for (int64_t key = start; key < first + rows; key += kKeyBlock) {
           const int64_t keys = std::min(kKeyBlock, first + rows - key);
           scores_of(q, k.slice(key, keys), scale, scores);
           scores_of(dout, v.slice(key, keys), 1, grads);
-          softmax({scores, rows, keys, first + 1 - key}, grads, lse, op.lse.stride, delta.data(),
-                  scale);
+          softmax({scores, rows, keys, first + 1 - key, first_keys, key}, grads, lse, op.lse.stride,
+                  delta.data(), scale);
           add_transposed(scores, dout, dv.slice(key, keys));
           add_transposed(grads, q, dk.slice(key, keys));
-          combine(grads, k.slice(key, keys), dq, key > 0);
+          combine(grads, k.slice(key, keys), dq, key > start);
         }
       }
   });

@@ -63,6 +63,7 @@ class CpuBackend final : public Backend {
   void swiglu_forward(const SwigluForward&) override;
   void swiglu_backward(const SwigluBackward&) override;
 
+  void softcap(const SoftCap&) override;
   void cross_entropy(const CrossEntropy&) override;
 
   void adamw(const AdamW&) override;

@@ -14,7 +14,7 @@ namespace isoflop::cpu::HWY_NAMESPACE {
 
 void layernorm_rows(const LayerNormForward& op, int64_t first, int64_t last) {
   const int64_t D = op.x.cols;
-  const float *gain = op.gain.as<float>(), *bias = op.bias.as<float>();
+  const float *gain = op.gain.as<float>(), *bias = op.bias ? op.bias.as<float>() : nullptr;
   for (int64_t r = first; r < last; ++r) {
     const float* x = op.x.row<float>(r);
     float* y = op.y.row<float>(r);
@@ -28,7 +28,8 @@ void layernorm_rows(const LayerNormForward& op, int64_t first, int64_t last) {
     const float inv = static_cast<float>(1 / std::sqrt(squares / static_cast<double>(D) + op.eps));
     for_each(D, [&](auto d, int64_t i) HWY_ATTR {
       const auto xhat = hn::Mul(hn::Sub(hn::LoadU(d, x + i), hn::Set(d, mean)), hn::Set(d, inv));
-      hn::StoreU(hn::MulAdd(xhat, hn::LoadU(d, gain + i), hn::LoadU(d, bias + i)), d, y + i);
+      const auto shift = bias ? hn::LoadU(d, bias + i) : hn::Zero(d);
+      hn::StoreU(hn::MulAdd(xhat, hn::LoadU(d, gain + i), shift), d, y + i);
     });
     *op.mean.row<float>(r) = mean;
     *op.inv_std.row<float>(r) = inv;
@@ -166,7 +167,7 @@ void CpuBackend::layernorm_backward(const LayerNormBackward& op) {
   team_.run(div_ceil(D, kColBlock), [&](int64_t tile, int) {
     const int64_t first = tile * kColBlock, count = std::min(kColBlock, D - first);
     add(partials + first, blocks, 2 * D, count, op.dgain.as<float>() + first);
-    add(partials + D + first, blocks, 2 * D, count, op.dbias.as<float>() + first);
+    if (op.dbias) add(partials + D + first, blocks, 2 * D, count, op.dbias.as<float>() + first);
   });
 }
 

@@ -8,6 +8,8 @@
 #pragma once
 #include "core/view.hpp"
 
+#include <span>
+
 namespace isoflop {
 
 struct AttentionShape {
@@ -23,6 +25,11 @@ struct AttentionShape {
   int64_t key_stride() const { return key_capacity ? key_capacity : keys; }
 };
 
+/// For packed documents: query r sees no key of its sequence before first_keys[r] (B*Tq entries,
+/// not falling within a sequence, each at most the query's own position). Empty: every query starts
+/// at key 0.
+using FirstKeys = std::span<const int32_t>;
+
 struct AttentionForward {
   AttentionShape shape;
   View q;     // (B*Tq, H*hd)
@@ -30,12 +37,14 @@ struct AttentionForward {
   View out;   // (B*Tq, H*hd)
   View lse;   // (B*Tq, H) log-sum-exp of the scaled scores, state dtype; absent when no backward
               // follows
+  FirstKeys first_keys = {};
 };
 struct AttentionBackward {  // needs queries == keys
   AttentionShape shape;
   View dout, q, k, v, out;  // as in forward
   View lse;
   View dq, dk, dv;  // like q, k, v; overwritten
+  FirstKeys first_keys = {};
 };
 
 }  // namespace isoflop

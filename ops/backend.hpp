@@ -61,6 +61,7 @@ class Backend {
   virtual void swiglu_forward(const SwigluForward&) = 0;
   virtual void swiglu_backward(const SwigluBackward&) = 0;
 
+  virtual void softcap(const SoftCap&) = 0;
   virtual void cross_entropy(const CrossEntropy&) = 0;
 
   virtual void adamw(const AdamW&) = 0;

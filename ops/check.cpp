@@ -56,6 +56,18 @@ void require_attention(const AttentionShape& s) {
                 "{} heads on {} key/value heads of {}", s.heads, s.kv_heads, s.head_dim);
 }
 
+void require_first_keys(const AttentionShape& s, FirstKeys first) {
+  if (first.empty()) return;
+  ISOFLOP_CHECK(static_cast<int64_t>(first.size()) == s.batch * s.queries,
+                "{} first keys for {} queries", first.size(), s.batch * s.queries);
+  for (size_t r = 0; r < first.size(); ++r) {
+    const auto i = static_cast<int64_t>(r) % s.queries;
+    ISOFLOP_CHECK(
+        first[r] >= 0 && first[r] <= s.keys - s.queries + i && (i == 0 || first[r] >= first[r - 1]),
+        "query {} starts at key {}", r, first[r]);
+  }
+}
+
 }  // namespace
 
 DType state_dtype_of(DType activation) {
@@ -131,7 +143,7 @@ void check(const LayerNormForward& a) {
   require("x", a.x, rows, width, dtype);
   require("y", a.y, rows, width, dtype);
   require_vector("gain", a.gain, width, state);
-  require_vector("bias", a.bias, width, state);
+  if (a.bias) require_vector("bias", a.bias, width, state);
   require_contiguous("mean", a.mean, rows, 1, state);
   require_contiguous("inv_std", a.inv_std, rows, 1, state);
   require_distinct("y", a.y, "x", a.x);
@@ -146,7 +158,7 @@ void check(const LayerNormBackward& a) {
   require("dx_add", a.dx_add, rows, width, dtype);
   require_vector("gain", a.gain, width, state);
   require_vector("dgain", a.dgain, width, state);
-  require_vector("dbias", a.dbias, width, state);
+  if (a.dbias) require_vector("dbias", a.dbias, width, state);
   require_contiguous("mean", a.mean, rows, 1, state);
   require_contiguous("inv_std", a.inv_std, rows, 1, state);
   require_distinct("dx_add", a.dx_add, "dy", a.dy);
@@ -201,6 +213,7 @@ void check(const AttentionForward& a) {
   require("v", a.v, keys, s.kv_heads * s.head_dim, dtype);
   require("out", a.out, queries, s.heads * s.head_dim, dtype);
   if (a.lse) require_contiguous("lse", a.lse, queries, s.heads, state);
+  require_first_keys(s, a.first_keys);
   require_distinct("out", a.out, "q", a.q);
 }
 
@@ -219,6 +232,7 @@ void check(const AttentionBackward& a) {
   require("v", a.v, rows, kv, dtype);
   require("out", a.out, rows, s.heads * s.head_dim, dtype);
   require_contiguous("lse", a.lse, rows, s.heads, state);
+  require_first_keys(s, a.first_keys);
   require("dq", a.dq, rows, s.heads * s.head_dim, dtype);
   require("dk", a.dk, rows, kv, dtype);
   require("dv", a.dv, rows, kv, dtype);
@@ -253,6 +267,12 @@ void check(const SwigluBackward& a) {
   require("dgate", a.dgate, rows, cols, a.gate.dtype);
   require("dup", a.dup, rows, cols, a.gate.dtype);
   require_distinct("dgate", a.dgate, "dup", a.dup);
+}
+
+void check(const SoftCap& a) {
+  state_dtype_of(a.x.dtype);
+  require("x", a.x, a.x.rows, a.x.cols, a.x.dtype);
+  ISOFLOP_CHECK(a.cap > 0, "a cap of {}", a.cap);
 }
 
 void check(const CrossEntropy& a) {

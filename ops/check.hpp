@@ -38,6 +38,7 @@ void check(const GeluForward&);
 void check(const GeluBackward&);
 void check(const SwigluForward&);
 void check(const SwigluBackward&);
+void check(const SoftCap&);
 void check(const CrossEntropy&);
 void check(const AdamW&);
 

@@ -11,7 +11,8 @@ namespace isoflop {
 
 struct LayerNormForward {
   View x;              // (N, D)
-  View gain, bias;     // (D), state dtype
+  View gain;           // (D), state dtype
+  View bias;           // (D) or absent
   View y;              // (N, D)
   View mean, inv_std;  // (N, 1), state dtype
   double eps = 1e-5;
@@ -21,7 +22,8 @@ struct LayerNormBackward {
   View gain;           // (D)
   View mean, inv_std;  // (N, 1)
   View dx_add;         // (N, D)  dx_add += dL/dx
-  View dgain, dbias;   // (D)     +=, state dtype
+  View dgain;          // (D)     +=, state dtype
+  View dbias;          // (D)     +=, or absent
 };
 
 struct RmsNormForward {

@@ -57,6 +57,7 @@ ISOFLOP_REFERENCE_OP(gelu_forward, GeluForward)
 ISOFLOP_REFERENCE_OP(gelu_backward, GeluBackward)
 ISOFLOP_REFERENCE_OP(swiglu_forward, SwigluForward)
 ISOFLOP_REFERENCE_OP(swiglu_backward, SwigluBackward)
+ISOFLOP_REFERENCE_OP(softcap, SoftCap)
 ISOFLOP_REFERENCE_OP(cross_entropy, CrossEntropy)
 ISOFLOP_REFERENCE_OP(adamw, AdamW)
 #undef ISOFLOP_REFERENCE_OP

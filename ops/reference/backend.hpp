@@ -47,6 +47,7 @@ class ReferenceBackend : public Backend {
   void swiglu_forward(const SwigluForward&) override;
   void swiglu_backward(const SwigluBackward&) override;
 
+  void softcap(const SoftCap&) override;
   void cross_entropy(const CrossEntropy&) override;
 
   void adamw(const AdamW&) override;

@@ -24,11 +24,25 @@ void cross_entropy(const CrossEntropy& a) {
     for (int64_t c = 0; c < a.logits.cols; ++c) max = std::max(max, real_part(x[c]));
     S sum = 0;
     for (int64_t c = 0; c < a.logits.cols; ++c) sum += std::exp(x[c] - S(max));
-    loss = S(max) + std::log(sum) - x[target];
+    const S lse = S(max) + std::log(sum);
+    loss = lse - x[target] + S(a.z_loss) * lse * lse;
     if (a.grad_scale == 0) continue;
-    for (int64_t c = 0; c < a.logits.cols; ++c)
-      x[c] = S(a.grad_scale) * (std::exp(x[c] - S(max)) / sum - S(c == target ? 1 : 0));
+    const S weight = S(1) + S(2 * a.z_loss) * lse;  // of the softmax: d(lse + z lse^2)/d lse
+    for (int64_t c = 0; c < a.logits.cols; ++c) {
+      const S bent = a.softcap > 0 ? x[c] / S(a.softcap) : S(0);
+      x[c] = S(a.grad_scale) * (S(1) - bent * bent) *
+             (weight * std::exp(x[c] - S(max)) / sum - S(c == target ? 1 : 0));
+    }
   }
+}
+
+template <class S>
+void softcap(const SoftCap& a) {
+  for (int64_t r = 0; r < a.x.rows; ++r)
+    for (int64_t c = 0; c < a.x.cols; ++c) {
+      S& x = a.x.row<S>(r)[c];
+      x = S(a.cap) * std::tanh(x / S(a.cap));
+    }
 }
 
 }  // namespace isoflop::reference

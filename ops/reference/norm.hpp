@@ -14,7 +14,7 @@ template <class S>
 void layernorm_forward(const LayerNormForward& a) {
   const S width = S(static_cast<double>(a.x.cols));
   const S* gain = a.gain.row<S>(0);
-  const S* bias = a.bias.row<S>(0);
+  const S* bias = a.bias ? a.bias.row<S>(0) : nullptr;
   for (int64_t r = 0; r < a.x.rows; ++r) {
     const S* x = a.x.row<S>(r);
     S* y = a.y.row<S>(r);
@@ -24,7 +24,8 @@ void layernorm_forward(const LayerNormForward& a) {
     for (int64_t c = 0; c < a.x.cols; ++c) variance += (x[c] - mean) * (x[c] - mean);
     variance /= width;
     const S inv_std = S(1) / std::sqrt(variance + S(a.eps));
-    for (int64_t c = 0; c < a.x.cols; ++c) y[c] = (x[c] - mean) * inv_std * gain[c] + bias[c];
+    for (int64_t c = 0; c < a.x.cols; ++c)
+      y[c] = (x[c] - mean) * inv_std * gain[c] + (bias ? bias[c] : S(0));
     *a.mean.row<S>(r) = mean;
     *a.inv_std.row<S>(r) = inv_std;
   }
@@ -35,7 +36,7 @@ void layernorm_backward(const LayerNormBackward& a) {
   const S width = S(static_cast<double>(a.x.cols));
   const S* gain = a.gain.row<S>(0);
   S* dgain = a.dgain.row<S>(0);
-  S* dbias = a.dbias.row<S>(0);
+  S* dbias = a.dbias ? a.dbias.row<S>(0) : nullptr;
   for (int64_t r = 0; r < a.x.rows; ++r) {
     const S* dy = a.dy.row<S>(r);
     const S* x = a.x.row<S>(r);
@@ -47,7 +48,7 @@ void layernorm_backward(const LayerNormBackward& a) {
       mean_g += dy[c] * gain[c];
       mean_gn += dy[c] * gain[c] * n;
       dgain[c] += dy[c] * n;
-      dbias[c] += dy[c];
+      if (dbias) dbias[c] += dy[c];
     }
     mean_g /= width;
     mean_gn /= width;

@@ -8,14 +8,24 @@ namespace {
 
 struct Shape {
   int64_t B = 1, T = 1, H = 1, Hkv = 1, hd = 8;
-  double spread = 1;  // of q and k; large ones make the softmax pick single keys
+  double spread = 1;     // of q and k; large ones make the softmax pick single keys
+  int64_t document = 0;  // > 0: a new document every so many tokens, and attention stays inside
 };
+
+/// The first key that each of `queries` last positions of T sees.
+std::vector<int32_t> first_keys(const Shape& s, int64_t queries) {
+  std::vector<int32_t> first;
+  for (int64_t r = 0; s.document > 0 && r < s.B * queries; ++r)
+    first.push_back(static_cast<int32_t>((s.T - queries + r % queries) / s.document * s.document));
+  return first;
+}
 
 // Training: q, k and v are column slices of one packed buffer, and so are their gradients.
 OpCase packed(Shape s) {
   OpCase c;
   c.name = fmt::format("attention_B{}_T{}_H{}of{}_hd{}{}", s.B, s.T, s.H, s.Hkv, s.hd,
-                       s.spread != 1 ? "_peaked" : "");
+                       s.spread != 1 ? "_peaked" : "") +
+           (s.document > 0 ? fmt::format("_documents{}", s.document) : "");
   const AttentionShape shape{.batch = s.B,
                              .queries = s.T,
                              .keys = s.T,
@@ -24,6 +34,7 @@ OpCase packed(Shape s) {
                              .head_dim = s.hd,
                              .scale = 1 / std::sqrt(static_cast<double>(s.hd))};
   const int64_t N = s.B * s.T, q = s.H * s.hd, kv = s.Hkv * s.hd;
+  const std::vector<int32_t> first = first_keys(s, s.T);
   c.forward = [=](Backend& backend, Tensors& t) {
     const View qkv = t.random("qkv", N, q + 2 * kv, s.spread);
     backend.attention_forward({.shape = shape,
@@ -31,7 +42,8 @@ OpCase packed(Shape s) {
                                .k = qkv.columns(q, kv),
                                .v = qkv.columns(q + kv, kv),
                                .out = t.output("out", N, q),
-                               .lse = t.output("lse", N, s.H)});
+                               .lse = t.output("lse", N, s.H),
+                               .first_keys = first});
   };
   c.backward = [=](Backend& backend, Tensors& t) {
     const View qkv = t["qkv"], dqkv = t.output("dqkv", N, q + 2 * kv);
@@ -44,7 +56,8 @@ OpCase packed(Shape s) {
                                 .lse = t["lse"],
                                 .dq = dqkv.columns(0, q),
                                 .dk = dqkv.columns(q, kv),
-                                .dv = dqkv.columns(q + kv, kv)});
+                                .dv = dqkv.columns(q + kv, kv),
+                                .first_keys = first});
   };
   c.inputs = {"qkv"};
   c.outputs = {"out"};
@@ -58,7 +71,9 @@ OpCase packed(Shape s) {
 OpCase cached(Shape s, int64_t queries, int64_t capacity) {
   OpCase c;
   c.name = fmt::format("cached_B{}_Tq{}_Tk{}_of{}_H{}of{}_hd{}", s.B, queries, s.T, capacity, s.H,
-                       s.Hkv, s.hd);
+                       s.Hkv, s.hd) +
+           (s.document > 0 ? fmt::format("_documents{}", s.document) : "");
+  const std::vector<int32_t> first = first_keys(s, queries);
   c.forward = [=](Backend& backend, Tensors& t) {
     const int64_t q = s.H * s.hd, kv = s.Hkv * s.hd;
     const View k = t.random("k", s.B * capacity, kv), v = t.random("v", s.B * capacity, kv);
@@ -78,7 +93,8 @@ OpCase cached(Shape s, int64_t queries, int64_t capacity) {
                                .k = k,
                                .v = v,
                                .out = t.output("out", s.B * queries, q),
-                               .lse = {}});
+                               .lse = {},
+                               .first_keys = first});
   };
   c.bound = fp32_bound(s.T + s.hd) * 6;
   return c;
@@ -87,7 +103,8 @@ OpCase cached(Shape s, int64_t queries, int64_t capacity) {
 const std::vector<OpCase> kSmall = {
     packed({.B = 1, .T = 1, .H = 1, .Hkv = 1, .hd = 2}),
     packed({.B = 2, .T = 4, .H = 4, .Hkv = 2, .hd = 3}),
-    packed({.B = 1, .T = 5, .H = 3, .Hkv = 1, .hd = 2, .spread = 3})};
+    packed({.B = 1, .T = 5, .H = 3, .Hkv = 1, .hd = 2, .spread = 3}),
+    packed({.B = 2, .T = 5, .H = 2, .Hkv = 1, .hd = 3, .document = 2})};
 const std::vector<OpCase> kAll = {
     packed({.B = 1, .T = 1, .H = 4, .Hkv = 4, .hd = 8}),
     packed({.B = 3, .T = 5, .H = 4, .Hkv = 2, .hd = 16}),
@@ -97,7 +114,11 @@ const std::vector<OpCase> kAll = {
     packed({.B = 1, .T = 257, .H = 1, .Hkv = 1, .hd = 64}),
     packed({.B = 1, .T = 64, .H = 3, .Hkv = 1, .hd = 20}),
     packed({.B = 1, .T = 130, .H = 2, .Hkv = 2, .hd = 16, .spread = 8}),
+    packed({.B = 2, .T = 130, .H = 4, .Hkv = 2, .hd = 16, .document = 30}),
+    packed({.B = 1, .T = 700, .H = 1, .Hkv = 1, .hd = 16, .document = 600}),
     cached({.B = 1, .T = 64, .H = 4, .Hkv = 2, .hd = 64}, 1, 64),
+    cached({.B = 2, .T = 65, .H = 4, .Hkv = 2, .hd = 16, .document = 33}, 2, 70),
+    cached({.B = 1, .T = 130, .H = 4, .Hkv = 4, .hd = 32, .document = 50}, 70, 200),
     cached({.B = 2, .T = 65, .H = 8, .Hkv = 1, .hd = 16}, 1, 130),
     cached({.B = 2, .T = 130, .H = 2, .Hkv = 2, .hd = 80}, 5, 131),
     cached({.B = 1, .T = 130, .H = 4, .Hkv = 4, .hd = 32}, 70, 200)};

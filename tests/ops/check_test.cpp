@@ -63,7 +63,9 @@ TEST_F(Check, Norms) {
   const View mean = view(3, 1), inv = view(3, 1), dx = view(3, 8);
   using F = LayerNormForward;
   expect_refused(F{.x = x, .gain = gain, .bias = bias, .y = y, .mean = mean, .inv_std = inv},
-                 {&F::x, &F::gain, &F::bias, &F::y, &F::mean, &F::inv_std});
+                 {&F::x, &F::gain, &F::y, &F::mean, &F::inv_std});
+  expect_bad(F{.x = x, .gain = gain, .bias = bias, .y = y, .mean = mean, .inv_std = inv},
+             [&](F& f) { f.bias = view(1, 7); });
   using B = LayerNormBackward;
   const View dgain = view(1, 8), dbias = view(1, 8);
   const B back{.dy = y,
@@ -74,8 +76,8 @@ TEST_F(Check, Norms) {
                .dx_add = dx,
                .dgain = dgain,
                .dbias = dbias};
-  expect_refused(
-      back, {&B::dy, &B::x, &B::gain, &B::mean, &B::inv_std, &B::dx_add, &B::dgain, &B::dbias});
+  expect_refused(back, {&B::dy, &B::x, &B::gain, &B::mean, &B::inv_std, &B::dx_add, &B::dgain});
+  expect_bad(back, [&](B& b) { b.dbias = view(1, 7); });
   expect_bad(back, [](B& b) { b.dx_add = b.dy; });
   expect_bad(back, [](B& b) { b.dx_add.stride = 7; });
   using RF = RmsNormForward;

@@ -6,28 +6,37 @@
 namespace isoflop::test {
 namespace {
 
-OpCase cross_entropy(int64_t n, int64_t V, double spread = 1) {
+OpCase cross_entropy(int64_t n, int64_t V, double spread = 1, double z_loss = 0, double cap = 0) {
   OpCase c;
-  c.name = fmt::format("cross_entropy_{}x{}{}", n, V, spread != 1 ? "_wide" : "");
+  c.name = fmt::format("cross_entropy_{}x{}{}{}{}", n, V, spread != 1 ? "_wide" : "",
+                       z_loss > 0 ? "_z" : "", cap > 0 ? "_capped" : "");
   std::vector<int32_t> targets = random_tokens(n, V);
   for (size_t i = 1; i < targets.size(); i += 4) targets[i] = kIgnoreTarget;
   constexpr double kGradScale = 0.125;
   c.forward = [=](Backend& backend, Tensors& t) {
     const View logits = t.random("logits", n, V, spread);
-    const View work = t.output("work", n, V);
-    backend.copy(logits, work);
-    backend.cross_entropy(
-        {.logits = work, .targets = targets, .losses = t.output("losses", n, 1), .grad_scale = 0});
-    EXPECT_TRUE(same_bits(work, logits)) << "without grad_scale the logits stay";
+    const View capped = t.output("capped", n, V), work = t.output("work", n, V);
+    backend.copy(logits, capped);
+    if (cap > 0) backend.softcap({.x = capped, .cap = cap});
+    backend.copy(capped, work);
+    backend.cross_entropy({.logits = work,
+                           .targets = targets,
+                           .losses = t.output("losses", n, 1),
+                           .grad_scale = 0,
+                           .z_loss = z_loss,
+                           .softcap = cap});
+    EXPECT_TRUE(same_bits(work, capped)) << "without grad_scale the logits stay";
     t.constant("dlosses", n, 1, kGradScale);
   };
   c.backward = [=](Backend& backend, Tensors& t) {
     const View dlogits = t.output("dlogits", n, V);
-    backend.copy(t["logits"], dlogits);
+    backend.copy(t["capped"], dlogits);
     backend.cross_entropy({.logits = dlogits,
                            .targets = targets,
                            .losses = t.output("losses_again", n, 1),
-                           .grad_scale = kGradScale});
+                           .grad_scale = kGradScale,
+                           .z_loss = z_loss,
+                           .softcap = cap});
   };
   c.inputs = {"logits"};
   c.outputs = {"losses"};
@@ -36,11 +45,18 @@ OpCase cross_entropy(int64_t n, int64_t V, double spread = 1) {
   return c;
 }
 
-const std::vector<OpCase> kSmall = {cross_entropy(1, 5), cross_entropy(6, 7),
-                                    cross_entropy(3, 4, 10)};
-const std::vector<OpCase> kAll = {cross_entropy(1, 8),    cross_entropy(7, 96),
-                                  cross_entropy(33, 384), cross_entropy(7, 2053),
-                                  cross_entropy(2, 8197), cross_entropy(33, 257, 20)};
+const std::vector<OpCase> kSmall = {cross_entropy(1, 5),          cross_entropy(6, 7),
+                                    cross_entropy(3, 4, 10),      cross_entropy(3, 5, 1, 0.1),
+                                    cross_entropy(3, 5, 4, 0, 3), cross_entropy(6, 7, 4, 0.1, 3)};
+const std::vector<OpCase> kAll = {cross_entropy(1, 8),
+                                  cross_entropy(7, 96),
+                                  cross_entropy(33, 384),
+                                  cross_entropy(7, 2053),
+                                  cross_entropy(2, 8197),
+                                  cross_entropy(33, 257, 20),
+                                  cross_entropy(7, 2053, 1, 1e-2),
+                                  cross_entropy(7, 2053, 9, 0, 5),
+                                  cross_entropy(33, 257, 20, 1e-2, 30)};
 
 INSTANTIATE_TEST_SUITE_P(CrossEntropy, OpGradient, ::testing::ValuesIn(kSmall), case_name);
 INSTANTIATE_TEST_SUITE_P(CrossEntropy, OpParity, ::testing::ValuesIn(kAll), case_name);

@@ -7,13 +7,14 @@ namespace isoflop::test {
 namespace {
 
 // `offset` / 1 is the ratio of mean to spread; the mean's own rounding is amplified by it.
-OpCase layernorm(int64_t N, int64_t D, double offset = 0) {
+OpCase layernorm(int64_t N, int64_t D, double offset = 0, bool bias = true) {
   OpCase c;
-  c.name = fmt::format("layernorm_{}x{}{}", N, D, offset != 0 ? "_offset" : "");
+  c.name = fmt::format("layernorm_{}x{}{}{}", N, D, offset != 0 ? "_offset" : "",
+                       bias ? "" : "_without_bias");
   c.forward = [=](Backend& backend, Tensors& t) {
     backend.layernorm_forward({.x = t.random("x", N, D, 1, offset),
                                .gain = t.random("gain", 1, D, 0.2, 1),
-                               .bias = t.random("bias", 1, D),
+                               .bias = bias ? t.random("bias", 1, D) : View{},
                                .y = t.output("y", N, D),
                                .mean = t.output("mean", N, 1),
                                .inv_std = t.output("inv_std", N, 1)});
@@ -26,9 +27,10 @@ OpCase layernorm(int64_t N, int64_t D, double offset = 0) {
                                 .inv_std = t["inv_std"],
                                 .dx_add = t.random("dx", N, D),
                                 .dgain = t.random("dgain", 1, D),
-                                .dbias = t.random("dbias", 1, D)});
+                                .dbias = bias ? t.random("dbias", 1, D) : View{}});
   };
-  c.inputs = {"x", "gain", "bias"};
+  c.inputs = {"x", "gain"};
+  if (bias) c.inputs.push_back("bias");
   c.outputs = {"y"};
   c.bound = fp32_bound(std::max(N, D)) * (1 + std::abs(offset));
   return c;
@@ -57,13 +59,14 @@ OpCase rmsnorm(int64_t N, int64_t D) {
   return c;
 }
 
-const std::vector<OpCase> kSmall = {layernorm(1, 8), layernorm(3, 12), layernorm(2, 7, 5),
-                                    rmsnorm(1, 8), rmsnorm(3, 13)};
-const std::vector<OpCase> kAll = {layernorm(1, 8),      layernorm(7, 96),   layernorm(33, 384),
-                                  layernorm(7, 2053),   layernorm(130, 96), layernorm(0, 8),
-                                  layernorm(7, 96, 30), rmsnorm(1, 8),      rmsnorm(7, 96),
-                                  rmsnorm(33, 384),     rmsnorm(7, 2053),   rmsnorm(130, 96),
-                                  rmsnorm(0, 8)};
+const std::vector<OpCase> kSmall = {layernorm(1, 8),    layernorm(3, 12),
+                                    layernorm(2, 7, 5), layernorm(3, 12, 0, false),
+                                    rmsnorm(1, 8),      rmsnorm(3, 13)};
+const std::vector<OpCase> kAll = {
+    layernorm(1, 8),    layernorm(7, 96), layernorm(33, 384),   layernorm(7, 2053),
+    layernorm(130, 96), layernorm(0, 8),  layernorm(7, 96, 30), layernorm(7, 96, 0, false),
+    rmsnorm(1, 8),      rmsnorm(7, 96),   rmsnorm(33, 384),     rmsnorm(7, 2053),
+    rmsnorm(130, 96),   rmsnorm(0, 8)};
 
 INSTANTIATE_TEST_SUITE_P(Norm, OpGradient, ::testing::ValuesIn(kSmall), case_name);
 INSTANTIATE_TEST_SUITE_P(Norm, OpParity, ::testing::ValuesIn(kAll), case_name);
