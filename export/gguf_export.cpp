@@ -6,6 +6,7 @@
 #include "export/gguf_vocabulary.hpp"
 #include "formats/gguf.hpp"
 #include "pretrain/gguf_names.hpp"
+#include "pretrain/model/architecture.hpp"
 
 #include <algorithm>
 #include <cmath>
@@ -22,7 +23,7 @@ constexpr float kLargestF16 = 65504;
 /// One tensor of the file: some outputs of one row of the table. A vector is a column of outputs.
 struct Piece {
   std::string name;
-  const float* values;
+  const float* values;  // null: zeros
   int64_t outputs, width;
   int64_t folded;  // the first so many outputs are multiplied
   float factor;
@@ -34,11 +35,21 @@ void require_expressible(const ModelConfig& model) {
   if (model.layers < 1 || model.layers > gguf::kMostBlocks)
     fail_user("model.layers = {} cannot be exported to GGUF, only 1 to {}", model.layers,
               gguf::kMostBlocks);
-  if (model.arch == Arch::gpt3 && model.heads * model.head_dim != model.d_model)
+  if (!is_llama(model.arch) && model.heads * model.head_dim != model.d_model)
     fail_user(
         "model.heads x model.head_dim = {} x {} must be d_model = {} in a GGUF file of this "
         "architecture",
         model.heads, model.head_dim, model.d_model);
+}
+
+/// Options that no runtime of this architecture computes.
+void require_common_options(const ModelConfig& model) {
+  if (model.qk_norm)
+    fail_user("model.qk_norm cannot be exported: this architecture has none in a GGUF file");
+  if (model.logit_softcap > 0)
+    fail_user("model.logit_softcap cannot be exported: no factor folds a bend of the logits");
+  if (model.rope_scaling == "llama3")
+    fail_user("model.rope_scaling = \"llama3\" cannot be exported yet; \"linear\" can");
 }
 
 std::string size_label(int64_t parameters) {
@@ -72,11 +83,19 @@ void put_model_keys(GgufWriter& writer, const ModelConfig& model, const gguf::Mo
   put(keys.head_count_kv, model.kv_heads);
   put(keys.vocab_size, model.vocabulary);
   writer.put_f32(keys.norm_epsilon, static_cast<float>(model.norm_eps));
-  if (model.arch != Arch::llama) return;
-  put(keys.key_length, model.head_dim);
-  put(keys.value_length, model.head_dim);
-  put(keys.rope_dimension_count, model.head_dim);
+  if (!has_rope(model.arch)) return;
+  if (is_llama(model.arch)) {
+    put(keys.key_length, model.head_dim);
+    put(keys.value_length, model.head_dim);
+  } else {
+    writer.put_boolean(keys.parallel_residual, true);
+  }
+  put(keys.rope_dimension_count, model.rotary_dim());
   writer.put_f32(keys.rope_freq_base, static_cast<float>(model.rope_base));
+  if (model.rope_scaling == "linear") {
+    writer.put_text(keys.rope_scaling_type, model.rope_scaling);
+    writer.put_f32(keys.rope_scaling_factor, static_cast<float>(model.rope_scaling_factor));
+  }
 }
 
 void put_tokenizer_keys(GgufWriter& writer, const GgufVocabulary& vocabulary) {
@@ -94,8 +113,12 @@ void put_tokenizer_keys(GgufWriter& writer, const GgufVocabulary& vocabulary) {
 /// The tensors in the order of the file: from the embeddings up, the reverse of the table's.
 std::vector<Piece> plan_pieces(const GgufExport& job, const GgufRecipe& recipe) {
   std::vector<Piece> pieces;
-  for (size_t i = job.table.size(); i-- > 0;) {
-    const ParamSpec& spec = job.table[i];
+  ModelConfig complete = job.model;
+  complete.biases = true;  // the file's architectures have them: a model without writes zeros
+  const ParamTable table = make_param_table(complete);
+  for (size_t i = table.size(); i-- > 0;) {
+    const ParamSpec& spec = table[i];
+    const int own = find_param(job.table, spec.name);
     const int64_t outputs = spec.is_vector() ? spec.cols : spec.rows;
     const int64_t width = spec.is_vector() ? 1 : spec.cols;
     const int64_t folded = spec.fold_rows > 0 ? spec.fold_rows : outputs;
@@ -104,7 +127,8 @@ std::vector<Piece> plan_pieces(const GgufExport& job, const GgufRecipe& recipe) 
       piece.name = foreign.name;
       piece.outputs = foreign.row_count > 0 ? foreign.row_count : outputs;
       piece.width = width;
-      piece.values = job.parameters[i].as<float>() + foreign.first_row * width;
+      piece.values =
+          own < 0 ? nullptr : job.parameters[own].as<float>() + foreign.first_row * width;
       piece.folded = std::clamp<int64_t>(folded - foreign.first_row, 0, piece.outputs);
       piece.factor = static_cast<float>(fold_factor(job.model, spec.fold));
       piece.dims =
@@ -114,6 +138,12 @@ std::vector<Piece> plan_pieces(const GgufExport& job, const GgufRecipe& recipe) 
       pieces.push_back(std::move(piece));
     }
   }
+  // This architecture has no tied form in the file: the same matrix is written twice.
+  if (job.model.arch == Arch::pythia && job.model.tied_embeddings) {
+    Piece output = pieces.front();
+    output.name = gguf::kOutput;
+    pieces.push_back(std::move(output));
+  }
   return pieces;
 }
 
@@ -121,7 +151,8 @@ std::vector<Piece> plan_pieces(const GgufExport& job, const GgufRecipe& recipe) 
 void load_rows(const Piece& piece, int64_t first, int64_t count, std::vector<float>& rows) {
   const float limit =
       piece.codec->type == BlockType::f32 ? std::numeric_limits<float>::max() : kLargestF16;
-  rows.resize(static_cast<size_t>(count * piece.width));
+  rows.assign(static_cast<size_t>(count * piece.width), 0.0f);
+  if (!piece.values) return;
   for (int64_t r = 0; r < count; ++r) {
     const float factor = first + r < piece.folded ? piece.factor : 1.0f;
     const float* in = piece.values + (first + r) * piece.width;
@@ -176,6 +207,7 @@ void note_fallbacks(const std::vector<Piece>& pieces,
 
 ExportReport export_gguf(const GgufExport& job, const fs::path& out, ThreadTeam& team) {
   require_expressible(job.model);
+  require_common_options(job.model);
   const GgufRecipe& recipe = find_gguf_recipe(job.type);
   const GgufVocabulary vocabulary = make_gguf_vocabulary(job.tokenizer, job.model.vocabulary);
   const gguf::ModelKeys keys(job.model.arch);
@@ -187,7 +219,7 @@ ExportReport export_gguf(const GgufExport& job, const fs::path& out, ThreadTeam&
   report.parameters = parameter_count(job.table);
   report.notes = vocabulary.notes;
   note_fallbacks(pieces, recipe, report);
-  if (job.model.arch == Arch::gpt3 && job.model.gelu != "tanh")
+  if (!is_llama(job.model.arch) && job.model.gelu != "tanh")
     report.notes.push_back(fmt::format(
         "the model was trained with gelu = {}; runtimes compute the tanh form", job.model.gelu));
 

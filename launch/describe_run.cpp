@@ -5,6 +5,7 @@
 #include "pretrain/config/fields.hpp"
 #include "pretrain/config/resolve.hpp"
 #include "pretrain/model/architecture.hpp"
+#include "pretrain/train/prepare.hpp"
 
 namespace isoflop {
 
@@ -21,9 +22,11 @@ Json count(const RunConfig& config) {
   Json counts = Json::object();
   const ScheduleConfig& schedule = config.schedule;
   if (config.model.vocabulary == 0) return counts;
-  const int64_t parameters = parameter_count(make_param_table(config.model));
+  const ParamTable table = make_param_table(config.model);
+  const int64_t parameters = parameter_count(table);
   counts["parameters"] = parameters;
   counts["matmul_parameters"] = matmul_parameter_count(config.model);
+  counts["non_embedding_parameters"] = non_embedding_parameter_count(config.model);
   counts["flops_per_token"] = training_flops_per_token(config.model);
   if (schedule.budget.empty()) {
     const int64_t steps = planned_steps(schedule, parameters);
@@ -34,6 +37,15 @@ Json count(const RunConfig& config) {
       counts["tokens"] = tokens;
     }
   }
+  Json memory;
+  size_t total = 0;
+  for (const MemoryRow& row :
+       plan_memory(config, table, batch_plan(config), DType::f32, DType::f32)) {
+    memory[row.kind] = row.bytes;
+    total += row.bytes;
+  }
+  counts["memory_bytes"] = total;
+  counts["memory"] = memory;
   return counts;
 }
 

@@ -33,7 +33,8 @@ Arch read_architecture(const GgufFile& file) {
   const std::string_view name = file.text(gguf::kArchitecture);
   for (const auto& [arch, known] : gguf::kArchitectures)
     if (known == name) return arch;
-  fail_user("{}: architecture {} is not supported, only gpt2 and llama", file.origin(), name);
+  fail_user("{}: architecture {} is not supported, only gpt2, gptneox and llama", file.origin(),
+            name);
 }
 
 int64_t read_size(const GgufFile& file, const std::string& key, uint32_t most = kMostWidth) {
@@ -103,15 +104,24 @@ void GgufModel::read_config() {
       fail_user("{}: key {} must be the size of a head, {}", file_.origin(), key, c.head_dim);
   };
   require_head_size(keys.value_length, even_share);
-  if (c.arch == Arch::llama) {
-    require_head_size(keys.rope_dimension_count, c.head_dim);
+  if (has_rope(c.arch)) {
+    const int64_t rotary = read_size_or(file_, keys.rope_dimension_count, c.head_dim);
+    if (rotary > c.head_dim || rotary % 2 != 0 || (is_llama(c.arch) && rotary != c.head_dim))
+      fail_user("{}: {} of {} entries of a head cannot be rotated", file_.origin(), rotary,
+                c.head_dim);
+    c.rotary_fraction = static_cast<double>(rotary) / static_cast<double>(c.head_dim);
     if (file_.find(keys.rope_freq_base)) c.rope_base = read_positive(file_, keys.rope_freq_base);
     const std::string_view scaling = file_.find_text(keys.rope_scaling_type).value_or("none");
-    if (scaling != "none")
+    if (scaling == "linear") {
+      c.rope_scaling = "linear";
+      c.rope_scaling_factor = read_positive(file_, keys.rope_scaling_factor);
+    } else if (scaling != "none") {
       fail_user("{}: rotary scaling \"{}\" is not supported", file_.origin(), scaling);
-    if (c.head_dim % 2 != 0)
-      fail_user("{}: a head of {} values cannot be rotated", file_.origin(), c.head_dim);
+    }
   }
+  if (c.arch == Arch::pythia && !file_.boolean(keys.parallel_residual))
+    fail_user("{}: {} is false; our pythia has attention and MLP side by side", file_.origin(),
+              keys.parallel_residual);
   if (file_.find_u32(keys.expert_count).value_or(0) > 0)
     fail_user("{}: mixtures of experts are not supported", file_.origin());
   c.vocabulary = require_tensor(file_, std::string(gguf::kTokenEmbedding)).rows();

@@ -46,8 +46,8 @@ inline constexpr std::string_view kOutput = "output.weight";
 inline constexpr uint32_t kMostBlocks = 512;  // runtimes abort above
 
 /// Our architectures under the names of the runtimes.
-inline constexpr std::array<std::pair<Arch, std::string_view>, 2> kArchitectures = {
-    {{Arch::gpt3, "gpt2"}, {Arch::llama, "llama"}}};
+inline constexpr std::array<std::pair<Arch, std::string_view>, 3> kArchitectures = {
+    {{Arch::gpt3, "gpt2"}, {Arch::pythia, "gptneox"}, {Arch::llama, "llama"}}};
 
 /// Keys that start with the architecture's name.
 struct ModelKeys {
@@ -63,9 +63,11 @@ struct ModelKeys {
   std::string value_length;
   std::string norm_epsilon;
   std::string vocab_size;
+  std::string parallel_residual;
   std::string rope_dimension_count;
   std::string rope_freq_base;
   std::string rope_scaling_type;
+  std::string rope_scaling_factor;
   std::string expert_count;
 };
 

@@ -3,10 +3,12 @@
 #include "launch/context.hpp"
 #include "launch/describe.hpp"
 #include "pretrain/config/dump.hpp"
+#include "pretrain/config/presets.hpp"
 
 #include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
 
+#include <algorithm>
 #include <memory>
 
 namespace isoflop {
@@ -41,6 +43,15 @@ ExitCode run(const Options& options, const Context& context) {
     return ExitCode::kDone;
   }
   const std::vector<std::string> files = options.words.others();
+  const std::vector<std::string> presets = preset_names();
+  if (files.size() == 1 && options.words.preset.empty() && !std::filesystem::exists(files[0]) &&
+      std::find(presets.begin(), presets.end(), files[0]) != presets.end()) {
+    Options named = options;
+    named.words.preset = files[0];
+    named.words.words.erase(
+        std::find(named.words.words.begin(), named.words.words.end(), files[0]));
+    return inspect_run(named, context);
+  }
   if (options.words.file() || !options.words.preset.empty()) {
     if (!files.empty()) fail_user("inspect takes a run or one other file, not both");
     return inspect_run(options, context);
@@ -56,8 +67,8 @@ Action declare(CLI::App& app, Context& context) {
   auto options = std::make_shared<Options>();
   app.add_option(
       "file", options->words.words,
-      "run.toml (with key=value changes), token store, tokenizer, GGUF file, checkpoint or run "
-      "folder");
+      "run.toml (with key=value changes), a preset's name, token store, tokenizer, GGUF file, "
+      "checkpoint or run folder");
   app.add_option("--preset", options->words.preset, "a named shape instead of a file");
   app.add_flag("--keys", options->keys, "list every key of a run file (docs/config.md)");
   app.add_flag("--verify", options->verify, "read all of a token store and compare its hashes");

@@ -66,12 +66,14 @@ Field optional(Field field) {
 
 /// arch is an enum, and betas two members: the keys that no single member stands for.
 Field arch_field() {
-  Field field = frozen(text("model.arch", {"gpt3", "llama"}, "architecture"));
+  Field field = frozen(text("model.arch", {"gpt3", "pythia", "llama"}, "architecture"));
   field.get = [](const RunConfig& config) -> Value {
     return std::string(name_of(config.model.arch));
   };
   field.set = [row = field](RunConfig& config, const Setting& setting) {
-    config.model.arch = as_text(row, setting) == "llama" ? Arch::llama : Arch::gpt3;
+    const std::string name = as_text(row, setting);
+    for (const Arch arch : {Arch::gpt3, Arch::pythia, Arch::llama})
+      if (name == name_of(arch)) config.model.arch = arch;
   };
   return field;
 }
@@ -106,10 +108,10 @@ void add_model(std::vector<Field>& list) {
   add(frozen(
           automatic(integer("model.head_dim", 1, 1e5, "width of a head; auto = d_model / heads"))),
       &M::head_dim);
-  add(frozen(
-          automatic(integer("model.d_ff", 1, 1e7,
-                            "width of the feed-forward part; auto = 4 d_model in gpt3, 8/3 d_model "
-                            "rounded up to a multiple of 32 in llama"))),
+  add(frozen(automatic(
+          integer("model.d_ff", 1, 1e7,
+                  "width of the feed-forward part; auto = 4 d_model, in llama 8/3 d_model "
+                  "rounded up to a multiple of 32"))),
       &M::d_ff);
   add(frozen(integer("model.context", 1, 1e8, "tokens in a sequence")), &M::context);
   add(frozen(automatic(integer("model.vocabulary", 1, 1e8,
@@ -117,13 +119,27 @@ void add_model(std::vector<Field>& list) {
       &M::vocabulary);
   add(frozen(boolean("model.tied_embeddings", "one table for input and output")),
       &M::tied_embeddings);
-  add(frozen(text("model.gelu", {"tanh", "erf"}, "form of GELU in gpt3")), &M::gelu);
+  add(frozen(text("model.gelu", {"tanh", "erf"}, "form of GELU in gpt3 and pythia")), &M::gelu);
   add(frozen(real("model.norm_eps", kTiny, 1, "epsilon of the norms")), &M::norm_eps);
-  add(frozen(real("model.rope_base", 1, kHuge, "base of the rotary angles in llama")),
+  add(frozen(real("model.rope_base", 1, kHuge, "base of the rotary angles in pythia and llama")),
       &M::rope_base);
+  add(frozen(automatic(real("model.rotary_fraction", kTiny, 1,
+                            "part of a head that is rotated; auto = 0.25 in pythia, 1 in llama"))),
+      &M::rotary_fraction);
+  add(frozen(text("model.rope_scaling", {"none", "linear", "llama3"},
+                  "stretches the rotary angles for contexts longer than trained on")),
+      &M::rope_scaling);
+  add(frozen(real("model.rope_scaling_factor", 1, 1e6, "by how much")), &M::rope_scaling_factor);
+  add(frozen(integer("model.rope_original_context", 1, 1e8,
+                     "context the model was trained for, for llama3 scaling")),
+      &M::rope_original_context);
+  add(frozen(
+          text("model.initializer", {"gpt2", "neox"},
+               "initialization. gpt2: normal with init_std, projections into the residual stream "
+               "/ sqrt(2 layers); neox: sqrt(2/(5 d_model)) and 2/(layers sqrt(d_model))")),
+      &M::initializer);
   add(frozen(real("model.init_std", kTiny, kHuge,
-                  "standard deviation at the start; projections into the residual stream get it / "
-                  "sqrt(2 layers)")),
+                  "standard deviation at the start (model.initializer = \"gpt2\")")),
       &M::init_std);
   add(frozen(real("model.embedding_multiplier", kTiny, kHuge, "on the embeddings")),
       &M::embedding_multiplier);
@@ -133,6 +149,20 @@ void add_model(std::vector<Field>& list) {
       &M::output_multiplier);
   add(frozen(real("model.attention_multiplier", kTiny, kHuge, "on 1/sqrt(head_dim)")),
       &M::attention_multiplier);
+  add(frozen(boolean("model.biases", "biases of linear maps and norms in gpt3 and pythia")),
+      &M::biases);
+  add(frozen(boolean("model.qk_norm", "RMSNorm on each head's queries and keys")), &M::qk_norm);
+  add(frozen(real("model.z_loss", 0, 1,
+                  "adds this times log(sum of exp(logits))^2 to the training loss; 1e-4 is usual")),
+      &M::z_loss);
+  add(frozen(real("model.logit_softcap", 0, kHuge,
+                  "bends the logits to cap * tanh(logits / cap); 0 = off, 30 is usual")),
+      &M::logit_softcap);
+  add(frozen(boolean("model.document_mask", "attention does not cross documents of a window")),
+      &M::document_mask);
+  add(frozen(integer("model.separator", -1, 1e8,
+                     "id that starts a document, for document_mask; -1 = the tokenizer's")),
+      &M::separator);
 }
 
 void add_data(std::vector<Field>& list) {

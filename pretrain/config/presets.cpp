@@ -42,17 +42,69 @@ constexpr Shape kCerebras[] = {
     {"cerebras-13b", 40, 5120, 40, 0, 1080, 1.2e-4, "cosine"},
 };
 
-// Touvron et al. 2023, table 2: 4M tokens in a step, 2,000 steps of warm-up, cosine to a tenth.
-constexpr Shape kLlama[] = {
-    {"llama-7b", 32, 4096, 32, 11008, 2048, 3e-4, "cosine"},
-    {"llama-13b", 40, 5120, 40, 13824, 2048, 3e-4, "cosine"},
-    {"llama-33b", 60, 6656, 52, 17920, 2048, 1.5e-4, "cosine"},
-    {"llama-65b", 80, 8192, 64, 22016, 2048, 1.5e-4, "cosine"},
+// Radford et al. 2019, table 2; the recipe is GPT-3's for the size, since none was published.
+constexpr Shape kGpt2[] = {
+    {"gpt2-124m", 12, 768, 12, 0, 512, 6e-4, "cosine"},
+    {"gpt2-355m", 24, 1024, 16, 0, 512, 3e-4, "cosine"},
+    {"gpt2-774m", 36, 1280, 20, 0, 512, 2.5e-4, "cosine"},
+    {"gpt2-1558m", 48, 1600, 25, 0, 512, 2e-4, "cosine"},
+};
+
+// Biderman et al. 2023, table 1 and the released configurations: 2M tokens in a step, 143,000
+// steps, 1% of warm-up. The table's rows were padded to a multiple of 128 x the ranks that shared
+// it.
+struct PythiaShape {
+  Shape shape;
+  int64_t vocabulary;
+};
+constexpr PythiaShape kPythia[] = {
+    {{"pythia-14m", 6, 128, 4, 0, 1024, 1e-3, "cosine"}, 50304},
+    {{"pythia-31m", 6, 256, 8, 0, 1024, 1e-3, "cosine"}, 50304},
+    {{"pythia-70m", 6, 512, 8, 0, 1024, 1e-3, "cosine"}, 50304},
+    {{"pythia-160m", 12, 768, 12, 0, 1024, 6e-4, "cosine"}, 50304},
+    {{"pythia-410m", 24, 1024, 16, 0, 1024, 3e-4, "cosine"}, 50304},
+    {{"pythia-1b", 16, 2048, 8, 0, 1024, 3e-4, "cosine"}, 50304},
+    {{"pythia-1.4b", 24, 2048, 16, 0, 1024, 2e-4, "cosine"}, 50304},
+    {{"pythia-2.8b", 32, 2560, 32, 0, 1024, 1.6e-4, "cosine"}, 50304},
+    {{"pythia-6.9b", 32, 4096, 32, 0, 1024, 1.2e-4, "cosine"}, 50432},
+    {{"pythia-12b", 36, 5120, 40, 0, 1024, 1.2e-4, "cosine"}, 50688},
+};
+
+// Touvron et al. 2023a, table 2, and 2023b, section 2: 4M tokens in a step, 2,000 steps of warm-up,
+// cosine to a tenth. Llama 3 8B: Dubey et al. 2024, table 3, at its first batch size.
+struct LlamaShape {
+  Shape shape;
+  int64_t kv_heads, context, vocabulary;
+  double tokens, eps, rope_base;
+};
+constexpr LlamaShape kLlama[] = {
+    {{"llama-7b", 32, 4096, 32, 11008, 2048, 3e-4, "cosine"}, 32, 2048, 32000, 1e12, 1e-6, 1e4},
+    {{"llama-13b", 40, 5120, 40, 13824, 2048, 3e-4, "cosine"}, 40, 2048, 32000, 1e12, 1e-6, 1e4},
+    {{"llama-33b", 60, 6656, 52, 17920, 2048, 1.5e-4, "cosine"},
+     52,
+     2048,
+     32000,
+     1.4e12,
+     1e-6,
+     1e4},
+    {{"llama-65b", 80, 8192, 64, 22016, 2048, 1.5e-4, "cosine"},
+     64,
+     2048,
+     32000,
+     1.4e12,
+     1e-5,
+     1e4},
+    {{"llama2-7b", 32, 4096, 32, 11008, 1024, 3e-4, "cosine"}, 32, 4096, 32000, 2e12, 1e-5, 1e4},
+    {{"llama2-13b", 40, 5120, 40, 13824, 1024, 3e-4, "cosine"}, 40, 4096, 32000, 2e12, 1e-5, 1e4},
+    {{"llama2-34b", 48, 8192, 64, 22016, 1024, 1.5e-4, "cosine"}, 8, 4096, 32000, 2e12, 1e-5, 1e4},
+    {{"llama2-70b", 80, 8192, 64, 28672, 1024, 1.5e-4, "cosine"}, 8, 4096, 32000, 2e12, 1e-5, 1e4},
+    {{"llama3-8b", 32, 4096, 32, 14336, 512, 3e-4, "cosine"}, 8, 8192, 128256, 15e12, 1e-5, 5e5},
 };
 
 // Small enough for a test to train in a second.
 constexpr Shape kTiny[] = {
     {"tiny-gpt3", 2, 32, 2, 0, 8, 3e-3, "linear"},
+    {"tiny-pythia", 2, 32, 2, 0, 8, 3e-3, "linear"},
     {"tiny-llama", 2, 32, 2, 64, 8, 3e-3, "linear"},
 };
 
@@ -108,20 +160,47 @@ Preset cerebras(const Shape& shape) {
   return builder.preset;
 }
 
-Preset llama(const Shape& shape) {
-  const bool largest = shape.d_model == 8192;
-  Builder builder = common(shape, "llama", 2048, 32000);
+Preset gpt2(const Shape& shape) {
+  Builder builder = common(shape, "gpt3", 1024, 50257);
+  builder.set("schedule.tokens_per_parameter", 20.0);
+  builder.set("schedule.warmup", std::string("375Mtok"));
+  builder.preset.notes = {
+      "OpenAI published GPT-2's shape but not its recipe; rates and warm-up here are GPT-3's"};
+  return builder.preset;
+}
+
+Preset pythia(const PythiaShape& row) {
+  const bool largest = row.shape.d_model >= 4096;
+  Builder builder = common(row.shape, "pythia", 2048, row.vocabulary);
   builder.set("model.tied_embeddings", false);
-  builder.set("model.norm_eps", largest ? 1e-5 : 1e-6);
-  builder.set("schedule.tokens", shape.layers >= 60 ? 1.4e12 : 1e12);
+  builder.set("model.initializer", std::string(largest ? "gpt2" : "neox"));
+  builder.set("schedule.steps", int64_t{143000});
+  builder.set("schedule.warmup", std::string("1%"));
+  builder.preset.notes = {
+      "Pythia trained with the tanh form of GELU, as here; its published configurations name the "
+      "exact form"};
+  if (row.shape.d_model == 2048 && row.shape.layers == 16)
+    builder.preset.notes.push_back(
+        "the paper gives Pythia 1B a rate of 3e-4, as here; its released configuration 2.5e-4");
+  return builder.preset;
+}
+
+Preset llama(const LlamaShape& row) {
+  Builder builder = common(row.shape, "llama", row.context, row.vocabulary);
+  if (row.kv_heads != row.shape.heads) builder.set("model.kv_heads", row.kv_heads);
+  builder.set("model.tied_embeddings", false);
+  builder.set("model.norm_eps", row.eps);
+  if (row.rope_base != 1e4) builder.set("model.rope_base", row.rope_base);
+  builder.set("schedule.tokens", row.tokens);
   builder.set("schedule.warmup", std::string("2000steps"));
+  if (std::string_view(row.shape.name).substr(0, 6) == "llama2") builder.set("optimizer.eps", 1e-5);
   return builder.preset;
 }
 
 Preset tiny(const Shape& shape) {
-  const bool is_llama = shape.d_ff != 0;
-  Builder builder = common(shape, is_llama ? "llama" : "gpt3", 16, 272);
-  if (is_llama) builder.set("model.tied_embeddings", false);
+  const std::string arch = std::string(shape.name).substr(5);
+  Builder builder = common(shape, arch.c_str(), 16, 272);
+  if (arch != "gpt3") builder.set("model.tied_embeddings", false);
   builder.set("data.tokenizer", std::string("bytes"));
   builder.set("schedule.steps", int64_t{20});
   builder.set("schedule.warmup", std::string("2steps"));
@@ -131,9 +210,11 @@ Preset tiny(const Shape& shape) {
 std::vector<Preset> all_presets() {
   std::vector<Preset> presets;
   for (const Shape& shape : kTiny) presets.push_back(tiny(shape));
+  for (const Shape& shape : kGpt2) presets.push_back(gpt2(shape));
   for (const Shape& shape : kGpt3) presets.push_back(gpt3(shape));
   for (const Shape& shape : kCerebras) presets.push_back(cerebras(shape));
-  for (const Shape& shape : kLlama) presets.push_back(llama(shape));
+  for (const PythiaShape& row : kPythia) presets.push_back(pythia(row));
+  for (const LlamaShape& row : kLlama) presets.push_back(llama(row));
   return presets;
 }
 

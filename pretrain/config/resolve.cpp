@@ -17,6 +17,12 @@ constexpr int64_t kMicroBatchTokens =
 constexpr int64_t kSlotTokens = 1024;
 constexpr int64_t kMostSlots = 8;
 
+double rotary_fraction(const ModelConfig& model) {
+  if (!has_rope(model.arch)) return 0;
+  if (model.rotary_fraction > 0) return model.rotary_fraction;
+  return model.arch == Arch::pythia ? 0.25 : 1;
+}
+
 void check_shapes(const ModelConfig& model) {
   const int64_t heads = model.heads;
   if (!model.head_dim && model.d_model % heads != 0) {
@@ -27,11 +33,16 @@ void check_shapes(const ModelConfig& model) {
         model.d_model, heads, below, round_up(model.d_model, heads));
   }
   const int64_t head_dim = model.head_dim ? model.head_dim : model.d_model / heads;
-  if (model.arch == Arch::llama && head_dim % 2 != 0) {
-    fail_user(
-        "llama turns pairs of a head's entries, so their number must be even, but it is {} "
-        "(model.d_model = {} over model.heads = {}); change one of them or set model.head_dim",
-        head_dim, model.d_model, heads);
+  if (has_rope(model.arch)) {
+    const double fraction = rotary_fraction(model);
+    const auto rotary = static_cast<int64_t>(fraction * static_cast<double>(head_dim) + 1e-9);
+    if (rotary < 2 || rotary % 2 != 0)
+      fail_user(
+          "{} turns pairs of a head's entries, so their number must be even and not 0, but {} of "
+          "{} "
+          "are {} (model.d_model = {} over model.heads = {}); change one of them, "
+          "model.rotary_fraction or model.head_dim",
+          name_of(model.arch), fraction, head_dim, rotary, model.d_model, heads);
   }
   if (model.kv_heads && heads % model.kv_heads != 0) {
     fail_user(
@@ -132,9 +143,10 @@ RunConfig resolved(RunConfig config) {
   if (!model.kv_heads) model.kv_heads = model.heads;
   if (!model.head_dim) model.head_dim = model.d_model / model.heads;
   if (!model.d_ff) {
-    model.d_ff = model.arch == Arch::llama ? round_up(div_ceil(8 * model.d_model, 3), 32)
-                                           : 4 * model.d_model;
+    model.d_ff =
+        is_llama(model.arch) ? round_up(div_ceil(8 * model.d_model, 3), 32) : 4 * model.d_model;
   }
+  model.rotary_fraction = rotary_fraction(model);
   resolve_batch(model, config.schedule);
   return config;
 }

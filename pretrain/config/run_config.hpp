@@ -12,9 +12,18 @@
 
 namespace isoflop {
 
-enum class Arch { gpt3, llama };  // pythia follows
+enum class Arch { gpt3, pythia, llama };
+inline constexpr std::string_view kArchNames[] = {"gpt3", "pythia", "llama"};
 inline std::string_view name_of(Arch arch) {
-  return arch == Arch::llama ? "llama" : "gpt3";
+  return kArchNames[static_cast<size_t>(arch)];
+}
+/// gpt3 learns a table of positions; the others rotate queries and keys.
+inline bool has_rope(Arch arch) {
+  return arch != Arch::gpt3;
+}
+/// llama has RMSNorm, SwiGLU and no biases; the others LayerNorm, GELU and biases.
+inline bool is_llama(Arch arch) {
+  return arch == Arch::llama;
 }
 
 struct ModelConfig {
@@ -25,20 +34,37 @@ struct ModelConfig {
   int64_t heads = 6;
   int64_t kv_heads = 0;  // 0 = heads
   int64_t head_dim = 0;  // 0 = d_model / heads
-  int64_t d_ff = 0;      // 0 = 4 d_model (gpt3); 8/3 d_model rounded up to a multiple of 32 (llama)
+  int64_t d_ff = 0;      // 0 = 4 d_model; 8/3 d_model rounded up to a multiple of 32 (llama)
   int64_t context = 256;
   int64_t vocabulary = 0;  // rows of the table; 0 = the tokenizer's size
   bool tied_embeddings = true;
   std::string gelu = "tanh";  // tanh | erf
   double norm_eps = 1e-5;
   double rope_base = 10000;
-  double init_std = 0.02;
+  double rotary_fraction = 0;            // of a head's entries; 0 = 1/4 (pythia), 1 (llama)
+  std::string rope_scaling = "none";     // none | linear | llama3
+  double rope_scaling_factor = 1;        // how much longer than trained for
+  int64_t rope_original_context = 8192;  // of llama3: what the model was trained for
+  std::string initializer = "gpt2";      // gpt2 | neox
+  double init_std = 0.02;                // of gpt2
   // Forward multipliers (μP and CompleteP set them; 1 under sp). Folded into plain weights on
   // export.
   double embedding_multiplier = 1;
   double residual_multiplier = 1;
   double output_multiplier = 1;
   double attention_multiplier = 1;  // on 1/sqrt(head_dim)
+  // What experts switch on.
+  bool biases = true;          // of gpt3 and pythia: in linear maps and norms
+  bool qk_norm = false;        // RMSNorm on each head's queries and keys
+  double z_loss = 0;           // adds z_loss * log(sum of e^logit)^2 to the training loss
+  double logit_softcap = 0;    // logits become cap * tanh(logits / cap); 0 = off
+  bool document_mask = false;  // attention stays within a document
+  int64_t separator = -1;      // the token that starts a document, for document_mask
+
+  /// Entries of a head that are rotated; 0 in gpt3. Needs a resolved configuration.
+  int64_t rotary_dim() const {
+    return static_cast<int64_t>(rotary_fraction * static_cast<double>(head_dim) + 1e-9);
+  }
 };
 
 struct DataConfig {

@@ -54,6 +54,7 @@ class Slot {
 };
 
 /// One row of a block's table; `slot` says which member of the block's activations it describes.
+/// One of no rows belongs to an option that is off.
 template <class Activations>
 struct ActivationSpec {
   Slot Activations::*slot;

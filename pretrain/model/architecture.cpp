@@ -12,6 +12,18 @@ namespace isoflop {
 
 namespace {
 
+/// Standard deviations at the start. gpt2 (Radford et al. 2019): one for all matrices, and
+/// projections that end in the residual stream start smaller by sqrt(2L). neox (Black et al. 2022;
+/// Nguyen & Salazar 2019, Wang & Komatsuzaki 2021): both follow from the width.
+double matrix_std(const ModelConfig& c) {
+  return c.initializer == "neox" ? std::sqrt(0.4 / static_cast<double>(c.d_model)) : c.init_std;
+}
+double residual_std(const ModelConfig& c) {
+  const double layers = static_cast<double>(c.layers), width = static_cast<double>(c.d_model);
+  return c.initializer == "neox" ? 2 / (layers * std::sqrt(width))
+                                 : c.init_std / std::sqrt(2 * layers);
+}
+
 /// Collects rows of the table; the few ways a tensor can be are its methods.
 struct TableWriter {
   const ModelConfig& config;
@@ -28,7 +40,7 @@ struct TableWriter {
     spec.rows = rows;
     spec.cols = cols;
     spec.decay = true;
-    spec.init_std = config.init_std;
+    spec.init_std = matrix_std(config);
     spec.placement = placement;
     spec.stage_block = block;
     spec.gguf = {{gguf + ".weight", 0, 0}};
@@ -48,14 +60,15 @@ struct TableWriter {
     vector(name + ".weight", gguf + ".weight", config.d_model, 1).fold = fold;
     if (bias) vector(name + ".bias", gguf + ".bias", config.d_model, 0).fold = fold;
   }
+  void query_key_norms(const std::string& our, const std::string& gguf) {
+    if (!config.qk_norm) return;
+    vector(our + "attention.k_norm.weight", gguf + "attn_k_norm.weight", config.head_dim, 1);
+    vector(our + "attention.q_norm.weight", gguf + "attn_q_norm.weight", config.head_dim, 1);
+  }
 };
 
-/// Projections that end in the residual stream start smaller by sqrt(2L), as in GPT-2.
-double residual_std(const ModelConfig& config) {
-  return config.init_std / std::sqrt(2.0 * static_cast<double>(config.layers));
-}
-
-void add_gpt3_block(TableWriter& w, int block) {
+/// gpt3 and pythia have the same tensors; what differs is how they are connected.
+void add_gpt_block(TableWriter& w, int block) {
   const ModelConfig& c = w.config;
   const int64_t d = c.d_model, q = c.heads * c.head_dim, kv = c.kv_heads * c.head_dim;
   const std::string our = fmt::format("blocks.{}.", block), gguf = fmt::format("blk.{}.", block);
@@ -66,16 +79,18 @@ void add_gpt3_block(TableWriter& w, int block) {
     weight.fold = fold;
     weight.fold_rows = fold_rows;
     if (fold == Fold::residual) weight.init_std = residual_std(c);
+    if (!c.biases) return;
     ParamSpec& bias = w.vector(our + name + ".bias", gguf + foreign + ".bias", rows, 0);
     bias.fold = fold;
     bias.fold_rows = fold_rows;
   };
   linear("mlp.down", "ffn_down", d, c.d_ff, Placement::row, Fold::residual, 0);
   linear("mlp.up", "ffn_up", c.d_ff, d, Placement::column, Fold::none, 0);
-  w.norm(our + "norm2", gguf + "ffn_norm", true);
+  w.norm(our + "norm2", gguf + "ffn_norm", c.biases);
   linear("attention.out", "attn_output", d, q, Placement::row, Fold::residual, 0);
+  w.query_key_norms(our, gguf);
   linear("attention.qkv", "attn_qkv", q + 2 * kv, d, Placement::column, Fold::attention_query, q);
-  w.norm(our + "norm1", gguf + "attn_norm", true);
+  w.norm(our + "norm1", gguf + "attn_norm", c.biases);
 }
 
 void add_llama_block(TableWriter& w, int block) {
@@ -94,6 +109,7 @@ void add_llama_block(TableWriter& w, int block) {
   linear("mlp.gate", "ffn_gate", c.d_ff, d, Placement::column);
   w.norm(our + "norm2", gguf + "ffn_norm", false);
   linear("attention.out", "attn_output", d, q, Placement::row, Fold::residual);
+  w.query_key_norms(our, gguf);
   linear("attention.v", "attn_v", kv, d, Placement::column);
   linear("attention.k", "attn_k", kv, d, Placement::column);
   linear("attention.q", "attn_q", q, d, Placement::column, Fold::attention_query);
@@ -107,15 +123,15 @@ ParamTable make_param_table(const ModelConfig& config) {
                 "the model's shape is not resolved");
   TableWriter w{config, {}, static_cast<int>(config.layers)};
   const int64_t d = config.d_model, v = config.vocabulary;
-  const bool gpt3 = config.arch == Arch::gpt3;
+  const bool llama = is_llama(config.arch);
   if (!config.tied_embeddings) {
     ParamSpec& head = w.matrix("head", "output", v, d, Placement::vocabulary);
     head.role = ParamRole::output;
     head.fold = Fold::output;
   }
-  w.norm("norm", "output_norm", gpt3, Fold::output_norm);
+  w.norm("norm", "output_norm", !llama && config.biases, Fold::output_norm);
   for (int block = static_cast<int>(config.layers) - 1; block >= 0; --block)
-    gpt3 ? add_gpt3_block(w, block) : add_llama_block(w, block);
+    llama ? add_llama_block(w, block) : add_gpt_block(w, block);
   w.block = -1;
   const auto embedding = [&](const char* name, const char* gguf, int64_t rows,
                              Placement placement) {
@@ -123,7 +139,8 @@ ParamTable make_param_table(const ModelConfig& config) {
     spec.role = ParamRole::embedding;
     spec.fold = Fold::embedding;
   };
-  if (gpt3) embedding("positions", "position_embd", config.context, Placement::replicated);
+  if (!has_rope(config.arch))
+    embedding("positions", "position_embd", config.context, Placement::replicated);
   embedding("embedding", "token_embd", v, Placement::vocabulary);
   return w.table;
 }
@@ -171,6 +188,13 @@ int64_t matmul_parameter_count(const ModelConfig& config) {
   int64_t count = config.tied_embeddings ? config.vocabulary * config.d_model : 0;
   for (const ParamSpec& spec : make_param_table(config))
     if (spec.role == ParamRole::hidden || spec.role == ParamRole::output) count += spec.size();
+  return count;
+}
+
+int64_t non_embedding_parameter_count(const ModelConfig& config) {
+  int64_t count = 0;
+  for (const ParamSpec& spec : make_param_table(config))
+    if (spec.role == ParamRole::hidden || spec.role == ParamRole::vector) count += spec.size();
   return count;
 }
 

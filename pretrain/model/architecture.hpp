@@ -24,6 +24,9 @@ void initialize_parameters(const ParamTable& table, uint64_t seed, ParamBuffer& 
 
 /// Weights in matrix products, the head included (tied or not); excludes lookups and vectors.
 int64_t matmul_parameter_count(const ModelConfig& config);
+/// All parameters but the tables of tokens and positions and an own head: what Pythia and Kaplan et
+/// al. count.
+int64_t non_embedding_parameter_count(const ModelConfig& config);
 /// Training FLOPs per token: 6 x matmul weights + 12 L T d (attention counted in full, not causal).
 double training_flops_per_token(const ModelConfig& config);
 

@@ -62,7 +62,7 @@ class BlockStackOf : public BlockStack {
     for (int64_t layer = 0; layer < config.layers; ++layer)
       blocks_.push_back(std::make_unique<B>(config, table, static_cast<int>(layer)));
     for (const auto& spec : B::activations(config, shape.tokens, activation, state)) {
-      if (spec.drop == Drop::scratch && !shape.training) continue;
+      if (spec.rows == 0 || (spec.drop == Drop::scratch && !shape.training)) continue;
       const bool keep = shape.training && kept(spec.drop, shape.recompute);
       const size_t row =
           plan.add(spec.name, spec.rows, spec.cols, spec.dtype, keep ? config.layers : 1);

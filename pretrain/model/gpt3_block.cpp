@@ -11,12 +11,15 @@ std::vector<ActivationSpec<Gpt3Block::Activations>> Gpt3Block::activations(const
   using A = Activations;
   const int64_t D = c.d_model, F = c.d_ff, att = c.heads * c.head_dim;
   const int64_t qkv = att + 2 * c.kv_heads * c.head_dim;
+  const int64_t Q = c.qk_norm ? N : 0;  // rows that qk-norm needs
   return {
       {&A::x, "x", N, D, act, Drop::never},
       {&A::n1, "n1", N, D, act, Drop::at_cheap},
       {&A::mean1, "mean1", N, 1, state, Drop::never},
       {&A::inv_std1, "inv_std1", N, 1, state, Drop::never},
       {&A::qkv, "qkv", N, qkv, act, Drop::at_block},
+      {&A::raw, "raw", Q, qkv, act, Drop::at_block},
+      {&A::inv_qk, "inv_qk", Q, c.heads + c.kv_heads, state, Drop::never},
       {&A::att, "att", N, att, act, Drop::at_block},
       {&A::lse, "lse", N, c.heads, state, Drop::never},
       {&A::h, "h", N, D, act, Drop::at_block},
@@ -29,6 +32,7 @@ std::vector<ActivationSpec<Gpt3Block::Activations>> Gpt3Block::activations(const
       {&A::dn, "dn", N, D, act, Drop::scratch},
       {&A::datt, "datt", N, att, act, Drop::scratch},
       {&A::dqkv, "dqkv", N, qkv, act, Drop::scratch},
+      {&A::draw, "draw", Q, qkv, act, Drop::scratch},
   };
 }
 
@@ -42,6 +46,7 @@ Gpt3Block::Gpt3Block(const ModelConfig& config, const ParamTable& table, int lay
   norm1_bias_ = find_param(table, prefix + "norm1.bias");
   norm2_ = find_param(table, prefix + "norm2.weight");
   norm2_bias_ = find_param(table, prefix + "norm2.bias");
+  qk_norm_ = QkNorm(table, prefix + "attention");
   qkv_ = Linear(table, prefix + "attention.qkv");
   out_ = Linear(table, prefix + "attention.out");
   up_ = Linear(table, prefix + "mlp.up");
@@ -62,7 +67,9 @@ void Gpt3Block::make_n1(Step& s) {
 void Gpt3Block::make_qkv(Step& s) {
   if (acts.qkv.held()) return;
   make_n1(s);
-  qkv_.forward(s, acts.n1.get(), acts.qkv.fill());
+  const View qkv = acts.qkv.fill(), raw = qk_norm_ ? acts.raw.fill() : qkv;
+  qkv_.forward(s, acts.n1.get(), raw);
+  if (qk_norm_) qk_norm_.forward(s, raw, acts.inv_qk.fill(), qkv);
 }
 
 void Gpt3Block::make_att(Step& s) {
@@ -102,7 +109,8 @@ void Gpt3Block::make_act(Step& s) {
 }
 
 void Gpt3Block::drop() {
-  for (Slot* slot : {&acts.n1, &acts.qkv, &acts.att, &acts.h, &acts.n2, &acts.up, &acts.act})
+  for (Slot* slot :
+       {&acts.n1, &acts.raw, &acts.qkv, &acts.att, &acts.h, &acts.n2, &acts.up, &acts.act})
     slot->drop();
 }
 
@@ -135,8 +143,10 @@ void Gpt3Block::backward(Step& s, View dres) {
   make_att(s);
   out_.backward(s, dres, acts.att.get(), datt, residual_);
   attention_backward(s, datt, acts.qkv.get(), acts.att.get(), acts.lse.get(), dqkv);
+  const View draw = qk_norm_ ? acts.draw.fill() : dqkv;
+  if (qk_norm_) qk_norm_.backward(s, dqkv, acts.raw.get(), acts.inv_qk.get(), draw);
   make_n1(s);
-  qkv_.backward(s, dqkv, acts.n1.get(), dn);
+  qkv_.backward(s, draw, acts.n1.get(), dn);
   s.backend.layernorm_backward({.dy = dn,
                                 .x = acts.x.get(),
                                 .gain = s.master(norm1_),

@@ -12,7 +12,8 @@ class Gpt3Block : public Block {
   struct Activations {
     Slot x, n1, mean1, inv_std1, qkv, att, lse;  // attention half
     Slot h, n2, mean2, inv_std2, up, act;        // mlp half
-    Slot dact, dn, datt, dqkv;                   // backward's scratch
+    Slot dact, dn, datt, dqkv, draw;             // backward's scratch
+    Slot raw, inv_qk;                            // with qk-norm: qkv before it, and its statistics
   };
   static std::vector<ActivationSpec<Activations>> activations(const ModelConfig& config,
                                                               int64_t tokens,
@@ -40,6 +41,7 @@ class Gpt3Block : public Block {
   double eps_, residual_;
   Gelu gelu_;
   int norm1_, norm1_bias_, norm2_, norm2_bias_;
+  QkNorm qk_norm_;
   Linear qkv_, out_, up_, down_;
 };
 

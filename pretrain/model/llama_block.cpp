@@ -11,11 +11,14 @@ std::vector<ActivationSpec<LlamaBlock::Activations>> LlamaBlock::activations(con
   using A = Activations;
   const int64_t D = c.d_model, F = c.d_ff, att = c.heads * c.head_dim;
   const int64_t qkv = att + 2 * c.kv_heads * c.head_dim;
+  const int64_t Q = c.qk_norm ? N : 0;  // rows that qk-norm needs
   return {
       {&A::x, "x", N, D, act, Drop::never},
       {&A::n1, "n1", N, D, act, Drop::at_cheap},
       {&A::inv_rms1, "inv_rms1", N, 1, state, Drop::never},
       {&A::qkv, "qkv", N, qkv, act, Drop::at_block},
+      {&A::raw, "raw", Q, qkv, act, Drop::at_block},
+      {&A::inv_qk, "inv_qk", Q, c.heads + c.kv_heads, state, Drop::never},
       {&A::att, "att", N, att, act, Drop::at_block},
       {&A::lse, "lse", N, c.heads, state, Drop::never},
       {&A::h, "h", N, D, act, Drop::at_block},
@@ -30,6 +33,7 @@ std::vector<ActivationSpec<LlamaBlock::Activations>> LlamaBlock::activations(con
       {&A::dn, "dn", N, D, act, Drop::scratch},
       {&A::datt, "datt", N, att, act, Drop::scratch},
       {&A::dqkv, "dqkv", N, qkv, act, Drop::scratch},
+      {&A::draw, "draw", Q, qkv, act, Drop::scratch},
   };
 }
 
@@ -42,6 +46,7 @@ LlamaBlock::LlamaBlock(const ModelConfig& config, const ParamTable& table, int l
   const std::string prefix = fmt::format("blocks.{}.", layer);
   norm1_ = find_param(table, prefix + "norm1.weight");
   norm2_ = find_param(table, prefix + "norm2.weight");
+  qk_norm_ = QkNorm(table, prefix + "attention");
   q_ = Linear(table, prefix + "attention.q");
   k_ = Linear(table, prefix + "attention.k");
   v_ = Linear(table, prefix + "attention.v");
@@ -63,10 +68,11 @@ void LlamaBlock::make_n1(Step& s) {
 void LlamaBlock::make_qkv(Step& s) {
   if (acts.qkv.held()) return;
   make_n1(s);
-  const View n1 = acts.n1.get(), qkv = acts.qkv.fill();
-  q_.forward(s, n1, qkv.columns(0, q_cols_));
-  k_.forward(s, n1, qkv.columns(q_cols_, kv_cols_));
-  v_.forward(s, n1, qkv.columns(q_cols_ + kv_cols_, kv_cols_));
+  const View n1 = acts.n1.get(), qkv = acts.qkv.fill(), raw = qk_norm_ ? acts.raw.fill() : qkv;
+  q_.forward(s, n1, raw.columns(0, q_cols_));
+  k_.forward(s, n1, raw.columns(q_cols_, kv_cols_));
+  v_.forward(s, n1, raw.columns(q_cols_ + kv_cols_, kv_cols_));
+  if (qk_norm_) qk_norm_.forward(s, raw, acts.inv_qk.fill(), qkv);
   rotate(s, qkv, false);
 }
 
@@ -106,8 +112,8 @@ void LlamaBlock::make_act(Step& s) {
 }
 
 void LlamaBlock::drop() {
-  for (Slot* slot :
-       {&acts.n1, &acts.qkv, &acts.att, &acts.h, &acts.n2, &acts.gate, &acts.up, &acts.act})
+  for (Slot* slot : {&acts.n1, &acts.raw, &acts.qkv, &acts.att, &acts.h, &acts.n2, &acts.gate,
+                     &acts.up, &acts.act})
     slot->drop();
 }
 
@@ -141,11 +147,13 @@ void LlamaBlock::backward(Step& s, View dres) {
   out_.backward(s, dres, acts.att.get(), datt, residual_);
   attention_backward(s, datt, acts.qkv.get(), acts.att.get(), acts.lse.get(), dqkv);
   rotate(s, dqkv, true);
+  const View draw = qk_norm_ ? acts.draw.fill() : dqkv;
+  if (qk_norm_) qk_norm_.backward(s, dqkv, acts.raw.get(), acts.inv_qk.get(), draw);
   make_n1(s);
   const View n1 = acts.n1.get();
-  q_.backward(s, dqkv.columns(0, q_cols_), n1, dn);
-  k_.backward(s, dqkv.columns(q_cols_, kv_cols_), n1, dn, 1, true);
-  v_.backward(s, dqkv.columns(q_cols_ + kv_cols_, kv_cols_), n1, dn, 1, true);
+  q_.backward(s, draw.columns(0, q_cols_), n1, dn);
+  k_.backward(s, draw.columns(q_cols_, kv_cols_), n1, dn, 1, true);
+  v_.backward(s, draw.columns(q_cols_ + kv_cols_, kv_cols_), n1, dn, 1, true);
   s.backend.rmsnorm_backward({.dy = dn,
                               .x = acts.x.get(),
                               .gain = s.master(norm1_),

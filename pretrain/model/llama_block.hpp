@@ -10,9 +10,10 @@ namespace isoflop {
 class LlamaBlock : public Block {
  public:
   struct Activations {
-    Slot x, n1, inv_rms1, qkv, att, lse;    // attention half; queries and keys are held rotated
-    Slot h, n2, inv_rms2, gate, up, act;    // mlp half
-    Slot dact, dgate, dup, dn, datt, dqkv;  // backward's scratch
+    Slot x, n1, inv_rms1, qkv, att, lse;  // attention half; queries and keys are held rotated
+    Slot h, n2, inv_rms2, gate, up, act;  // mlp half
+    Slot dact, dgate, dup, dn, datt, dqkv, draw;  // backward's scratch
+    Slot raw, inv_qk;                             // with qk-norm: qkv before it, and its statistics
   };
   static std::vector<ActivationSpec<Activations>> activations(const ModelConfig& config,
                                                               int64_t tokens,
@@ -40,6 +41,7 @@ class LlamaBlock : public Block {
   int64_t q_cols_, kv_cols_;
   double eps_, residual_;
   int norm1_, norm2_;
+  QkNorm qk_norm_;
   Linear q_, k_, v_, out_, gate_, up_, down_;
 };
 

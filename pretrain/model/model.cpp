@@ -2,9 +2,11 @@
 
 #include "pretrain/model/gpt3_block.hpp"
 #include "pretrain/model/llama_block.hpp"
+#include "pretrain/model/pythia_block.hpp"
 
 #include <algorithm>
 #include <cmath>
+#include <numbers>
 
 namespace isoflop {
 
@@ -14,10 +16,18 @@ std::unique_ptr<BlockStack> make_blocks(const ModelConfig& config,
                                         DType activation,
                                         DType state,
                                         ActivationPlan& plan) {
-  if (config.arch == Arch::llama)
-    return std::make_unique<BlockStackOf<LlamaBlock>>(config, table, shape, activation, state,
-                                                      plan);
-  return std::make_unique<BlockStackOf<Gpt3Block>>(config, table, shape, activation, state, plan);
+  switch (config.arch) {
+    case Arch::gpt3:
+      return std::make_unique<BlockStackOf<Gpt3Block>>(config, table, shape, activation, state,
+                                                       plan);
+    case Arch::pythia:
+      return std::make_unique<BlockStackOf<PythiaBlock>>(config, table, shape, activation, state,
+                                                         plan);
+    case Arch::llama:
+      return std::make_unique<BlockStackOf<LlamaBlock>>(config, table, shape, activation, state,
+                                                        plan);
+  }
+  return nullptr;
 }
 
 namespace {
@@ -32,7 +42,7 @@ struct OuterRows {
             DType state,
             ActivationPlan& plan) {
     const int64_t N = shape.tokens, D = c.d_model, train = shape.training ? N : 0;
-    const int64_t rope_rows = c.arch == Arch::llama ? c.context : 0;
+    const int64_t rope_rows = has_rope(c.arch) ? c.context : 0;
     last = plan.add("last", N, D, activation, 1);
     normed = plan.add("normed", N, D, activation, 1);
     mean = plan.add("mean", N, 1, state, 1);
@@ -41,19 +51,34 @@ struct OuterRows {
     dnormed = plan.add("dnormed", train, D, activation, 1);
     logits = plan.add("logits", std::min(N, kHeadTokens), c.vocabulary, activation, 1);
     losses = plan.add("losses", N, 1, state, 1);
-    rope_cos = plan.add("rope_cos", rope_rows, c.head_dim / 2, state, 1);
-    rope_sin = plan.add("rope_sin", rope_rows, c.head_dim / 2, state, 1);
+    rope_cos = plan.add("rope_cos", rope_rows, c.rotary_dim() / 2, state, 1);
+    rope_sin = plan.add("rope_sin", rope_rows, c.rotary_dim() / 2, state, 1);
   }
 };
 
+/// Radians per position of pair j. linear: Chen et al. 2023, positions shrink by the factor. llama3
+/// (Llama 3.1): slow pairs shrink by the factor, fast ones not, with a ramp for those that turn 1
+/// to 4 times within the original context.
+double rope_frequency(const ModelConfig& c, int64_t j) {
+  const double exponent = -2.0 * static_cast<double>(j) / static_cast<double>(c.rotary_dim());
+  const double plain = std::pow(c.rope_base, exponent);
+  if (c.rope_scaling == "linear") return plain / c.rope_scaling_factor;
+  if (c.rope_scaling != "llama3") return plain;
+  const double turns =
+      static_cast<double>(c.rope_original_context) * plain / (2 * std::numbers::pi);
+  const double keep = std::clamp((turns - 1) / (4 - 1), 0.0, 1.0);
+  return plain * (keep + (1 - keep) / c.rope_scaling_factor);
+}
+
 void fill_rope_table(const ModelConfig& c, View cosines, View sines) {
-  for (int64_t position = 0; position < cosines.rows; ++position)
-    for (int64_t j = 0; j < cosines.cols; ++j) {
-      const double exponent = -2.0 * static_cast<double>(j) / static_cast<double>(c.head_dim);
-      const double angle = static_cast<double>(position) * std::pow(c.rope_base, exponent);
+  for (int64_t j = 0; j < cosines.cols; ++j) {
+    const double frequency = rope_frequency(c, j);
+    for (int64_t position = 0; position < cosines.rows; ++position) {
+      const double angle = static_cast<double>(position) * frequency;
       store_scalar(cosines, position, j, std::cos(angle));
       store_scalar(sines, position, j, std::sin(angle));
     }
+  }
 }
 
 }  // namespace
@@ -95,6 +120,10 @@ Model::Model(const ModelConfig& config,
   rope_cos_ = plan_.view(rows.rope_cos, 0);
   rope_sin_ = plan_.view(rows.rope_sin, 0);
   fill_rope_table(config, rope_cos_, rope_sin_);
+  if (config.document_mask) {
+    ISOFLOP_CHECK(config.separator >= 0, "a document mask needs the separator's id");
+    first_keys_.resize(static_cast<size_t>(shape.tokens));
+  }
 
   embedding_ = find_param(table, "embedding.weight");
   positions_ = find_param(table, "positions.weight");
@@ -121,7 +150,21 @@ Step Model::begin(int64_t sequences, int64_t length) {
               .rope_sin = rope_sin_};
 }
 
+/// Where each token's document starts: at the last separator up to it, or at the window's start.
+FirstKeys Model::find_documents(const Step& s, std::span<const int32_t> tokens) {
+  int32_t start = 0;
+  for (size_t r = 0; r < tokens.size(); ++r) {
+    const auto position = static_cast<int32_t>(static_cast<int64_t>(r) % s.length);
+    if (position == 0) start = s.cache ? s.cache->document_start : 0;
+    if (tokens[r] == config_.separator) start = static_cast<int32_t>(s.first_position()) + position;
+    first_keys_[r] = start;
+  }
+  if (s.cache) s.cache->document_start = start;
+  return FirstKeys(first_keys_).first(tokens.size());
+}
+
 View Model::forward(Step& s, std::span<const int32_t> tokens) {
+  if (config_.document_mask) s.first_keys = find_documents(s, tokens);
   BlockStack& blocks = *blocks_;
   const size_t layers = static_cast<size_t>(config_.layers);
   s.backend.embedding_forward(
@@ -136,7 +179,7 @@ View Model::forward(Step& s, std::span<const int32_t> tokens) {
     blocks[i].forward(s, i + 1 < layers ? blocks[i + 1].input().fill() : last_.fill());
 
   const View x = last_.get(), y = normed_.fill();
-  if (config_.arch == Arch::llama)
+  if (is_llama(config_.arch))
     s.backend.rmsnorm_forward(
         {.x = x, .gain = s.master(norm_), .y = y, .inv_rms = inv_.fill(), .eps = config_.norm_eps});
   else
@@ -154,15 +197,18 @@ View Model::forward(Step& s, std::span<const int32_t> tokens) {
 // slice over the same memory.
 void Model::head(Step& s, View hidden, std::span<const int32_t> targets, double grad_scale) {
   const WeightRef& w = params_.weights[head_];
-  const double scale = config_.output_multiplier;
+  const double scale = config_.output_multiplier, cap = config_.logit_softcap;
   for (int64_t first = 0; first < hidden.rows; first += kHeadTokens) {
     const int64_t n = std::min(kHeadTokens, hidden.rows - first);
     const View x = hidden.slice(first, n), logits = logits_.slice(0, n);
     s.backend.matmul({.x = x, .w = w, .bias = {}, .add = {}, .y = logits, .scale = scale});
+    if (cap > 0) s.backend.softcap({.x = logits, .cap = cap});
     s.backend.cross_entropy({.logits = logits,
                              .targets = targets.subspan(first, n),
                              .losses = losses_.slice(first, n),
-                             .grad_scale = grad_scale});
+                             .grad_scale = grad_scale,
+                             .z_loss = s.grads ? config_.z_loss : 0,
+                             .softcap = cap});
     if (!s.grads) continue;
     s.backend.matmul_grad_weight(
         {.dy = logits, .x = x, .dw = s.grad(head_grad_), .dbias = {}, .scale = scale});
@@ -174,7 +220,7 @@ void Model::head(Step& s, View hidden, std::span<const int32_t> targets, double 
 void Model::backward(Step& s, const Batch& batch) {
   const View dres = dres_.fill(), dy = dnormed_.get();
   s.backend.zero(dres);  // the norm below adds, as every norm does
-  if (config_.arch == Arch::llama)
+  if (is_llama(config_.arch))
     s.backend.rmsnorm_backward({.dy = dy,
                                 .x = last_.get(),
                                 .gain = s.master(norm_),
@@ -238,6 +284,7 @@ View Model::decode(std::span<const int32_t> tokens, KvCache& cache) {
                     .add = {},
                     .y = logits,
                     .scale = config_.output_multiplier});
+  if (config_.logit_softcap > 0) s.backend.softcap({.x = logits, .cap = config_.logit_softcap});
   s.backend.synchronize();
   return logits;
 }

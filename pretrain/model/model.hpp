@@ -39,7 +39,7 @@ class Model {
         const BlockShape& shape);
 
   /// Adds the gradient of grad_scale * (sum of token losses) to `grads`, shaped by
-  /// make_gradient_table. Returns the sum of the token losses in nats.
+  /// make_gradient_table. Returns the sum of the token losses in nats, the z-loss included.
   double forward_backward(const Batch& batch, ParamBuffer& grads, double grad_scale);
   /// The sum of the token losses in nats.
   double evaluate(const Batch& batch);
@@ -60,6 +60,7 @@ class Model {
   void head(Step& s, View hidden, std::span<const int32_t> targets, double grad_scale);
   void backward(Step& s, const Batch& batch);
   double total_loss(int64_t tokens) const;
+  FirstKeys find_documents(const Step& s, std::span<const int32_t> tokens);
 
   const ModelConfig& config_;
   Backend& backend_;
@@ -68,6 +69,7 @@ class Model {
   ActivationPlan plan_;
   std::unique_ptr<BlockStack> blocks_;
   Slot last_, normed_, mean_, inv_, dres_, dnormed_;  // around the blocks
+  std::vector<int32_t> first_keys_;                   // with a document mask, one per token
   View logits_, losses_, losses_storage_, rope_cos_, rope_sin_;
   int embedding_, positions_, norm_, norm_bias_, head_, head_grad_;
 };

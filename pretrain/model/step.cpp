@@ -78,7 +78,7 @@ AttentionShape attention_shape(const Step& s) {
 
 void attention_forward(Step& s, int layer, View qkv, View out, View lse) {
   const PackedQkv packed = unpack(s.config, qkv);
-  AttentionForward args{attention_shape(s), packed.q, packed.k, packed.v, out, lse};
+  AttentionForward args{attention_shape(s), packed.q, packed.k, packed.v, out, lse, s.first_keys};
   if (s.cache) {
     const View keys = s.cache->keys[layer], values = s.cache->values[layer];
     s.backend.copy(packed.k, keys.slice(s.cache->length, s.length));
@@ -102,21 +102,65 @@ void attention_backward(Step& s, View dout, View qkv, View out, View lse, View d
                                 .lse = lse,
                                 .dq = dx.q,
                                 .dk = dx.k,
-                                .dv = dx.v});
+                                .dv = dx.v,
+                                .first_keys = s.first_keys});
+}
+
+QkNorm::QkNorm(const ParamTable& table, const std::string& name)
+    : q_gain_(find_param(table, name + ".q_norm.weight")),
+      k_gain_(find_param(table, name + ".k_norm.weight")) {}
+
+namespace {
+
+/// Column of a head of queries (the first H) or keys in the packed buffer, which is also its place
+/// in inv_rms, here as the contiguous (N, 1) that a norm takes.
+View statistics_of(View inv_rms, int64_t head) {
+  return make_view(static_cast<std::byte*>(inv_rms.data) +
+                       static_cast<size_t>(head * inv_rms.rows) * size_of(inv_rms.dtype),
+                   inv_rms.dtype, inv_rms.rows, 1);
+}
+
+}  // namespace
+
+void QkNorm::forward(Step& s, View raw, View inv_rms, View qkv) const {
+  const ModelConfig& c = s.config;
+  for (int64_t head = 0; head < c.heads + c.kv_heads; ++head)
+    s.backend.rmsnorm_forward({.x = raw.columns(head * c.head_dim, c.head_dim),
+                               .gain = s.master(head < c.heads ? q_gain_ : k_gain_),
+                               .y = qkv.columns(head * c.head_dim, c.head_dim),
+                               .inv_rms = statistics_of(inv_rms, head),
+                               .eps = c.norm_eps});
+  s.backend.copy(unpack(c, raw).v, unpack(c, qkv).v);
+}
+
+void QkNorm::backward(Step& s, View dqkv, View raw, View inv_rms, View draw) const {
+  const ModelConfig& c = s.config;
+  s.backend.zero(draw);  // the norm adds, as every norm does
+  for (int64_t head = 0; head < c.heads + c.kv_heads; ++head) {
+    const int gain = head < c.heads ? q_gain_ : k_gain_;
+    s.backend.rmsnorm_backward({.dy = dqkv.columns(head * c.head_dim, c.head_dim),
+                                .x = raw.columns(head * c.head_dim, c.head_dim),
+                                .gain = s.master(gain),
+                                .inv_rms = statistics_of(inv_rms, head),
+                                .dx_add = draw.columns(head * c.head_dim, c.head_dim),
+                                .dgain = s.grad(gain)});
+  }
+  s.backend.copy(unpack(c, dqkv).v, unpack(c, draw).v);
 }
 
 void rotate(Step& s, View qkv, bool inverse) {
   const PackedQkv packed = unpack(s.config, qkv);
   for (const View& x : {packed.q, packed.k})
-    s.backend.rope({.x = x,
-                    .cos = s.rope_cos,
-                    .sin = s.rope_sin,
-                    .tokens = s.length,
-                    .first_position = s.first_position(),
-                    .head_dim = s.config.head_dim,
-                    .rotary_dim = s.config.head_dim,
-                    .pairs = RopePairs::interleaved,
-                    .inverse = inverse});
+    s.backend.rope(
+        {.x = x,
+         .cos = s.rope_cos,
+         .sin = s.rope_sin,
+         .tokens = s.length,
+         .first_position = s.first_position(),
+         .head_dim = s.config.head_dim,
+         .rotary_dim = s.config.rotary_dim(),
+         .pairs = is_llama(s.config.arch) ? RopePairs::interleaved : RopePairs::half_split,
+         .inverse = inverse});
 }
 
 }  // namespace isoflop

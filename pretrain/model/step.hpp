@@ -25,6 +25,7 @@ struct Parameters {
 struct KvCache {
   std::vector<View> keys, values;  // per layer, (context, Hkv*hd)
   int64_t length = 0;              // tokens held
+  int32_t document_start = 0;      // position of the document they end in
   Buffer buffer;
 
   KvCache(const ModelConfig& config, Backend& backend);
@@ -36,9 +37,10 @@ struct Step {
   const Parameters& params;
   int64_t sequences = 1;         // B
   int64_t length = 0;            // T
-  View rope_cos, rope_sin;       // (context, hd/2); llama only
+  View rope_cos, rope_sin;       // (context, rotary_dim/2); absent in gpt3
   ParamBuffer* grads = nullptr;  // null when no backward follows
   KvCache* cache = nullptr;      // decoding: B = 1, positions start at cache->length
+  FirstKeys first_keys = {};     // of each token, where attention stays within documents
 
   int64_t tokens() const { return sequences * length; }
   int64_t first_position() const { return cache ? cache->length : 0; }
@@ -64,6 +66,24 @@ struct Linear {
 /// softmax(scale q k^T) v over packed (N, (H + 2 Hkv) hd), through the cache when decoding.
 void attention_forward(Step& s, int layer, View qkv, View out, View lse);
 void attention_backward(Step& s, View dout, View qkv, View out, View lse, View dqkv);
+/// RMSNorm on each head of the queries and keys, before they are rotated (Henry et al. 2020;
+/// Dehghani et al. 2023); one gain for all query heads, one for all key heads.
+class QkNorm {
+ public:
+  QkNorm() = default;
+  /// Of the parameters NAME.q_norm.weight and NAME.k_norm.weight; off when the table has none.
+  QkNorm(const ParamTable& table, const std::string& name);
+  explicit operator bool() const { return q_gain_ >= 0; }
+
+  /// raw, qkv: packed (N, (H + 2 Hkv) hd); inv_rms: (N, H + Hkv), state dtype.
+  void forward(Step& s, View raw, View inv_rms, View qkv) const;
+  /// dqkv to draw, of the same shape.
+  void backward(Step& s, View dqkv, View raw, View inv_rms, View draw) const;
+
+ private:
+  int q_gain_ = -1, k_gain_ = -1;
+};
+
 /// Rotates the queries and keys of qkv in place; `inverse` for gradients.
 void rotate(Step& s, View qkv, bool inverse);
 

@@ -166,6 +166,13 @@ void settle(Run& run, int vocabulary) {
         "model.vocabulary = {} is smaller than the tokenizer's {} tokens; leave it auto, or raise "
         "it",
         model.vocabulary, vocabulary);
+  if (model.document_mask && model.separator < 0) {
+    if (!run.tokenizer || run.tokenizer->separator() < 0)
+      fail_user(
+          "model.document_mask needs the id of the token between documents, and this data came "
+          "without a tokenizer that has one; set model.separator");
+    model.separator = run.tokenizer->separator();
+  }
   run.config = resolved(run.config);
   run.table = make_param_table(model);
   run.batch = batch_plan(run.config);

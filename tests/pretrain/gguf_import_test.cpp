@@ -184,7 +184,7 @@ TEST_F(GgufImport, RefusesWhatOurModelsCannotCompute) {
   expect_error(Arch::llama, with([](auto& w) { w.put_text("llama.rope.scaling.type", "yarn"); }),
                "rotary scaling \"yarn\"");
   expect_error(Arch::llama, with([](auto& w) { w.put_u32("llama.rope.dimension_count", 4); }),
-               "rope.dimension_count must be the size of a head, 8");
+               "4 of 8 entries of a head cannot be rotated");
   expect_error(Arch::llama, with([](auto& w) { w.put_u32("llama.expert_count", 8); }), "experts");
   expect_error(Arch::llama, with([](auto& w) { w.put_u32("llama.attention.key_length", 16); }),
                "value_length must be");

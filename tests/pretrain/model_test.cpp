@@ -23,6 +23,7 @@ ModelConfig tiny(Arch arch, bool tied) {
   c.heads = 2;
   c.kv_heads = arch == Arch::llama ? 1 : 2;
   c.head_dim = 4;
+  c.rotary_fraction = arch == Arch::gpt3 ? 0 : arch == Arch::pythia ? 0.5 : 1;
   c.d_ff = 12;
   c.context = 6;
   c.vocabulary = 11;
@@ -44,6 +45,7 @@ struct Data {
       targets.push_back(static_cast<int32_t>(philox(7, 2, i)[0] % c.vocabulary));
     }
     if (targets.size() > 3) targets[3] = kIgnoreTarget;
+    if (tokens.size() > 8) tokens[2] = tokens[8] = 4;  // documents end within both sequences
     batch = {sequences, length, tokens, targets};
   }
 };
@@ -76,25 +78,51 @@ struct Rig {
   }
 };
 
+/// Every option that experts switch on, at once.
+ModelConfig with_options(ModelConfig c) {
+  c.biases = false;
+  c.qk_norm = true;
+  c.z_loss = 0.01;
+  c.logit_softcap = 2;
+  c.document_mask = true;
+  c.separator = 4;
+  c.rope_scaling = "llama3";
+  c.rope_scaling_factor = 4;
+  c.rope_original_context = 9;
+  c.initializer = "neox";
+  return c;
+}
+
 struct Case {
   Arch arch;
   bool tied;
+  bool options = false;
 };
+ModelConfig config_of(const Case& c) {
+  const ModelConfig config = tiny(c.arch, c.tied);
+  return c.options ? with_options(config) : config;
+}
 class EveryModel : public testing::TestWithParam<Case> {};
 INSTANTIATE_TEST_SUITE_P(Architectures,
                          EveryModel,
                          testing::Values(Case{Arch::gpt3, true},
                                          Case{Arch::gpt3, false},
+                                         Case{Arch::pythia, true},
+                                         Case{Arch::pythia, false},
                                          Case{Arch::llama, true},
-                                         Case{Arch::llama, false}),
+                                         Case{Arch::llama, false},
+                                         Case{Arch::gpt3, true, true},
+                                         Case{Arch::pythia, false, true},
+                                         Case{Arch::llama, true, true}),
                          [](const auto& param_info) {
-                           return std::string(param_info.param.arch == Arch::gpt3 ? "gpt3"
-                                                                                  : "llama") +
-                                  (param_info.param.tied ? "Tied" : "Untied");
+                           return std::string(name_of(param_info.param.arch)) +
+                                  (param_info.param.tied ? "Tied" : "Untied") +
+                                  (param_info.param.options ? "WithOptions" : "");
                          });
 
+// In training mode on both sides, so that what only training adds to the loss counts.
 TEST_P(EveryModel, EveryParameterGradientIsItsComplexStep) {
-  const ModelConfig config = tiny(GetParam().arch, GetParam().tied);
+  const ModelConfig config = config_of(GetParam());
   const Data data(config, 2, 5);
   const double scale = 0.125;
 
@@ -112,7 +140,7 @@ TEST_P(EveryModel, EveryParameterGradientIsItsComplexStep) {
         std::complex<double>& p = probe.parameters[i].row<std::complex<double>>(r)[c];
         p += std::complex<double>(0, kStep);
         probe.model->refresh_weights();
-        probe.model->evaluate(data.batch);
+        probe.model->forward_backward(data.batch, probe.gradients, 0.5);
         p = p.real();
         double wanted = 0;
         for (int64_t t = 0; t < 10; ++t)
@@ -131,7 +159,7 @@ TEST_P(EveryModel, EveryParameterGradientIsItsComplexStep) {
 }
 
 TEST_P(EveryModel, CpuGradientsAgreeWithTheReferenceInDouble) {
-  const ModelConfig config = tiny(GetParam().arch, GetParam().tied);
+  const ModelConfig config = config_of(GetParam());
   const Data data(config, 2, 5);
   const auto real = make_reference_backend(DType::f64);
   ThreadTeam team(2);
@@ -154,7 +182,7 @@ TEST_P(EveryModel, CpuGradientsAgreeWithTheReferenceInDouble) {
 }
 
 TEST_P(EveryModel, RecomputeLevelsGiveTheSameBits) {
-  const ModelConfig config = tiny(GetParam().arch, GetParam().tied);
+  const ModelConfig config = config_of(GetParam());
   const Data data(config, 2, 5);
   ThreadTeam team(2);
   const auto cpu = make_cpu_backend(team);
@@ -173,7 +201,7 @@ TEST_P(EveryModel, RecomputeLevelsGiveTheSameBits) {
 }
 
 TEST_P(EveryModel, ThreadsDoNotChangeTheBits) {
-  ModelConfig config = tiny(GetParam().arch, GetParam().tied);
+  ModelConfig config = config_of(GetParam());
   config.d_model = 64;
   config.head_dim = 32;
   config.d_ff = 160;
@@ -197,7 +225,7 @@ TEST_P(EveryModel, ThreadsDoNotChangeTheBits) {
 }
 
 TEST_P(EveryModel, DecodingTokenByTokenEqualsAWholeForward) {
-  const ModelConfig config = tiny(GetParam().arch, GetParam().tied);
+  const ModelConfig config = config_of(GetParam());
   const Data data(config, 1, 6);
   const auto real = make_reference_backend(DType::f64);
   Rig whole(config, *real, 6, Recompute::none, false);

@@ -23,6 +23,7 @@ RunConfig tiny_run(Arch arch) {
   c.model.d_model = 32;
   c.model.heads = 2;
   c.model.kv_heads = arch == Arch::llama ? 1 : 2;
+  c.model.rotary_fraction = arch == Arch::llama ? 1 : 0;
   c.model.head_dim = 16;
   c.model.d_ff = 64;
   c.model.context = 24;

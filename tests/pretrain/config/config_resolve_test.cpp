@@ -3,6 +3,7 @@
 #include "pretrain/config/load.hpp"
 #include "pretrain/config/presets.hpp"
 #include "pretrain/config/resolve.hpp"
+#include "pretrain/model/architecture.hpp"
 
 #include <gtest/gtest.h>
 
@@ -103,9 +104,12 @@ TEST(ConfigResolve, ABatchThatDoesNotFitNamesTheNearest) {
 
 /// Parameters by the formulas of the papers, so that a misprinted shape shows.
 int64_t paper_parameters(const ModelConfig& m) {
-  const int64_t d = m.d_model, v = m.vocabulary;
-  if (m.arch == Arch::llama) return 2 * v * d + m.layers * (4 * d * d + 3 * d * m.d_ff + 2 * d) + d;
-  return v * d + m.context * d + m.layers * (12 * d * d + 13 * d) + 2 * d;
+  const int64_t d = m.d_model, v = m.vocabulary, kv = m.kv_heads * m.head_dim;
+  const int64_t gpt_blocks = m.layers * (12 * d * d + 13 * d) + 2 * d;
+  if (m.arch == Arch::llama)
+    return 2 * v * d + m.layers * (2 * d * d + 2 * d * kv + 3 * d * m.d_ff + 2 * d) + d;
+  if (m.arch == Arch::pythia) return 2 * v * d + gpt_blocks;
+  return v * d + m.context * d + gpt_blocks;
 }
 
 TEST(ConfigResolve, PresetsHaveThePublishedSizes) {
@@ -115,11 +119,20 @@ TEST(ConfigResolve, PresetsHaveThePublishedSizes) {
       {"cerebras-2.7b", 2'651'553'280}, {"cerebras-6.7b", 6'658'404'352},
       {"cerebras-13b", 12'853'386'240}, {"llama-7b", 6'738'415'616},
       {"llama-13b", 13'015'864'320},    {"llama-33b", 32'528'943'616},
-      {"llama-65b", 65'285'660'672},
+      {"llama-65b", 65'285'660'672},    {"llama2-7b", 6'738'415'616},
+      {"llama2-13b", 13'015'864'320},   {"llama2-70b", 68'976'648'192},
+      {"llama3-8b", 8'030'261'248},     {"pythia-14m", 14'067'712},
+      {"pythia-31m", 30'494'720},       {"pythia-70m", 70'426'624},
+      {"pythia-160m", 162'322'944},     {"pythia-410m", 405'334'016},
+      {"pythia-1b", 1'011'781'632},     {"pythia-1.4b", 1'414'647'808},
+      {"pythia-2.8b", 2'775'208'960},   {"pythia-6.9b", 6'857'302'016},
+      {"pythia-12b", 11'846'072'320},   {"gpt2-124m", 124'439'808},
+      {"gpt2-1558m", 1'557'611'200},
   };
   for (const auto& [name, parameters] : published) {
-    EXPECT_EQ(paper_parameters(make({std::string("model.preset=") + name}).model), parameters)
-        << name;
+    const ModelConfig model = make({std::string("model.preset=") + name}).model;
+    EXPECT_EQ(paper_parameters(model), parameters) << name;
+    EXPECT_EQ(parameter_count(make_param_table(model)), parameters) << name;
   }
   const std::pair<const char*, double> rounded[] = {
       {"gpt3-125m", 125.2},  {"gpt3-350m", 355.9},  {"gpt3-760m", 760.3},  {"gpt3-1.3b", 1315.7},
@@ -129,6 +142,14 @@ TEST(ConfigResolve, PresetsHaveThePublishedSizes) {
     EXPECT_NEAR(static_cast<double>(paper_parameters(model)) / 1e6, millions, 0.051)
         << name;  // as printed
   }
+}
+
+TEST(ConfigResolve, PythiaTrainsOnThePublishedTokens) {
+  Origins origins;
+  const RunConfig config =
+      resolved(load_config(std::nullopt, {"model.preset=pythia-160m"}, origins));
+  EXPECT_EQ(config.schedule.batch_tokens * config.schedule.steps, 299'892'736'000);
+  EXPECT_EQ(config.model.rotary_dim(), 16);
 }
 
 TEST(ConfigResolve, PlannedStepsAreThePublishedOnes) {
