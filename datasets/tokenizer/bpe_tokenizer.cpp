@@ -12,6 +12,9 @@ namespace isoflop {
 
 namespace {
 
+/// Even when every byte becomes three tokens, positions fit an int32.
+constexpr size_t kLongestPiece = std::numeric_limits<int32_t>::max() / 3;
+
 /// Text repeats its words: a direct-mapped table of pieces and their ids, one cache line each.
 class PieceCache {
  public:
@@ -44,23 +47,29 @@ struct BpeTokenizer::Workspace {
   std::vector<int32_t> piece_ids;
 };
 
-BpeTokenizer::BpeTokenizer(Vocabulary vocabulary,
-                           std::vector<std::pair<int32_t, int32_t>> merges,
-                           const std::vector<int32_t>& results)
+BpeTokenizer::BpeTokenizer(Vocabulary vocabulary, BpeRules given, const std::string& origin)
     : VocabularyTokenizer(std::move(vocabulary)),
-      merges_(std::move(merges)),
+      merges_(std::move(given.merges)),
       table_(merges_.size()),
-      rule_(PreTokenizer::gpt2()) {
+      rule_(std::move(given.split), origin) {
+  byte_ids_.fill(-1);
   for (size_t id = 0; id < parts().tokens.size(); ++id) {
     const std::string& token = parts().tokens[id];
-    if (token.size() == 1 && !parts().is_special[id])
+    if (parts().types[id] != TokenType::normal) continue;
+    if (token.size() == 1)
       byte_ids_[static_cast<unsigned char>(token[0])] = static_cast<int32_t>(id);
+    if (given.ignore_merges) whole_.emplace(token, static_cast<int32_t>(id));
   }
   for (size_t i = 0; i < merges_.size(); ++i) {
-    const bool added =
-        table_.add(merges_[i].first, merges_[i].second, {static_cast<int32_t>(i), results[i]});
+    const bool added = table_.add(merges_[i].first, merges_[i].second,
+                                  {static_cast<int32_t>(i), given.results[i]});
     ISOFLOP_CHECK(added, "merge {} is given twice", i);
   }
+  byte_by_byte_ = merges_.empty() && whole_.empty() && !BpeTokenizer::rules().space_prefix && !lossy();
+}
+
+bool BpeTokenizer::lossy() const {
+  return std::find(byte_ids_.begin(), byte_ids_.end(), -1) != byte_ids_.end();
 }
 
 BpeTokenizer::~BpeTokenizer() = default;
@@ -81,13 +90,13 @@ void BpeTokenizer::encode_plain(std::string_view text,
                                 size_t begin,
                                 size_t size,
                                 std::vector<int32_t>& ids) const {
-  const std::string_view plain = text.substr(begin, size);
-  if (merges_.empty()) {
-    for (const char c : plain) ids.push_back(byte_ids_[static_cast<unsigned char>(c)]);
+  if (byte_by_byte_) {
+    for (const char c : text.substr(begin, size))
+      ids.push_back(byte_ids_[static_cast<unsigned char>(c)]);
     return;
   }
   std::unique_ptr<Workspace> work = borrow();
-  work->splitter.start(plain);
+  work->splitter.start(text.substr(begin, size));
   for (std::string_view piece; work->splitter.next(piece);) encode_piece(piece, *work, ids);
   const std::lock_guard lock(mutex_);
   idle_.push_back(std::move(work));
@@ -102,18 +111,43 @@ void BpeTokenizer::encode_piece(std::string_view piece,
     ids.insert(ids.end(), entry->ids, entry->ids + entry->count);
     return;
   }
-  if (piece.size() > static_cast<size_t>(std::numeric_limits<int32_t>::max()))
-    fail_user("a word of {} bytes is too long to tokenize; is this text?", piece.size());
-  std::vector<int32_t>& merged = work.piece_ids;
-  merged.clear();
-  for (const char c : piece) merged.push_back(byte_ids_[static_cast<unsigned char>(c)]);
-  work.merger.merge(table_, merged);
+  merge_piece(piece, work);
+  const std::vector<int32_t>& merged = work.piece_ids;
   ids.insert(ids.end(), merged.begin(), merged.end());
   if (!entry || merged.size() > Entry::kIds) return;
   std::memcpy(entry->bytes, piece.data(), piece.size());
   entry->size = static_cast<uint8_t>(piece.size());
   entry->count = static_cast<int32_t>(merged.size());
   std::copy(merged.begin(), merged.end(), entry->ids);
+}
+
+void BpeTokenizer::merge_piece(std::string_view piece, Workspace& work) const {
+  std::vector<int32_t>& ids = work.piece_ids;
+  ids.clear();
+  if (const auto whole = whole_.find(piece); whole != whole_.end())
+    return ids.push_back(whole->second);
+  if (piece.size() > kLongestPiece)
+    fail_user("a word of {} bytes is too long to tokenize; is this text?", piece.size());
+  for (const char c : piece) {
+    const int32_t id = byte_ids_[static_cast<unsigned char>(c)];
+    if (id >= 0)
+      ids.push_back(id);
+    else
+      for (const unsigned char byte : {0xEF, 0xBF, 0xBD}) ids.push_back(byte_ids_[byte]);
+  }
+  work.merger.merge(table_, ids);
+}
+
+TokenizerRules BpeTokenizer::rules() const {
+  TokenizerRules rules;
+  rules.split = rule_.rule().name();
+  if (rules.split.empty()) rules.split = "own";
+  if (parts().nfc) rules.normalizer = "NFC";
+  rules.ignore_merges = !whole_.empty();
+  for (const SplitStep& step : rule_.rule().steps)
+    rules.space_prefix = rules.space_prefix || step.kind == SplitStep::Kind::space_prefix;
+  rules.lossy_bytes = lossy();
+  return rules;
 }
 
 std::vector<std::string> BpeTokenizer::merges() const {
@@ -125,8 +159,14 @@ std::vector<std::string> BpeTokenizer::merges() const {
 }
 
 std::string BpeTokenizer::to_json() const {
-  TokenizerFile file{TokenizerFile::Form::byte_level, {}, merges(), parts().special_ids};
+  TokenizerFile file;
+  file.form = TokenizerFile::Form::byte_level;
   for (int32_t id = 0; id < vocabulary(); ++id) file.tokens.push_back(token_text(id));
+  file.merges = merges();
+  file.added = parts().added;
+  file.rule = rule_.rule();
+  file.nfc = parts().nfc;
+  file.ignore_merges = !whole_.empty();
   return write_tokenizer_json(file);
 }
 

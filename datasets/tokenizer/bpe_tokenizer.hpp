@@ -1,5 +1,6 @@
 // Byte-level tokenizers: each byte is a token, and merges (none for the kind `bytes`) join them
-// within the pieces of a splitting rule.
+// within the pieces of a splitting rule. Some vocabularies lack the 13 bytes that UTF-8 does not
+// use; where text has one of them it becomes U+FFFD.
 #pragma once
 #include "datasets/tokenizer/merge_table.hpp"
 #include "datasets/tokenizer/pre_tokenizer.hpp"
@@ -9,22 +10,29 @@
 #include <memory>
 #include <mutex>
 #include <string>
+#include <string_view>
+#include <unordered_map>
 #include <utility>
 #include <vector>
 
 namespace isoflop {
 
+struct BpeRules {
+  std::vector<std::pair<int32_t, int32_t>> merges;  // left id, right id; best first, all different
+  std::vector<int32_t> results;                     // the id that each of them makes
+  SplitRule split;
+  bool ignore_merges = false;  // a piece that is a token is not merged
+};
+
 class BpeTokenizer : public VocabularyTokenizer {
  public:
-  /// `merges` (left id, right id), best first, all different; `results` the id each of them makes.
-  /// Every byte has a token. make_tokenizer() checks this.
-  BpeTokenizer(Vocabulary vocabulary,
-               std::vector<std::pair<int32_t, int32_t>> merges,
-               const std::vector<int32_t>& results);
+  /// Every byte of UTF-8 has a token; make_tokenizer() checks this. `origin` is for messages.
+  BpeTokenizer(Vocabulary vocabulary, BpeRules rules, const std::string& origin);
   ~BpeTokenizer() override;
 
   Kind kind() const override { return merges_.empty() ? Kind::bytes : Kind::bpe; }
   std::vector<std::string> merges() const override;
+  TokenizerRules rules() const override;
   std::string to_json() const override;
 
  protected:
@@ -35,13 +43,17 @@ class BpeTokenizer : public VocabularyTokenizer {
 
  private:
   struct Workspace;
+  bool lossy() const;
   std::unique_ptr<Workspace> borrow() const;
   void encode_piece(std::string_view piece, Workspace& work, std::vector<int32_t>& ids) const;
+  void merge_piece(std::string_view piece, Workspace& work) const;
 
   std::vector<std::pair<int32_t, int32_t>> merges_;
   MergeTable table_;
   PreTokenizer rule_;
-  std::array<int32_t, 256> byte_ids_{};
+  bool byte_by_byte_;                  // no merge and no rule changes anything
+  std::array<int32_t, 256> byte_ids_;  // -1: none, for bytes that UTF-8 does not use
+  std::unordered_map<std::string_view, int32_t> whole_;  // tokens by bytes, with ignore_merges
   // What encoding needs besides the tokenizer: one per call under way, kept for the calls to come.
   mutable std::mutex mutex_;
   mutable std::vector<std::unique_ptr<Workspace>> idle_;

@@ -12,7 +12,7 @@ namespace isoflop {
 
 CharTokenizer::CharTokenizer(Vocabulary vocabulary) : VocabularyTokenizer(std::move(vocabulary)) {
   for (size_t id = 0; id < parts().tokens.size(); ++id) {
-    if (parts().is_special[id]) continue;
+    if (parts().types[id] != TokenType::normal) continue;
     const size_t point = first_code_point(parts().tokens[id]).value;
     if (point >= ids_.size()) ids_.resize(point + 1, -1);
     ids_[point] = static_cast<int32_t>(id);
@@ -40,7 +40,7 @@ std::vector<std::string> CharTokenizer::merges() const {
   std::vector<std::string> texts;
   std::set<std::string> seen;  // characters share their first bytes
   for (int32_t id = 0; id < vocabulary(); ++id) {
-    if (is_special(id)) continue;
+    if (type(id) != TokenType::normal) continue;
     const std::string bytes = token_bytes(id);
     for (size_t joined = 1; joined < bytes.size(); ++joined) {
       const std::string merge =
@@ -52,8 +52,11 @@ std::vector<std::string> CharTokenizer::merges() const {
 }
 
 std::string CharTokenizer::to_json() const {
-  return write_tokenizer_json(
-      {TokenizerFile::Form::characters, parts().tokens, {}, parts().special_ids});
+  TokenizerFile file;
+  file.form = TokenizerFile::Form::characters;
+  file.tokens = parts().tokens;
+  file.added = parts().added;
+  return write_tokenizer_json(file);
 }
 
 }  // namespace isoflop

@@ -54,7 +54,7 @@ std::unique_ptr<Tokenizer> read_gpt2_tokenizer(const fs::path& vocab, const fs::
   for (std::string merge : parts.merges) made.insert(merge.erase(merge.find(' '), 1));
   for (size_t id = 0; id < parts.token_texts.size(); ++id) {
     if (made.count(parts.token_texts[id])) continue;
-    parts.special_ids.push_back(static_cast<int>(id));
+    parts.added.push_back({.id = static_cast<int32_t>(id)});
     if (parts.token_texts[id] == "<|endoftext|>") parts.separator = static_cast<int>(id);
   }
   return make_tokenizer(parts, vocab.string() + " and " + merges.filename().string());

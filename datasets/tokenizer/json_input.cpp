@@ -26,6 +26,20 @@ void JsonInput::fail(const std::string& field, const std::string& problem) const
   fail_format("{}: {}: {}", origin_, field, problem);
 }
 
+void JsonInput::unsupported(const std::string& what) const {
+  fail_user(
+      "{}: {} is not supported; supported are byte-level BPE, with the splitting rules and the NFC "
+      "normalizer of GPT-2, GPT-NeoX, Llama 3, Qwen 2 and SmolLM or similar ones",
+      origin_, what);
+}
+
+std::string JsonInput::type_of(const json& parent, const char* name) const {
+  const json& part = member(parent, name);
+  if (part.is_null()) return "";
+  if (!part.is_object()) fail(name, "is not an object");
+  return string(member(part, "type"), std::string(name) + ".type");
+}
+
 const json& JsonInput::member(const json& parent, const char* name) const {
   static const json none;
   const auto found = parent.find(name);

@@ -20,6 +20,10 @@ class JsonInput {
 
   /// Throws FormatError "origin: field: problem".
   [[noreturn]] void fail(const std::string& field, const std::string& problem) const;
+  /// Throws UserError "origin: `what` is not supported".
+  [[noreturn]] void unsupported(const std::string& what) const;
+  /// The value of "type" of the member, or "" for null; the member must be null or an object.
+  std::string type_of(const nlohmann::json& parent, const char* name) const;
   /// The member, or null when it is absent. `parent` must be an object.
   const nlohmann::json& member(const nlohmann::json& parent, const char* name) const;
   const std::string& string(const nlohmann::json& value, const std::string& field) const;

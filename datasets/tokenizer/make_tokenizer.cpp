@@ -23,8 +23,9 @@ class Maker {
 
   std::unique_ptr<Tokenizer> make() {
     number_tokens();
-    mark_specials();
+    mark_added();
     read_tokens();
+    vocabulary_.nfc = parts_.nfc;
     const int missing = missing_byte();
     if (missing >= 0) {
       if (!all_characters())
@@ -33,7 +34,10 @@ class Maker {
       return std::make_unique<CharTokenizer>(std::move(vocabulary_));
     }
     read_merges();
-    return std::make_unique<BpeTokenizer>(std::move(vocabulary_), std::move(merges_), results_);
+    return std::make_unique<BpeTokenizer>(
+        std::move(vocabulary_),
+        BpeRules{std::move(merges_), std::move(results_), parts_.rule, parts_.ignore_merges},
+        origin_);
   }
 
  private:
@@ -52,42 +56,52 @@ class Maker {
     }
   }
 
-  void mark_specials() {
-    vocabulary_.is_special.resize(parts_.token_texts.size());
-    std::vector<int> ids = parts_.special_ids;
-    if (parts_.separator >= 0) {
-      const auto found = std::find(ids.begin(), ids.end(), parts_.separator);
-      if (found == ids.end())
-        fail_format("{}: the separator {} is not one of the special tokens", origin_,
-                    parts_.separator);
-      std::swap(*found, ids.front());
-    }
-    if (!ids.empty()) std::sort(ids.begin() + 1, ids.end());
-    for (const int id : ids) {
-      if (id < 0 || static_cast<size_t>(id) >= parts_.token_texts.size())
-        fail_format("{}: special token {} is outside the vocabulary of {}", origin_, id,
+  void mark_added() {
+    vocabulary_.types.resize(parts_.token_texts.size(), TokenType::normal);
+    std::vector<AddedToken> added = parts_.added;
+    const auto separator = std::find_if(added.begin(), added.end(), [&](const AddedToken& token) {
+      return token.special && (parts_.separator < 0 || token.id == parts_.separator);
+    });
+    if (parts_.separator >= 0 && separator == added.end())
+      fail_format("{}: the separator {} is not one of the special tokens", origin_,
+                  parts_.separator);
+    if (separator != added.end()) std::swap(*separator, added.front());
+    std::sort(added.begin() + (separator != added.end()), added.end(),
+              [](const AddedToken& a, const AddedToken& b) { return a.id < b.id; });
+    for (const AddedToken& token : added) {
+      if (token.id < 0 || static_cast<size_t>(token.id) >= parts_.token_texts.size())
+        fail_format("{}: added token {} is outside the vocabulary of {}", origin_, token.id,
                     parts_.token_texts.size());
-      if (vocabulary_.is_special[static_cast<size_t>(id)])
-        fail_format("{}: special token {} is listed twice", origin_, id);
-      vocabulary_.is_special[static_cast<size_t>(id)] = true;
-      vocabulary_.special_ids.push_back(id);
+      TokenType& type = vocabulary_.types[static_cast<size_t>(token.id)];
+      if (type != TokenType::normal)
+        fail_format("{}: added token {} is listed twice", origin_, token.id);
+      const std::string& text = parts_.token_texts[static_cast<size_t>(token.id)];
+      if (text.size() > AddedTokens::kLongest)
+        fail_user("{}: added token {} has a text of {} bytes; at most {} are taken", origin_,
+                  token.id, text.size(), AddedTokens::kLongest);
+      if (valid_utf8_prefix(text) != text.size())
+        fail_format("{}: added token {} {} is not UTF-8", origin_, token.id, in_quotes(text));
+      type = token.special ? TokenType::control : TokenType::user;
     }
+    vocabulary_.added = std::move(added);
   }
+
+  bool is_normal(size_t id) const { return vocabulary_.types[id] == TokenType::normal; }
 
   void read_tokens() {
     vocabulary_.tokens = parts_.token_texts;
     for (size_t id = 0; id < vocabulary_.tokens.size(); ++id)
-      if (!vocabulary_.is_special[id] &&
-          !from_printable(parts_.token_texts[id], vocabulary_.tokens[id]))
+      if (is_normal(id) && !from_printable(parts_.token_texts[id], vocabulary_.tokens[id]))
         fail_format("{}: token {} {} holds a character that stands for no byte", origin_, id,
                     in_quotes(parts_.token_texts[id]));
   }
 
+  /// The first byte of those in UTF-8 (not C0, C1, F5 to FF) without a token, or -1.
   int missing_byte() const {
-    for (int byte = 0; byte < 256; ++byte) {
+    for (int byte = 0; byte < 0xF5; ++byte) {
+      if (byte == 0xC0 || byte == 0xC1) continue;
       const auto found = ids_.find(to_printable(std::string(1, static_cast<char>(byte))));
-      if (found == ids_.end() || vocabulary_.is_special[static_cast<size_t>(found->second)])
-        return byte;
+      if (found == ids_.end() || !is_normal(static_cast<size_t>(found->second))) return byte;
     }
     return -1;
   }
@@ -95,8 +109,7 @@ class Maker {
   bool all_characters() const {
     for (size_t id = 0; id < vocabulary_.tokens.size(); ++id) {
       const std::string& token = vocabulary_.tokens[id];
-      if (!vocabulary_.is_special[id] &&
-          static_cast<size_t>(first_code_point(token).bytes) != token.size())
+      if (is_normal(id) && static_cast<size_t>(first_code_point(token).bytes) != token.size())
         return false;
     }
     return true;
@@ -104,7 +117,7 @@ class Maker {
 
   int32_t merge_side(size_t merge, std::string_view text) const {
     const auto found = ids_.find(std::string(text));
-    if (found == ids_.end() || vocabulary_.is_special[static_cast<size_t>(found->second)])
+    if (found == ids_.end() || !is_normal(static_cast<size_t>(found->second)))
       fail_format("{}: merge {}: {} is not a token", origin_, merge, in_quotes(text));
     return found->second;
   }
@@ -146,8 +159,9 @@ std::unique_ptr<Tokenizer> make_bpe_tokenizer(std::vector<std::string> token_tex
                                               std::vector<int> special_ids,
                                               int separator,
                                               const std::string& origin) {
-  return make_tokenizer(
-      {std::move(token_texts), std::move(merges), std::move(special_ids), separator}, origin);
+  TokenizerParts parts{std::move(token_texts), std::move(merges), {}, separator};
+  for (const int id : special_ids) parts.added.push_back({.id = id});
+  return make_tokenizer(parts, origin);
 }
 
 }  // namespace isoflop

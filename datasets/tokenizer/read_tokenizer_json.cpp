@@ -1,6 +1,7 @@
 #include "core/error.hpp"
 #include "datasets/tokenizer/byte_text.hpp"
 #include "datasets/tokenizer/json_input.hpp"
+#include "datasets/tokenizer/json_split_rule.hpp"
 #include "datasets/tokenizer/make_tokenizer.hpp"
 #include "datasets/tokenizer/tokenizer_json.hpp"
 #include "datasets/tokenizer/utf8.hpp"
@@ -23,17 +24,18 @@ class Reader {
     const json& model = in_.member(in_.root(), "model");
     if (!model.is_object()) in_.fail("model", "is missing or not an object");
     check_model(model);
-    const bool characters = in_.member(in_.root(), "pre_tokenizer").is_null();
-    characters ? check_characters() : check_byte_level();
+    const json& rule = in_.member(in_.root(), "pre_tokenizer");
+    const bool characters = rule.is_null();
 
     TokenizerParts parts;
-    const json& added = in_.member(in_.root(), "added_tokens");
-    if (!added.is_null() && !added.is_array()) in_.fail("added_tokens", "is not a list");
-    NumberedTokens tokens =
-        read_vocab(in_, in_.member(model, "vocab"), "model.vocab", added.size());
-    for (size_t i = 0; i < added.size(); ++i)
-      parts.special_ids.push_back(read_added(added, i, tokens));
-    parts.token_texts = tokens.take(in_, "model.vocab");
+    parts.nfc = reads_nfc();
+    parts.ignore_merges = in_.flag(model, "model", "ignore_merges", false);
+    if (!characters) parts.rule = read_split_rule(in_, rule);
+    const std::string decoder = in_.type_of(in_.root(), "decoder");
+    if (decoder != (characters ? "Fuse" : "ByteLevel"))
+      characters ? in_.unsupported("a tokenizer without pre_tokenizer")
+                 : in_.unsupported("decoder " + in_quotes(decoder));
+    read_tokens(model, parts);
     read_merges(in_.member(model, "merges"), parts);
     if (characters) to_byte_form(parts);
 
@@ -46,72 +48,72 @@ class Reader {
   }
 
  private:
-  [[noreturn]] void unsupported(const std::string& what) const {
-    fail_user(
-        "{}: {} is not supported; supported are byte-level BPE tokenizers that split text as GPT-2 "
-        "does",
-        in_.origin(), what);
-  }
-
   /// Refuses anything but absence, null, false, 0 and "".
   void require_off(const json& parent, const std::string& prefix, const char* name) const {
     const json& value = in_.member(parent, name);
     if (value.is_null() || value == json(false) || value == json("") ||
         (value.is_number() && value == json(0)))
       return;
-    unsupported(prefix + name + " (" + in_quotes(value.dump(-1, ' ', true)) + ")");
-  }
-
-  /// The value of "type", or "" for null; the member must be null or an object.
-  std::string type_of(const char* name) const {
-    const json& part = in_.member(in_.root(), name);
-    if (part.is_null()) return "";
-    if (!part.is_object()) in_.fail(name, "is not an object");
-    return in_.string(in_.member(part, "type"), std::string(name) + ".type");
+    in_.unsupported(prefix + name + " (" + in_quotes(value.dump(-1, ' ', true)) + ")");
   }
 
   void check_model(const json& model) const {
     const json& type = in_.member(model, "type");  // old files leave it out
     if (!type.is_null() && in_.string(type, "model.type") != "BPE")
-      unsupported("model.type " + in_quotes(in_.string(type, "model.type")));
-    for (const char* name : {"dropout", "continuing_subword_prefix", "end_of_word_suffix",
-                             "byte_fallback", "ignore_merges"})
+      in_.unsupported("model.type " + in_quotes(in_.string(type, "model.type")));
+    for (const char* name :
+         {"dropout", "continuing_subword_prefix", "end_of_word_suffix", "byte_fallback"})
       require_off(model, "model.", name);
-    const std::string normalizer = type_of("normalizer");
-    if (!normalizer.empty()) unsupported("normalizer " + in_quotes(normalizer));
   }
 
-  void check_byte_level() const {
-    const std::string rule = type_of("pre_tokenizer");
-    if (rule != "ByteLevel") unsupported("pre_tokenizer " + in_quotes(rule));
-    const json& part = in_.member(in_.root(), "pre_tokenizer");
-    if (in_.flag(part, "pre_tokenizer", "add_prefix_space", true))
-      unsupported("pre_tokenizer.add_prefix_space");
-    if (!in_.flag(part, "pre_tokenizer", "use_regex", true))
-      unsupported("pre_tokenizer without use_regex");
-    if (type_of("decoder") != "ByteLevel") unsupported("decoder " + in_quotes(type_of("decoder")));
+  bool reads_nfc() const {
+    const std::string normalizer = in_.type_of(in_.root(), "normalizer");
+    if (normalizer.empty() || normalizer == "NFC") return !normalizer.empty();
+    if (normalizer != "Sequence") in_.unsupported("normalizer " + in_quotes(normalizer));
+    const json& list = in_.member(in_.root()["normalizer"], "normalizers");
+    if (!list.is_array()) in_.fail("normalizer.normalizers", "is missing or not a list");
+    for (size_t i = 0; i < list.size(); ++i) {
+      const std::string field = fmt::format("normalizer.normalizers[{}]", i);
+      if (!list[i].is_object()) in_.fail(field, "is not an object");
+      const std::string& type = in_.string(in_.member(list[i], "type"), field + ".type");
+      if (type != "NFC") in_.unsupported(field + " " + in_quotes(type));
+    }
+    return !list.empty();
   }
 
-  void check_characters() const {
-    if (type_of("decoder") != "Fuse") unsupported("a tokenizer without pre_tokenizer");
+  void read_tokens(const json& model, TokenizerParts& parts) const {
+    const json& added = in_.member(in_.root(), "added_tokens");
+    if (!added.is_null() && !added.is_array()) in_.fail("added_tokens", "is not a list");
+    NumberedTokens tokens =
+        read_vocab(in_, in_.member(model, "vocab"), "model.vocab", added.size());
+    const size_t end = model["vocab"].size() + added.size();
+    for (size_t i = 0; i < added.size(); ++i)
+      parts.added.push_back(read_added(added[i], fmt::format("added_tokens[{}]", i), end, tokens));
+    parts.token_texts = tokens.take(in_, "model.vocab");
+    parts.separator = default_separator(parts.added, parts.token_texts);
+    const json& own = in_.member(model, "isoflop");
+    if (!own.is_object() || in_.member(own, "separator").is_null()) return;
+    parts.separator = static_cast<int>(in_.index(own["separator"], "model.isoflop.separator", end));
   }
 
-  int read_added(const json& added, size_t i, NumberedTokens& tokens) const {
-    const std::string field = fmt::format("added_tokens[{}]", i);
-    const json& token = added[i];
+  AddedToken read_added(const json& token,
+                        const std::string& field,
+                        size_t end,
+                        NumberedTokens& tokens) const {
     if (!token.is_object()) in_.fail(field, "is not an object");
-    const json& model_vocab = in_.root()["model"]["vocab"];
-    const size_t id =
-        in_.index(in_.member(token, "id"), field + ".id", model_vocab.size() + added.size());
+    AddedToken added;
+    const size_t id = in_.index(in_.member(token, "id"), field + ".id", end);
+    added.id = static_cast<int32_t>(id);
     const std::string& text = in_.string(in_.member(token, "content"), field + ".content");
     if (text.empty()) in_.fail(field + ".content", "is empty");
-    if (!in_.flag(token, field, "special", false))
-      unsupported(field + " " + in_quotes(text) + ", which is not a special token,");
-    for (const char* name : {"single_word", "lstrip", "rstrip"})
-      if (in_.flag(token, field, name, false)) unsupported(field + "." + name);
+    added.special = in_.flag(token, field, "special", false);
+    added.normalized = in_.flag(token, field, "normalized", false);
+    added.lstrip = in_.flag(token, field, "lstrip", false);
+    added.rstrip = in_.flag(token, field, "rstrip", false);
+    if (in_.flag(token, field, "single_word", false)) in_.unsupported(field + ".single_word");
     if (!tokens.place(id, text))
       in_.fail(field, fmt::format("id {} is given to another token as well", id));
-    return static_cast<int>(id);
+    return added;
   }
 
   /// A merge is "left right" or, in newer files, ["left", "right"].
@@ -132,11 +134,11 @@ class Reader {
   }
 
   void to_byte_form(TokenizerParts& parts) const {
-    if (!parts.merges.empty()) unsupported("model.merges without a pre_tokenizer");
-    std::vector<bool> special(parts.token_texts.size());
-    for (const int id : parts.special_ids) special[static_cast<size_t>(id)] = true;
-    for (size_t id = 0; id < special.size(); ++id)
-      if (!special[id]) parts.token_texts[id] = to_printable(parts.token_texts[id]);
+    if (!parts.merges.empty()) in_.unsupported("model.merges without a pre_tokenizer");
+    std::vector<bool> is_added(parts.token_texts.size());
+    for (const AddedToken& token : parts.added) is_added[static_cast<size_t>(token.id)] = true;
+    for (size_t id = 0; id < is_added.size(); ++id)
+      if (!is_added[id]) parts.token_texts[id] = to_printable(parts.token_texts[id]);
   }
 
   JsonInput in_;

@@ -22,6 +22,9 @@ void check_special_tokens(const std::vector<std::string>& texts) {
   for (const std::string& text : texts) {
     if (text.empty() || valid_utf8_prefix(text) != text.size())
       fail_user("special token {} must be UTF-8 and not empty", in_quotes(text));
+    if (text.size() > AddedTokens::kLongest)
+      fail_user("special token {} has {} bytes; at most {} are taken", in_quotes(text), text.size(),
+                AddedTokens::kLongest);
     if (!seen.insert(text).second) fail_user("special token {} is given twice", in_quotes(text));
   }
 }
@@ -59,7 +62,7 @@ struct TokenizerTrainer::State {
   Kind kind;
   size_t vocabulary;
   std::vector<std::string> special_tokens;
-  SpecialTokens specials;
+  AddedTokens specials;
   std::unique_ptr<WordCounter> words;  // bpe only
   CharacterSet characters;
   bool any_text = false;
@@ -74,12 +77,12 @@ TokenizerTrainer::TokenizerTrainer(const TokenizerTraining& training) {
   if (training.kind == Kind::bpe && training.vocabulary < least)
     fail_user("a vocabulary of {} is too small: {} special tokens and 256 bytes make {}",
               training.vocabulary, specials.size(), least);
-  std::vector<SpecialTokens::Token> tokens;
-  for (const std::string& text : specials) tokens.push_back({text, 0});
+  std::vector<AddedTokens::Token> tokens;
+  for (const std::string& text : specials) tokens.push_back({text, {}});
   state_.reset(new State{training.kind,
                          static_cast<size_t>(std::max(training.vocabulary, 0)),
                          specials,
-                         SpecialTokens(std::move(tokens)),
+                         AddedTokens(std::move(tokens)),
                          nullptr,
                          {}});
   if (training.kind == Kind::bpe)
@@ -93,7 +96,7 @@ void TokenizerTrainer::add(std::string_view text) {
   if (state_->kind == Kind::bpe) state_->words->add(text);
   if (state_->kind == Kind::chars)
     state_->specials.split(
-        text, [&](std::string_view plain) { state_->characters.add(plain); }, [](int32_t) {});
+        text, true, [&](std::string_view plain) { state_->characters.add(plain); }, [](int32_t) {});
 }
 
 std::unique_ptr<Tokenizer> TokenizerTrainer::finish() {
@@ -102,7 +105,7 @@ std::unique_ptr<Tokenizer> TokenizerTrainer::finish() {
   TokenizerParts parts;
   parts.token_texts = state_->special_tokens;
   for (size_t i = 0; i < parts.token_texts.size(); ++i)
-    parts.special_ids.push_back(static_cast<int>(i));
+    parts.added.push_back({.id = static_cast<int32_t>(i)});
   if (state_->kind == Kind::chars) {
     for (const std::string& character : state_->characters.sorted())
       parts.token_texts.push_back(to_printable(character));

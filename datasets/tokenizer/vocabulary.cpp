@@ -3,6 +3,7 @@
 #include "core/error.hpp"
 #include "core/hash.hpp"
 #include "datasets/tokenizer/byte_text.hpp"
+#include "datasets/tokenizer/normalizer.hpp"
 
 #include <utility>
 
@@ -10,28 +11,52 @@ namespace isoflop {
 
 namespace {
 
-SpecialTokens specials_of(const Vocabulary& vocabulary) {
-  std::vector<SpecialTokens::Token> tokens;
-  for (const int32_t id : vocabulary.special_ids)
-    tokens.push_back({vocabulary.tokens[static_cast<size_t>(id)], id});
-  return SpecialTokens(std::move(tokens));
+/// The added tokens that are looked for before or behind the normalizer.
+AddedTokens added_of(const Vocabulary& vocabulary, bool normalized) {
+  std::vector<AddedTokens::Token> tokens;
+  for (const AddedToken& added : vocabulary.added) {
+    if (added.normalized != normalized) continue;
+    const std::string& text = vocabulary.tokens[static_cast<size_t>(added.id)];
+    tokens.push_back({normalized && vocabulary.nfc ? to_nfc(text) : text, added});
+  }
+  return AddedTokens(std::move(tokens));
 }
 
 }  // namespace
 
 VocabularyTokenizer::VocabularyTokenizer(Vocabulary vocabulary)
-    : vocabulary_(std::move(vocabulary)), specials_(specials_of(vocabulary_)) {}
+    : vocabulary_(std::move(vocabulary)),
+      before_(added_of(vocabulary_, false)),
+      behind_(added_of(vocabulary_, true)) {}
 
 int VocabularyTokenizer::separator() const {
-  return vocabulary_.special_ids.empty() ? -1 : vocabulary_.special_ids[0];
+  for (const AddedToken& added : vocabulary_.added)
+    if (added.special) return added.id;
+  return -1;
 }
 
 void VocabularyTokenizer::encode(std::string_view text,
                                  std::vector<int32_t>& ids,
                                  bool special) const {
-  if (!special) return encode_plain(text, 0, text.size(), ids);
-  specials_.split(
-      text,
+  before_.split(
+      text, special,
+      [&](std::string_view plain) {
+        const size_t begin = static_cast<size_t>(plain.data() - text.data());
+        if (!vocabulary_.nfc || surely_nfc(plain))
+          return encode_normalized(text, begin, plain.size(), ids, special);
+        const std::string normalized = to_nfc(plain);
+        encode_normalized(normalized, 0, normalized.size(), ids, special);
+      },
+      [&](int32_t id) { ids.push_back(id); });
+}
+
+void VocabularyTokenizer::encode_normalized(std::string_view text,
+                                            size_t begin,
+                                            size_t size,
+                                            std::vector<int32_t>& ids,
+                                            bool special) const {
+  behind_.split(
+      text.substr(begin, size), special,
       [&](std::string_view plain) {
         encode_plain(text, static_cast<size_t>(plain.data() - text.data()), plain.size(), ids);
       },
@@ -44,13 +69,13 @@ std::string VocabularyTokenizer::decode(std::span<const int32_t> ids) const {
   return text;
 }
 
-bool VocabularyTokenizer::is_special(int32_t id) const {
+TokenType VocabularyTokenizer::type(int32_t id) const {
   token(id);
-  return vocabulary_.is_special[static_cast<size_t>(id)];
+  return vocabulary_.types[static_cast<size_t>(id)];
 }
 
 std::string VocabularyTokenizer::token_text(int32_t id) const {
-  return is_special(id) ? token(id) : to_printable(token(id));
+  return type(id) == TokenType::normal ? to_printable(token(id)) : token(id);
 }
 
 const std::string& VocabularyTokenizer::token(int32_t id) const {

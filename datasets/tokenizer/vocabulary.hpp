@@ -1,8 +1,8 @@
-// What every kind of tokenizer has: numbered tokens, some of them special, one of those the
-// separator.
+// What every kind of tokenizer has: numbered tokens, some of them added beside the merges, one of
+// the special ones the separator.
 #pragma once
 #include "datasets/tokenizer.hpp"
-#include "datasets/tokenizer/special_tokens.hpp"
+#include "datasets/tokenizer/added_tokens.hpp"
 
 #include <cstdint>
 #include <span>
@@ -13,9 +13,10 @@
 namespace isoflop {
 
 struct Vocabulary {
-  std::vector<std::string> tokens;   // by id: the bytes, or a special token's text; all different
-  std::vector<int32_t> special_ids;  // the separator first
-  std::vector<bool> is_special;      // by id
+  std::vector<std::string> tokens;  // by id: the bytes, or an added token's text; all different
+  std::vector<TokenType> types;     // by id
+  std::vector<AddedToken> added;    // the separator first, then by id
+  bool nfc = false;                 // whether text is put in normalization form C
 };
 
 /// A Tokenizer but for the encoding of plain text and the file form.
@@ -27,11 +28,12 @@ class VocabularyTokenizer : public Tokenizer {
   void encode(std::string_view text, std::vector<int32_t>& ids, bool special) const override;
   std::string decode(std::span<const int32_t> ids) const override;
   std::string token_bytes(int32_t id) const override { return token(id); }
-  bool is_special(int32_t id) const override;
+  bool is_special(int32_t id) const override { return type(id) == TokenType::control; }
+  TokenType type(int32_t id) const override;
   std::string token_text(int32_t id) const override;
 
  protected:
-  /// Appends the ids of text.substr(begin, size), in which nothing is special.
+  /// Appends the ids of text.substr(begin, size), in which nothing is added.
   virtual void encode_plain(std::string_view text,
                             size_t begin,
                             size_t size,
@@ -40,9 +42,14 @@ class VocabularyTokenizer : public Tokenizer {
 
  private:
   const std::string& token(int32_t id) const;  // UserError when there is no such id
+  void encode_normalized(std::string_view text,
+                         size_t begin,
+                         size_t size,
+                         std::vector<int32_t>& ids,
+                         bool special) const;
 
   Vocabulary vocabulary_;
-  SpecialTokens specials_;
+  AddedTokens before_, behind_;  // found before and behind the normalizer
 };
 
 }  // namespace isoflop

@@ -13,10 +13,10 @@ namespace {
 constexpr size_t kBuffer = 16 << 20;  // enough for every thread to have several tiles
 constexpr size_t kTile = 256 << 10;
 
-SpecialTokens numbered(const std::vector<std::string>& texts) {
-  std::vector<SpecialTokens::Token> tokens;
-  for (const std::string& text : texts) tokens.push_back({text, 0});
-  return SpecialTokens(std::move(tokens));
+AddedTokens numbered(const std::vector<std::string>& texts) {
+  std::vector<AddedTokens::Token> tokens;
+  for (const std::string& text : texts) tokens.push_back({text, {}});
+  return AddedTokens(std::move(tokens));
 }
 
 }  // namespace
@@ -85,7 +85,7 @@ void WordCounter::count_buffered() {
   };
   size_t begin = 0;
   for (const size_t end : ends_) {
-    specials_.split(all.substr(begin, end - begin), cut, [](int32_t) {});
+    specials_.split(all.substr(begin, end - begin), true, cut, [](int32_t) {});
     begin = end;
   }
   team_.run(static_cast<int64_t>(tiles.size()), [&](int64_t tile, int thread) {

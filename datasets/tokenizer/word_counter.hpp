@@ -2,8 +2,8 @@
 // What it holds grows with the number of different words, not with the text.
 #pragma once
 #include "core/threads.hpp"
+#include "datasets/tokenizer/added_tokens.hpp"
 #include "datasets/tokenizer/pre_tokenizer.hpp"
-#include "datasets/tokenizer/special_tokens.hpp"
 
 #include <cstdint>
 #include <string>
@@ -52,7 +52,7 @@ class WordCounter {
  private:
   void count_buffered();
 
-  SpecialTokens specials_;
+  AddedTokens specials_;
   PreTokenizer rule_;
   ThreadTeam team_;
   std::vector<WordTable> tables_;  // one per thread

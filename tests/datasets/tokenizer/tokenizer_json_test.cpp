@@ -1,5 +1,6 @@
 #include "core/error.hpp"
 #include "core/file.hpp"
+#include "datasets/tokenizer/byte_text.hpp"
 #include "datasets/tokenizer/make_tokenizer.hpp"
 #include "tests/datasets/tokenizer/tokenizer_fixtures.hpp"
 #include "tests/support/temp_dir.hpp"
@@ -56,6 +57,118 @@ TEST(TokenizerJson, AcceptsMergesAsPairsAndAFileWithoutType) {
     merge = json::array({text.substr(0, text.find(' ')), text.substr(text.find(' ') + 1)});
   }
   EXPECT_EQ(Tokenizer::from_json(file.dump(), "text")->hash(), tokenizer->hash());
+}
+
+json sequence(const std::string& steps) {
+  return json::parse(R"({"type": "Sequence", "pretokenizers": [)" + steps +
+                     R"(, {"type": "ByteLevel", "add_prefix_space": false, "use_regex": false}]})");
+}
+
+std::string split_by(SplitStep::Kind kind) {
+  return json{{"type", "Split"},
+              {"pattern", {{"Regex", pattern_of(kind)}}},
+              {"behavior", "Isolated"},
+              {"invert", false}}
+      .dump();
+}
+
+TEST(TokenizerJson, SplittingRulesOfOtherFiles) {
+  using Step = SplitStep::Kind;
+  const auto tokenizer = train({.vocabulary = 400}, test::mixed_text());
+  const struct {
+    const char* name;
+    json pre_tokenizer;
+  } cases[] = {
+      {"gpt-2", json::parse(R"({"type": "ByteLevel", "add_prefix_space": false})")},
+      {"gpt-2", sequence(split_by(Step::gpt2))},
+      {"llama-bpe", sequence(split_by(Step::llama3))},
+      {"qwen2", sequence(split_by(Step::qwen2))},
+      {"smollm", json::parse(R"({"type": "Sequence", "pretokenizers": [
+           {"type": "Digits", "individual_digits": true},
+           {"type": "ByteLevel", "add_prefix_space": false, "use_regex": true}]})")},
+      {"own", json::parse(R"({"type": "ByteLevel", "add_prefix_space": true})")},
+      {"own",
+       json::parse(R"({"type": "ByteLevel", "add_prefix_space": false, "use_regex": false})")},
+      {"own", sequence(R"({"type": "Digits", "individual_digits": false})")},
+      {"own",
+       sequence(R"({"type": "Split", "pattern": {"String": "th"}, "behavior": "Isolated"})")},
+      {"own",
+       sequence(R"({"type": "Split", "pattern": {"Regex": "\\p{L}{2}"}, "behavior": "Isolated"})")},
+  };
+  for (const auto& [name, pre_tokenizer] : cases) {
+    json file = json::parse(tokenizer->to_json());
+    file["pre_tokenizer"] = pre_tokenizer;
+    const auto read = Tokenizer::from_json(file.dump(), "text");
+    EXPECT_EQ(read->rules().split, name) << pre_tokenizer;
+    const auto again = Tokenizer::from_json(read->to_json(), "text");
+    EXPECT_EQ(again->to_json(), read->to_json());
+    EXPECT_EQ(encode(*again, test::mixed_text()), encode(*read, test::mixed_text()));
+    const std::string prefix = read->rules().space_prefix ? " " : "";
+    EXPECT_EQ(read->decode(encode(*read, "the cafe")), prefix + "the cafe");
+    EXPECT_EQ(read->hash() == tokenizer->hash(), name == std::string("gpt-2"));
+  }
+}
+
+TEST(TokenizerJson, AddedTokensAndNormalizerTravel) {
+  json file = json::parse(train({.vocabulary = 300}, test::mixed_text())->to_json());
+  const auto add = [&](const char* text, json flags) {
+    flags["id"] = 299 + file["added_tokens"].size();
+    flags["content"] = text;
+    file["added_tokens"].push_back(flags);
+  };
+  add("  ", {{"special", false}, {"normalized", true}});
+  add("<l>", {{"special", true}, {"lstrip", true}});
+  add("<r>", {{"special", true}, {"rstrip", true}});
+  add("\u00e9!", {{"special", false}, {"normalized", true}});
+  file["normalizer"] = {{"type", "NFC"}};
+  const auto tokenizer = Tokenizer::from_json(file.dump(), "text");
+  EXPECT_EQ(tokenizer->vocabulary(), 304);
+  EXPECT_EQ(tokenizer->type(300), TokenType::user);
+  EXPECT_FALSE(tokenizer->is_special(300));
+  EXPECT_EQ(tokenizer->type(301), TokenType::control);
+  EXPECT_EQ(tokenizer->rules().normalizer, "NFC");
+  EXPECT_EQ(encode(*tokenizer, "  e\u0301!"), (test::Ids{300, 303}));
+  EXPECT_EQ(encode(*tokenizer, " <l><r> ", test::Specials::found), (test::Ids{301, 302}));
+  EXPECT_EQ(tokenizer->decode(encode(*tokenizer, "e\u0301 a <l>")), "\u00e9 a <l>");
+  const auto again = Tokenizer::from_json(tokenizer->to_json(), "text");
+  EXPECT_EQ(again->to_json(), tokenizer->to_json());
+  EXPECT_EQ(encode(*again, "  e\u0301!"), (test::Ids{300, 303}));
+}
+
+TEST(TokenizerJson, PiecesThatAreTokensSkipTheMergesWhereAsked) {
+  json file = json::parse(train({.vocabulary = 300}, test::mixed_text())->to_json());
+  file["model"]["vocab"]["qzq"] = 300;  // no merge makes it
+  const auto merged = Tokenizer::from_json(file.dump(), "text");
+  EXPECT_EQ(encode(*merged, "qzq").size(), 3u);
+  file["model"]["ignore_merges"] = true;
+  const auto whole = Tokenizer::from_json(file.dump(), "text");
+  EXPECT_EQ(encode(*whole, "qzq"), (test::Ids{300}));
+  EXPECT_TRUE(Tokenizer::from_json(whole->to_json(), "text")->rules().ignore_merges);
+}
+
+TEST(TokenizerJson, TheSeparatorIsNoStartOfText) {
+  json file = json::parse(
+      train({.vocabulary = 400, .special_tokens = Texts{"<|begin_of_text|>", "<|end_of_text|>"}},
+            test::mixed_text())
+          ->to_json());
+  EXPECT_EQ(file["model"]["isoflop"]["separator"], 0);  // it was asked for
+  EXPECT_EQ(Tokenizer::from_json(file.dump(), "text")->separator(), 0);
+  file["model"].erase("isoflop");
+  EXPECT_EQ(Tokenizer::from_json(file.dump(), "text")->separator(), 1);
+  file["added_tokens"].erase(1);
+  EXPECT_EQ(Tokenizer::from_json(file.dump(), "text")->separator(), 0);
+}
+
+TEST(TokenizerJson, BytesThatUtf8DoesNotUseMayLackATokenAndBecomeTheReplacementCharacter) {
+  TokenizerParts parts;
+  for (int byte = 0; byte < 256; ++byte)
+    if (byte < 0xF5 && byte != 0xC0 && byte != 0xC1)
+      parts.token_texts.push_back(to_printable(std::string(1, static_cast<char>(byte))));
+  const auto tokenizer = make_tokenizer(parts, "parts");
+  EXPECT_TRUE(tokenizer->rules().lossy_bytes);
+  EXPECT_EQ(tokenizer->decode(encode(*tokenizer, "a\xff\xc0z\xe9")), "a\ufffd\ufffdz\xe9");
+  parts.token_texts.erase(parts.token_texts.begin());
+  EXPECT_THROW(make_tokenizer(parts, "parts"), FormatError);
 }
 
 /// Message of the error that reading `text` gives; it must be of the type E exactly.
@@ -138,16 +251,23 @@ TEST_F(DamagedJson, WhatWeDoNotSupportIsNamed) {
     std::function<void(json&)> change;
   } cases[] = {
       {"Unigram", [](json& f) { f["model"]["type"] = "Unigram"; }},
-      {"NFC",
+      {"NFKC",
        [](json& f) {
-         f["normalizer"] = {{"type", "NFC"}};
+         f["normalizer"] = {{"type", "NFKC"}};
        }},
-      {"pre_tokenizer \"Sequence\"",
+      {"normalizers[0] \"Lowercase\"",
        [](json& f) {
-         f["pre_tokenizer"] = {{"type", "Sequence"}};
+         f["normalizer"] =
+             json::parse(R"({"type": "Sequence", "normalizers": [{"type": "Lowercase"}]})");
        }},
-      {"add_prefix_space", [](json& f) { f["pre_tokenizer"]["add_prefix_space"] = true; }},
-      {"use_regex", [](json& f) { f["pre_tokenizer"]["use_regex"] = false; }},
+      {"pre_tokenizer with 0 steps",
+       [](json& f) {
+         f["pre_tokenizer"] = {{"type", "Sequence"}, {"pretokenizers", json::array()}};
+       }},
+      {"pre_tokenizer \"Metaspace\"",
+       [](json& f) {
+         f["pre_tokenizer"] = {{"type", "Metaspace"}};
+       }},
       {"decoder \"Fuse\"",
        [](json& f) {
          f["decoder"] = {{"type", "Fuse"}};
@@ -155,10 +275,29 @@ TEST_F(DamagedJson, WhatWeDoNotSupportIsNamed) {
       {"without pre_tokenizer", [](json& f) { f["pre_tokenizer"] = nullptr; }},
       {"model.dropout", [](json& f) { f["model"]["dropout"] = 0.1; }},
       {"model.byte_fallback", [](json& f) { f["model"]["byte_fallback"] = true; }},
-      {"model.ignore_merges", [](json& f) { f["model"]["ignore_merges"] = true; }},
       {"model.end_of_word_suffix", [](json& f) { f["model"]["end_of_word_suffix"] = "</w>"; }},
-      {"added_tokens[0]", [](json& f) { f["added_tokens"][0]["special"] = false; }},
-      {"added_tokens[0].lstrip", [](json& f) { f["added_tokens"][0]["lstrip"] = true; }},
+      {"added_tokens[0].single_word", [](json& f) { f["added_tokens"][0]["single_word"] = true; }},
+      {"1025 bytes",
+       [](json& f) {
+         f["added_tokens"].push_back(
+             {{"id", 300}, {"content", std::string(1025, 'x')}, {"special", true}});
+       }},
+      {"behavior \"Removed\"",
+       [](json& f) {
+         f["pre_tokenizer"] = json::parse(R"({"type": "Sequence", "pretokenizers": [
+             {"type": "Split", "pattern": {"Regex": "a"}, "behavior": "Removed", "invert": true},
+             {"type": "ByteLevel", "add_prefix_space": false, "use_regex": false}]})");
+       }},
+      {"\"Punctuation\"",
+       [](json& f) {
+         f["pre_tokenizer"] = json::parse(R"({"type": "Sequence", "pretokenizers": [
+             {"type": "Punctuation"}, {"type": "ByteLevel"}]})");
+       }},
+      {"pretokenizers[0] \"ByteLevel\"",
+       [](json& f) {
+         f["pre_tokenizer"] = json::parse(R"({"type": "Sequence", "pretokenizers": [
+             {"type": "ByteLevel"}, {"type": "Digits"}]})");
+       }},
   };
   for (const auto& [part, change] : cases)
     EXPECT_NE(after<UserError>(change).find(part), std::string::npos)
