@@ -2,10 +2,7 @@
 
 #include "datasets/corpus.hpp"
 #include "datasets/text_reader.hpp"
-#include "formats/gguf.hpp"
-#include "pretrain/checkpoint/checkpoint.hpp"
-#include "pretrain/config/load.hpp"
-#include "pretrain/gguf_import.hpp"
+#include "pretrain/model_source.hpp"
 
 #include <algorithm>
 #include <numbers>
@@ -20,42 +17,19 @@ constexpr int64_t kScoreTokens = 2048;
 }  // namespace
 
 LanguageModel::LanguageModel(const fs::path& path, Backend& backend, ThreadTeam& team) {
-  if (!fs::exists(path))
-    fail_user("there is no model at {}; give a run folder, a checkpoint or a GGUF file",
-              path.string());
-  if (GgufFile::looks_like_gguf(path) || path.extension() == ".gguf")
-    load_gguf(path, team);
-  else
-    load_checkpoint_folder(path);
+  const auto source = open_model(path);
+  config_ = source->config();
+  table_ = make_param_table(config_);
+  parameters_ = ParamBuffer(table_, DType::f32, "parameters");
+  source->read_parameters(table_, parameters_, team);
+  tokenizer_ = source->tokenizer();
+  origin_ = source->origin();
+  notes_ = source->notes();
   batch_ = std::max<int64_t>(1, kScoreTokens / config_.context);
   model_ = std::make_unique<Model>(
       config_, table_, parameters_, backend,
       BlockShape{
           .tokens = batch_ * config_.context, .recompute = Recompute::none, .training = false});
-}
-
-void LanguageModel::load_gguf(const fs::path& path, ThreadTeam& team) {
-  const GgufModel file(path);
-  config_ = file.config();
-  table_ = make_param_table(config_);
-  parameters_ = ParamBuffer(table_, DType::f32, "parameters");
-  file.read_parameters(table_, parameters_, team);
-  tokenizer_ = file.tokenizer();
-  notes_ = file.notes();
-  origin_ = path.string();
-}
-
-void LanguageModel::load_checkpoint_folder(const fs::path& path) {
-  const CheckpointRef checkpoint = open_checkpoint(path, notes_);
-  Origins origins;
-  const fs::path config_file = checkpoint.folder / "config.toml";
-  config_ = load_config(config_file, {}, origins).model;
-  ISOFLOP_CHECK(config_.vocabulary > 0, "{} is not resolved", config_file.string());
-  table_ = make_param_table(config_);
-  parameters_ = ParamBuffer(table_, DType::f32, "parameters");
-  load_checkpoint(checkpoint, table_, {.parameters = &parameters_});
-  if (fs::exists(checkpoint.tokenizer())) tokenizer_ = Tokenizer::load(checkpoint.tokenizer());
-  origin_ = checkpoint.folder.string();
 }
 
 const Tokenizer& LanguageModel::tokenizer() const {

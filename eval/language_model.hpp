@@ -34,9 +34,6 @@ class LanguageModel {
   int64_t batch() const { return batch_; }
 
  private:
-  void load_gguf(const fs::path& path, ThreadTeam& team);
-  void load_checkpoint_folder(const fs::path& path);
-
   ModelConfig config_;
   ParamTable table_;
   ParamBuffer parameters_;

@@ -29,10 +29,10 @@ constexpr std::array kCodecs = {
     BlockCodec{BlockType::q4_k, "Q4_K", 256, 144, nullptr, dequantize_q4_k},
     BlockCodec{BlockType::q5_k, "Q5_K", 256, 176, nullptr, dequantize_q5_k},
     BlockCodec{BlockType::q6_k, "Q6_K", 256, 210, nullptr, dequantize_q6_k},
-    BlockCodec{BlockType::iq4_nl, "IQ4_NL", 32, 18, nullptr, nullptr},
-    BlockCodec{BlockType::iq4_xs, "IQ4_XS", 256, 136, nullptr, nullptr},
-    BlockCodec{BlockType::mxfp4, "MXFP4", 32, 17, nullptr, nullptr},
-    BlockCodec{BlockType::nvfp4, "NVFP4", 64, 36, nullptr, nullptr},
+    BlockCodec{BlockType::iq4_nl, "IQ4_NL", 32, 18, nullptr, dequantize_iq4_nl},
+    BlockCodec{BlockType::iq4_xs, "IQ4_XS", 256, 136, nullptr, dequantize_iq4_xs},
+    BlockCodec{BlockType::mxfp4, "MXFP4", 32, 17, nullptr, dequantize_mxfp4},
+    BlockCodec{BlockType::nvfp4, "NVFP4", 64, 36, nullptr, dequantize_nvfp4},
 };
 
 bool same_name(std::string_view a, std::string_view b) {

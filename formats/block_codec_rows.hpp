@@ -43,4 +43,10 @@ void dequantize_q4_k(const std::byte* blocks, int64_t count, float* values);
 void dequantize_q5_k(const std::byte* blocks, int64_t count, float* values);
 void dequantize_q6_k(const std::byte* blocks, int64_t count, float* values);
 
+// block_codec_table.cpp
+void dequantize_iq4_nl(const std::byte* blocks, int64_t count, float* values);
+void dequantize_iq4_xs(const std::byte* blocks, int64_t count, float* values);
+void dequantize_mxfp4(const std::byte* blocks, int64_t count, float* values);
+void dequantize_nvfp4(const std::byte* blocks, int64_t count, float* values);
+
 }  // namespace isoflop::blocks

@@ -10,7 +10,7 @@ std::vector<Command> make_table() {
   for (const Command& command : tokenizer_commands()) table.push_back(command);
   for (const Command& command : data_commands()) table.push_back(command);
   for (const Command& command : {train_command(), eval_command(), generate_command(),
-                                 export_command(), inspect_command(), diff_command()})
+                                 export_command(), import_command(), inspect_command(), diff_command()})
     table.push_back(command);
   return table;
 }

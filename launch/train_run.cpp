@@ -6,6 +6,7 @@
 #include "launch/train_plan.hpp"
 #include "pretrain/config/dump.hpp"
 #include "pretrain/config/quantity.hpp"
+#include "pretrain/model_source.hpp"
 #include "pretrain/train/prepare.hpp"
 #include "pretrain/train/resume.hpp"
 #include "report/environment.hpp"
@@ -28,7 +29,9 @@ RunConfig read_config(const TrainRequest& request, Origins& origins) {
   const bool resumes_stored = file && !request.file;
   if (!request.budget.empty() && !resumes_stored)
     overrides.push_back("schedule.budget=" + request.budget);
-  RunConfig config = load_config(file, overrides, origins);
+  // A run that has started stored what its model came from.
+  RunConfig config = resumes_stored ? load_config(file, overrides, origins)
+                                    : load_config(file, overrides, origins, model_settings);
   if (!request.texts.empty() && !resumes_stored) config.data.train = request.texts;
   if (config.data.train.empty())
     fail_user(
@@ -133,6 +136,14 @@ std::function<std::string(const ParamBuffer&)> sampler_for(const Run& run, Backe
   };
 }
 
+/// The parameters of the model that the run continues from.
+std::function<void(ParamBuffer&)> initializer_for(const Run& run, Machine& machine) {
+  if (run.config.model.init.empty()) return {};
+  return [&run, &machine](ParamBuffer& parameters) {
+    open_model(run.config.model.init)->read_parameters(run.table, parameters, machine.team);
+  };
+}
+
 Json outcome_json(const Run& run, const TrainSummary& summary) {
   Json json = {{"steps", summary.steps},
                {"tokens", summary.tokens},
@@ -159,12 +170,15 @@ Run prepare(const RunConfig& config,
   const bool made_here = !fs::exists(folder);
   require_writable_directory(folder);
   try {
-    return prepare_run(config, origins,
-                       {.folder = folder,
-                        .note = [&](const std::string& text) { context.note("{}", text); },
-                        .stop = stop_flag(),
-                        .threads = machine.team.size(),
-                        .reuse = resumes});
+    Run run = prepare_run(config, origins,
+                          {.folder = folder,
+                           .note = [&](const std::string& text) { context.note("{}", text); },
+                           .stop = stop_flag(),
+                           .threads = machine.team.size(),
+                           .reuse = resumes});
+    if (!resumes && !run.config.model.init.empty())
+      require_tensors_of(*open_model(run.config.model.init), run.table);
+    return run;
   } catch (...) {
     std::error_code ignored;
     if (made_here) fs::remove_all(folder, ignored);
@@ -205,6 +219,7 @@ TrainOutcome train(const TrainRequest& request, const Context& context) {
                    .kernel_plan = kernel_plan,
                    .accept_new_kernel_plan = request.accept_new_kernel_plan,
                    .stop = [] { return stop_requested().has_value(); },
+                   .initialize = initializer_for(run, machine),
                    .sample = sampler_for(run, *machine.backend)},
                   resume);
   const TrainSummary summary = trainer.run();

@@ -99,6 +99,11 @@ void add_model(std::vector<Field>& list) {
   using M = ModelConfig;
   add(optional(text("model.preset", {}, "named shape and recipe that the other keys change")),
       &M::preset);
+  add(frozen(
+          optional(text("model.init", {},
+                        "model to continue from, its shape included: a run folder, a checkpoint, "
+                        "a GGUF file or a llama2.c .bin"))),
+      &M::init);
   list.push_back(arch_field());
   add(frozen(integer("model.layers", 1, 1e5, "blocks")), &M::layers);
   add(frozen(integer("model.d_model", 1, 1e6, "width of the residual stream")), &M::d_model);

@@ -100,28 +100,36 @@ void apply(const std::vector<Setting>& settings, RunConfig& config, Origins& ori
   }
 }
 
-std::string chosen_preset(const std::vector<Setting>& file, const std::vector<Setting>& overrides) {
+/// The model section's starting point: what the strongest level says.
+ModelConfig chosen_start(const std::vector<Setting>& file, const std::vector<Setting>& overrides) {
   RunConfig config;
   for (const auto* level : {&file, &overrides}) {
     for (const Setting& setting : *level) {
-      if (setting.key == "model.preset") find_field(setting.key)->set(config, setting);
+      if (setting.key == "model.preset" || setting.key == "model.init")
+        find_field(setting.key)->set(config, setting);
     }
   }
-  return config.model.preset;
+  return config.model;
 }
 
 RunConfig assemble(std::vector<Setting> file,
                    const std::vector<std::string>& overrides,
-                   Origins& origins) {
+                   Origins& origins,
+                   const ModelSettings& model_settings) {
   std::vector<Setting> command_line = parse_overrides(overrides);
   canonicalize(file, origins.notes);
   canonicalize(command_line, origins.notes);
   refuse_repeats(file);
 
   RunConfig config;
-  const std::string name = chosen_preset(file, command_line);
-  if (!name.empty()) {
-    const Preset preset = find_preset(name);
+  const ModelConfig start = chosen_start(file, command_line);
+  if (!start.init.empty() && model_settings) {
+    if (!start.preset.empty())
+      fail_user("model.preset and model.init both say what the model is; keep one");
+    apply(model_settings(start.init), config, origins);
+  }
+  if (!start.preset.empty()) {
+    const Preset preset = find_preset(start.preset);
     apply(preset.settings, config, origins);
     origins.notes.insert(origins.notes.end(), preset.notes.begin(), preset.notes.end());
   }
@@ -135,16 +143,18 @@ RunConfig assemble(std::vector<Setting> file,
 
 RunConfig load_config(const std::optional<std::filesystem::path>& file,
                       const std::vector<std::string>& overrides,
-                      Origins& origins) {
-  if (!file) return assemble({}, overrides, origins);
-  return parse_config(read_file(*file), file->string(), overrides, origins);
+                      Origins& origins,
+                      const ModelSettings& model_settings) {
+  if (!file) return assemble({}, overrides, origins, model_settings);
+  return parse_config(read_file(*file), file->string(), overrides, origins, model_settings);
 }
 
 RunConfig parse_config(std::string_view text,
                        const std::string& name,
                        const std::vector<std::string>& overrides,
-                       Origins& origins) {
-  return assemble(parse_toml(text, name), overrides, origins);
+                       Origins& origins,
+                       const ModelSettings& model_settings) {
+  return assemble(parse_toml(text, name), overrides, origins, model_settings);
 }
 
 }  // namespace isoflop

@@ -28,6 +28,7 @@ inline bool is_llama(Arch arch) {
 
 struct ModelConfig {
   std::string preset;  // where the keys below started from, or empty
+  std::string init;    // a model whose shape and parameters the run starts from, or empty
   Arch arch = Arch::gpt3;
   int64_t layers = 6;
   int64_t d_model = 384;

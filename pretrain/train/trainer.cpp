@@ -66,6 +66,8 @@ Trainer::Trainer(const Run& run,
   state_.config = config_to_toml(run.config, run.origins);
   if (resume)
     restore(*resume);
+  else if (options_.initialize)
+    options_.initialize(step_.parameters);
   else
     initialize_parameters(run.table, run.config.data.seed, step_.parameters);
   step_.refresh_weights();

@@ -21,6 +21,8 @@ struct TrainerOptions {
   std::string kernel_plan;              // text of kernel-plan.json: what chose the kernels
   bool accept_new_kernel_plan = false;  // resume although this machine cannot replay the old one
   std::function<bool()> stop;           // asked after every step; true: save and leave
+  /// Fills the parameters of step 0; empty = as model.initializer says.
+  std::function<void(ParamBuffer& parameters)> initialize;
   /// Text to show while learning; the model is at rest during the call. Empty = no samples.
   std::function<std::string(const ParamBuffer& parameters)> sample;
 };

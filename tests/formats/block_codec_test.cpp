@@ -85,7 +85,7 @@ TEST_F(Golden, DequantizersReadTheReferenceBytes) {
     }
     ++compared;
   }
-  EXPECT_EQ(compared, 8);
+  EXPECT_EQ(compared, 11);
 }
 
 TEST(BlockCodec, TableIsConsistentAndFindsByIdAndName) {

@@ -171,8 +171,8 @@ TEST_F(GgufImport, RefusesWhatIsMissingOrTooMuch) {
   expect_error(Arch::llama, {.layers = 513}, "block_count is 513, not within 1 to 512");
   expect_error(Arch::llama, {.layers = 0}, "block_count is 0");
   Changes unreadable;
-  unreadable.matrices = BlockType::iq4_nl;
-  expect_error(Arch::llama, unreadable, "type IQ4_NL, which is not supported");
+  unreadable.matrices = BlockType::q2_k;
+  expect_error(Arch::llama, unreadable, "type Q2_K, which is not supported");
 }
 
 TEST_F(GgufImport, RefusesWhatOurModelsCannotCompute) {

@@ -67,7 +67,7 @@ TEST(ConfigWords, DefaultsPassTheirOwnChecks) {
 }
 
 TEST(ConfigWords, ThePageOfKeysIsUpToDate) {
-  EXPECT_EQ(read_file(fs::path(ISOFLOP_SOURCE_DIR) / "docs/config.md"), config_reference())
+  EXPECT_TRUE(read_file(fs::path(ISOFLOP_SOURCE_DIR) / "docs/config.md") == config_reference())
       << "write it with: isoflop inspect --keys > docs/config.md";
 }
 

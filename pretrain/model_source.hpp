@@ -1,0 +1,47 @@
+// ModelSource: a model somebody made, whatever file it lies in; the one way in for evaluation,
+// generation, import, and runs that continue from it (model.init).
+#pragma once
+#include "core/file.hpp"
+#include "core/param.hpp"
+#include "core/threads.hpp"
+#include "datasets/tokenizer.hpp"
+#include "pretrain/config/run_config.hpp"
+#include "pretrain/config/value.hpp"
+
+#include <memory>
+#include <string>
+#include <vector>
+
+namespace isoflop {
+
+class ModelSource {
+ public:
+  virtual ~ModelSource() = default;
+
+  /// Resolved.
+  virtual const ModelConfig& config() const = 0;
+  /// The table of make_param_table(config()), in f32.
+  virtual void read_parameters(const ParamTable& table,
+                               ParamBuffer& parameters,
+                               ThreadTeam& team) const = 0;
+  /// Null when the file has none.
+  virtual std::unique_ptr<Tokenizer> tokenizer() const = 0;
+  /// What was opened, for people: "runs/a/checkpoints/step-00000500".
+  virtual const std::string& origin() const = 0;
+  /// What the user should know, in words.
+  virtual const std::vector<std::string>& notes() const = 0;
+};
+
+/// A run folder, a checkpoint, a GGUF file or a llama2.c model. UserError or FormatError when
+/// `path` is none of these, is damaged, or is something that our models cannot represent.
+std::unique_ptr<ModelSource> open_model(const fs::path& path);
+
+/// The model's shape as settings of a run: model.* keys, and data.tokenizer where the source has a
+/// tokenizer, taken from `path` itself.
+std::vector<Setting> model_settings(const fs::path& path);
+
+/// UserError unless `source` has exactly the tensors of `table`, names and shapes; names the first
+/// that differs.
+void require_tensors_of(const ModelSource& source, const ParamTable& table);
+
+}  // namespace isoflop
