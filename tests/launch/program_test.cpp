@@ -1,19 +1,21 @@
 // Exit codes, help, and what goes to which stream.
 #include "launch/command.hpp"
 #include "launch/config_arguments.hpp"
-#include "tests/launch/run_program.hpp"
+#include "tests/support/program.hpp"
+
+#include <gtest/gtest.h>
 
 namespace isoflop {
 namespace {
 
-using test::Outcome;
+using test::ProgramResult;
 using test::run_program;
 
 TEST(Program, WithoutACommandListsThem) {
-  const Outcome nothing = run_program("");
+  const ProgramResult nothing = run_program("");
   EXPECT_EQ(nothing.code, 2);
   EXPECT_EQ(nothing.out, "");
-  const Outcome help = run_program("--help");
+  const ProgramResult help = run_program("--help");
   EXPECT_EQ(help.code, 0);
   EXPECT_EQ(help.out, nothing.err);
   for (const Command& command : commands()) {
@@ -24,7 +26,7 @@ TEST(Program, WithoutACommandListsThem) {
 
 TEST(Program, EveryHelpOpensWithAnExample) {
   for (const Command& command : commands()) {
-    const Outcome help = run_program(command.name + " --help");
+    const ProgramResult help = run_program(command.name + " --help");
     EXPECT_EQ(help.code, 0) << command.name;
     EXPECT_EQ(help.out.rfind("Example:\n  isoflop " + command.name, 0), 0u) << help.out;
     EXPECT_NE(help.out.find("--json"), std::string::npos) << command.name;
@@ -34,21 +36,21 @@ TEST(Program, EveryHelpOpensWithAnExample) {
 }
 
 TEST(Program, UnknownCommandsNameTheNearest) {
-  const Outcome outcome = run_program("inpsect x");
+  const ProgramResult outcome = run_program("inpsect x");
   EXPECT_EQ(outcome.code, 2);
   EXPECT_EQ(outcome.out, "");
   EXPECT_EQ(outcome.err, "isoflop: there is no command inpsect; did you mean inspect?\n");
   EXPECT_EQ(run_program("tokenizer tarin").err,
             "isoflop: there is no command tokenizer tarin; did you mean tokenizer train?\n");
   EXPECT_EQ(run_program("xyzzy").code, 2);
-  const Outcome group = run_program("tokenizer");
+  const ProgramResult group = run_program("tokenizer");
   EXPECT_EQ(group.code, 2);
   EXPECT_NE(group.err.find("tokenizer decode"), std::string::npos);
   EXPECT_EQ(run_program("tokenizer --help").code, 0);
 }
 
 TEST(Program, WrongFlagsAreTheUsersError) {
-  const Outcome outcome = run_program("inspect --preset tiny-gpt3 --jason");
+  const ProgramResult outcome = run_program("inspect --preset tiny-gpt3 --jason");
   EXPECT_EQ(outcome.code, 2);
   EXPECT_NE(outcome.err.find("did you mean --json?"), std::string::npos) << outcome.err;
   EXPECT_EQ(run_program("tokenizer encode --text x").code, 2);  // --tokenizer is missing
@@ -60,7 +62,7 @@ TEST(Program, WrongFlagsAreTheUsersError) {
 TEST(Program, ConfigErrorsSayWhereAndExitWithTwo) {
   const test::TempDir folder;
   std::ofstream(folder.path() / "run.toml") << "[schedule]\nstpes = 5\n";
-  const Outcome outcome = run_program("inspect run.toml", folder.path());
+  const ProgramResult outcome = run_program("inspect run.toml", folder.path());
   EXPECT_EQ(outcome.code, 2);
   EXPECT_EQ(outcome.err,
             "isoflop: run.toml:2: unknown key schedule.stpes; did you mean schedule.steps?\n");
@@ -71,7 +73,7 @@ TEST(Program, ConfigErrorsSayWhereAndExitWithTwo) {
 }
 
 TEST(Program, JsonIsAllThereIsOnStandardOutput) {
-  const Outcome outcome = run_program("inspect --preset cerebras-111m --json");
+  const ProgramResult outcome = run_program("inspect --preset cerebras-111m --json");
   EXPECT_EQ(outcome.code, 0);
   EXPECT_EQ(outcome.out.front(), '{');
   EXPECT_EQ(outcome.out.find('\n'), outcome.out.size() - 1);
@@ -101,10 +103,10 @@ TEST(Program, AFullDiskIsAnIoError) {
 
 TEST(Program, ResolvedRunFileReadsBackTheSame) {
   const test::TempDir folder;
-  const Outcome first = run_program("inspect --preset tiny-llama --json model.layers=3");
-  const Outcome text = run_program("inspect --preset tiny-llama --quiet model.layers=3");
+  const ProgramResult first = run_program("inspect --preset tiny-llama --json model.layers=3");
+  const ProgramResult text = run_program("inspect --preset tiny-llama --quiet model.layers=3");
   std::ofstream(folder.path() / "again.toml") << text.out.substr(0, text.out.find("\nparameters"));
-  const Outcome second = run_program("inspect again.toml --json", folder.path());
+  const ProgramResult second = run_program("inspect again.toml --json", folder.path());
   EXPECT_EQ(second.code, 0) << second.err;
   EXPECT_EQ(first.out, second.out);
 }
@@ -112,7 +114,7 @@ TEST(Program, ResolvedRunFileReadsBackTheSame) {
 TEST(Program, TheRepositorysRunFilesLoad) {
   int files = 0;
   for (const auto& entry : std::filesystem::directory_iterator(ISOFLOP_SOURCE_DIR "/configs")) {
-    const Outcome outcome = run_program("inspect '" + entry.path().string() + "' --quiet");
+    const ProgramResult outcome = run_program("inspect '" + entry.path().string() + "' --quiet");
     EXPECT_EQ(outcome.code, 0) << entry.path() << outcome.err;
     ++files;
   }

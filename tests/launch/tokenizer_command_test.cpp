@@ -1,13 +1,14 @@
 // `tokenizer` and `data` from the command line: the forms that scripts rely on.
-#include "tests/launch/run_program.hpp"
+#include "tests/support/program.hpp"
 
+#include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
 
 namespace isoflop {
 namespace {
 
 using nlohmann::json;
-using test::Outcome;
+using test::ProgramResult;
 using test::run_program;
 
 class TextCommands : public ::testing::Test {
@@ -15,12 +16,12 @@ class TextCommands : public ::testing::Test {
   void SetUp() override {
     std::ofstream text(folder_.path() / "text.txt");
     for (int i = 0; i < 400; ++i) text << "the cat sat on mat " << i << " and the dog ran\n";
-    const Outcome trained =
+    const ProgramResult trained =
         run("tokenizer train --vocab 300 --out tok.json text.txt --json --quiet");
     ASSERT_EQ(trained.code, 0) << trained.err;
     trained_ = json::parse(trained.out);
   }
-  Outcome run(const std::string& arguments, const std::string& input = "") const {
+  ProgramResult run(const std::string& arguments, const std::string& input = "") const {
     return run_program(arguments, folder_.path(), input);
   }
 
@@ -42,7 +43,7 @@ TEST_F(TextCommands, TrainSaysTheSize) {
 
 TEST_F(TextCommands, EncodeAndDecodeAreInverse) {
   const std::string text = "the cat \xc3\xa9\n<|endoftext|> end ";
-  const Outcome piped = run("tokenizer encode --tokenizer tok.json --json", text);
+  const ProgramResult piped = run("tokenizer encode --tokenizer tok.json --json", text);
   ASSERT_EQ(piped.code, 0) << piped.err;
   const json ids = json::parse(piped.out)["ids"];
   std::ofstream(folder_.path() / "in.txt", std::ios::binary) << text;
@@ -60,7 +61,7 @@ TEST_F(TextCommands, EncodeAndDecodeAreInverse) {
 }
 
 TEST_F(TextCommands, EncodeTakesTextFromTheCommandLine) {
-  const Outcome outcome = run("tokenizer encode --tokenizer tok.json --text 'the cat'");
+  const ProgramResult outcome = run("tokenizer encode --tokenizer tok.json --text 'the cat'");
   ASSERT_EQ(outcome.code, 0) << outcome.err;
   EXPECT_EQ(
       run("tokenizer decode --tokenizer tok.json " + outcome.out.substr(0, outcome.out.size() - 1))
@@ -79,7 +80,7 @@ TEST_F(TextCommands, DecodeRefusesWhatIsNoId) {
 }
 
 TEST_F(TextCommands, BuildInspectAndBatchAgree) {
-  const Outcome built =
+  const ProgramResult built =
       run("data build --tokenizer tok.json --out a.h5 --valid-out v.h5 --valid-fraction 0.1 "
           "text.txt --json");
   ASSERT_EQ(built.code, 0) << built.err;
@@ -95,7 +96,7 @@ TEST_F(TextCommands, BuildInspectAndBatchAgree) {
 
   const std::string run_words =
       "data.train=a.h5 model.context=16 schedule.steps=9 schedule.batch_tokens=64";
-  const Outcome batch = run("data batch " + run_words + " --step 3 --tokenizer tok.json --json");
+  const ProgramResult batch = run("data batch " + run_words + " --step 3 --tokenizer tok.json --json");
   ASSERT_EQ(batch.code, 0) << batch.err;
   const json rows = json::parse(batch.out)["sequences"];
   ASSERT_EQ(rows.size(), 4u);

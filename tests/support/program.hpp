@@ -8,6 +8,11 @@
 
 #include <chrono>
 #include <csignal>
+#include <cstdio>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
 #include <map>
 #include <string>
 #include <thread>
@@ -21,25 +26,25 @@ struct ProgramResult {
   std::string err;  // standard error
 };
 
+/// The content of a file; empty when there is none.
+inline std::string slurp(const std::filesystem::path& path) {
+  std::ifstream file(path, std::ios::binary);
+  return {std::istreambuf_iterator<char>(file), {}};
+}
+
 class Program {
  public:
-  /// Starts `isoflop arguments...`; `environment` adds to ours.
-  explicit Program(const std::vector<std::string>& arguments,
-                   const std::map<std::string, std::string>& environment = {}) {
-    pid_ = ::fork();
-    if (pid_ == 0) {
-      redirect(STDOUT_FILENO, out());
-      redirect(STDERR_FILENO, err());
-      for (const auto& [name, value] : environment) ::setenv(name.c_str(), value.c_str(), 1);
-      std::vector<char*> argv;
-      std::string program = ISOFLOP_PROGRAM;
-      argv.push_back(program.data());
-      for (const std::string& argument : arguments)
-        argv.push_back(const_cast<char*>(argument.c_str()));
-      argv.push_back(nullptr);
-      ::execv(program.c_str(), argv.data());
-      ::_exit(127);
-    }
+  using Environment = std::map<std::string, std::string>;
+  /// Starts `isoflop arguments...`; `environment` adds to ours. With nothing on standard input.
+  explicit Program(const std::vector<std::string>& arguments, const Environment& environment = {}) {
+    std::vector<std::string> words = {ISOFLOP_PROGRAM};
+    words.insert(words.end(), arguments.begin(), arguments.end());
+    start(words, environment, ".", "");
+  }
+  /// `line` as typed in a shell after "isoflop ", in the folder `at`; `input` is the standard
+  /// input.
+  Program(const std::string& line, const std::filesystem::path& at, const std::string& input) {
+    start({"/bin/sh", "-c", "exec \"$0\" " + line, ISOFLOP_PROGRAM}, {}, at, input);
   }
   ~Program() {
     if (pid_ > 0) wait();
@@ -63,28 +68,37 @@ class Program {
   ProgramResult wait() {
     if (pid_ > 0) ::waitpid(pid_, &status_, 0);
     pid_ = -1;
-    return {WIFSIGNALED(status_) ? -WTERMSIG(status_) : WEXITSTATUS(status_), read(out()),
-            read(err())};
+    return {WIFSIGNALED(status_) ? -WTERMSIG(status_) : WEXITSTATUS(status_), slurp(out()),
+            slurp(err())};
   }
   /// What it has said on standard error so far.
-  std::string said() const { return read(err()); }
+  std::string said() const { return slurp(err()); }
 
  private:
+  void start(const std::vector<std::string>& words,
+             const Environment& environment,
+             const std::filesystem::path& at,
+             const std::string& input) {
+    std::ofstream(in(), std::ios::binary) << input;
+    pid_ = ::fork();
+    if (pid_ != 0) return;
+    redirect(STDIN_FILENO, in(), O_RDONLY);
+    redirect(STDOUT_FILENO, out(), O_WRONLY | O_CREAT | O_TRUNC);
+    redirect(STDERR_FILENO, err(), O_WRONLY | O_CREAT | O_TRUNC);
+    for (const auto& [name, value] : environment) ::setenv(name.c_str(), value.c_str(), 1);
+    if (::chdir(at.c_str()) != 0) ::_exit(126);
+    std::vector<char*> argv;
+    for (const std::string& word : words) argv.push_back(const_cast<char*>(word.c_str()));
+    argv.push_back(nullptr);
+    ::execv(argv[0], argv.data());
+    ::_exit(127);
+  }
+  std::string in() const { return (folder_.path() / "in").string(); }
   std::string out() const { return (folder_.path() / "out").string(); }
   std::string err() const { return (folder_.path() / "err").string(); }
-  static void redirect(int fd, const std::string& path) {
-    const int file = ::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0600);
+  static void redirect(int fd, const std::string& path, int flags) {
+    const int file = ::open(path.c_str(), flags, 0600);
     ::dup2(file, fd);
-  }
-  static std::string read(const std::string& path) {
-    std::string text;
-    if (FILE* file = std::fopen(path.c_str(), "rb")) {
-      char chunk[4096];
-      for (size_t got; (got = std::fread(chunk, 1, sizeof(chunk), file)) > 0;)
-        text.append(chunk, got);
-      std::fclose(file);
-    }
-    return text;
   }
 
   TempDir folder_;
@@ -93,8 +107,15 @@ class Program {
 };
 
 inline ProgramResult run_isoflop(const std::vector<std::string>& arguments,
-                                 const std::map<std::string, std::string>& environment = {}) {
+                                 const Program::Environment& environment = {}) {
   return Program(arguments, environment).wait();
+}
+
+/// As typed in a shell.
+inline ProgramResult run_program(const std::string& line,
+                                 const std::filesystem::path& at = ".",
+                                 const std::string& input = "") {
+  return Program(line, at, input).wait();
 }
 
 }  // namespace isoflop::test
