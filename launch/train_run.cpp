@@ -65,6 +65,21 @@ std::optional<CheckpointRef> checkpoint_to_resume(const TrainRequest& request,
   return found;
 }
 
+/// What today's config does differently, said key by key.
+std::vector<std::string> changes_since(const CheckpointRef& checkpoint,
+                                       const Run& run,
+                                       const TrainRequest& request,
+                                       const Context& context) {
+  Origins ignored;
+  const RunConfig stored = parse_config(load_state(checkpoint).config,
+                                        (checkpoint.folder / "config.toml").string(), {}, ignored);
+  const std::vector<std::string> changes =
+      changes_on_resume(stored, run, checkpoint.step(), request.extend);
+  if (!changes.empty()) context.note("changed since step {}:", checkpoint.step());
+  for (const std::string& change : changes) context.note("  {}", change);
+  return changes;
+}
+
 /// The dial: turns a time into a model, and says first what it buys.
 void spend_budget(RunConfig& config,
                   double tokens_per_parameter,
@@ -201,12 +216,8 @@ TrainOutcome train(const TrainRequest& request, const Context& context) {
   if (!config.schedule.budget.empty())
     spend_budget(config, request.tokens_per_parameter, machine, context);
   const Run run = prepare(config, origins, folder, resume.has_value(), machine, context);
-  if (resume) {
-    Origins ignored;
-    require_same_run(
-        parse_config(load_state(*resume).config, "the checkpoint's config", {}, ignored),
-        run.config);
-  }
+  const std::vector<std::string> changes =
+      resume ? changes_since(*resume, run, request, context) : std::vector<std::string>();
   const std::string kernel_plan =
       Json({{"device", "cpu"}, {"dtype", "fp32"}, {"kernels", machine.backend->description()}})
           .dump() +
@@ -218,6 +229,7 @@ TrainOutcome train(const TrainRequest& request, const Context& context) {
                   {.quiet = context.quiet,
                    .kernel_plan = kernel_plan,
                    .accept_new_kernel_plan = request.accept_new_kernel_plan,
+                   .config_changed = !changes.empty(),
                    .stop = [] { return stop_requested().has_value(); },
                    .initialize = initializer_for(run, machine),
                    .sample = sampler_for(run, *machine.backend)},

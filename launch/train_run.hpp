@@ -27,6 +27,7 @@ struct TrainRequest {
   double tokens_per_parameter = kTokensPerParameter;  // of a budget
   bool dry_run = false;
   bool accept_new_kernel_plan = false;
+  bool extend = false;  // a resumed run may become longer
 };
 
 struct TrainOutcome {

@@ -44,6 +44,8 @@ Action declare(CLI::App& app, Context& context) {
                  "time to spend, such as 30m: chooses model, batch, rate and steps for the text");
   app.add_flag("--dry-run", request.dry_run,
                "say what would be done: parameters, steps, memory, schedule");
+  app.add_flag("--extend", request.extend,
+               "go on longer than the run was planned for (schedule.steps=N with --resume)");
   app.add_flag("--new-kernel-plan", request.accept_new_kernel_plan,
                "go on although this machine's kernels give other bits");
   return [options, &context] { return run(*options, context); };

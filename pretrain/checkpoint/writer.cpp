@@ -108,6 +108,15 @@ void CheckpointWriter::save(const TrainState& state,
   changed_.notify_all();
 }
 
+void CheckpointWriter::forget_after(int64_t step) {
+  finish();
+  for (const CheckpointEntry& entry : list_checkpoints(options_.run))
+    if (entry.step > step) remove_checkpoint(entry.folder);
+  const std::vector<CheckpointEntry> left = list_checkpoints(options_.run);
+  if (!left.empty())
+    write_file_atomically(folder_ / "latest", left.front().folder.filename().string() + "\n");
+}
+
 bool CheckpointWriter::finish() {
   std::unique_lock lock(mutex_);
   changed_.wait(lock, [this] { return !busy_; });
@@ -140,7 +149,7 @@ std::string CheckpointWriter::try_to_write() {
       std::this_thread::sleep_for(std::chrono::duration<double>(options_.retry_seconds));
     try {
       write_once();
-      prune(options_.keep);
+      prune(options_.retention.keep);
       return "";
     } catch (const std::exception& e) {
       reason = fmt::format("the checkpoint of step {} was not saved: {}", state_.step, e.what());
@@ -149,7 +158,8 @@ std::string CheckpointWriter::try_to_write() {
     fs::remove_all(temporary_folder(folder_ / checkpoint_name(state_.step)), ignored);
     // On a full disk the oldest one goes before this save instead of after it.
     const bool full = fs::space(folder_, ignored).available < staging_bytes(table_);
-    if (full && options_.keep > 0) prune(std::max<int64_t>(1, options_.keep - 1));
+    const int64_t keep = options_.retention.keep;
+    if (full && keep > 0) prune(std::max<int64_t>(1, keep - 1));
     options_.warn(fmt::format("{} (attempt {} of {})", reason, attempt, options_.attempts));
   }
   return reason;
@@ -186,16 +196,19 @@ void CheckpointWriter::fill(const fs::path& folder, int64_t sequence) {
   write_manifest(folder, manifest);
 }
 
-/// Removes all but the newest `keep`. What has no readable manifest is left to its owner; and
-/// before a good one goes, one that stays is proven good.
+/// Removes all but the newest `keep` and those that stay for another reason. What has no readable
+/// manifest is left to its owner; and before a good one goes, one that stays is proven good.
 void CheckpointWriter::prune(int64_t keep) {
   if (keep == 0) return;
+  const Retention& retention = options_.retention;
   std::vector<fs::path> superfluous;
-  bool one_is_good = false;
+  bool one_is_good = false, one_is_behind = retention.behind == 0;
   for (const CheckpointEntry& entry : list_checkpoints(options_.run)) {
     if (!entry.manifest) continue;
+    const bool behind = entry.step <= state_.step - retention.behind;
     if (keep > 0) {
       --keep;
+      one_is_behind |= behind;
       if (one_is_good) continue;
       try {
         verify_files(entry.folder, *entry.manifest);
@@ -203,7 +216,9 @@ void CheckpointWriter::prune(int64_t keep) {
       } catch (const UserError&) {
         ++keep;  // damaged: it does not count
       }
-    } else {
+    } else if (behind && !one_is_behind) {
+      one_is_behind = true;
+    } else if (!retention.for_ever(entry.step)) {
       superfluous.push_back(entry.folder);
     }
   }

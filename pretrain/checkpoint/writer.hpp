@@ -8,6 +8,7 @@
 #pragma once
 #include "core/file.hpp"
 #include "core/param.hpp"
+#include "pretrain/checkpoint/retention.hpp"
 #include "pretrain/checkpoint/tensors.hpp"
 #include "pretrain/checkpoint/train_state.hpp"
 
@@ -22,7 +23,7 @@ namespace isoflop {
 
 struct CheckpointWriterOptions {
   fs::path run;
-  int64_t keep = 2;       // the newest ones that stay; 0 = all
+  Retention retention;
   std::string tokenizer;  // content of tokenizer.json; empty = none
   /// Called on the writer's thread when an attempt fails.
   std::function<void(const std::string&)> warn = [](const std::string&) {};
@@ -44,6 +45,9 @@ class CheckpointWriter {
             const ParamBuffer& parameters,
             const ParamBuffer& first_moments,
             const ParamBuffer& second_moments);
+
+  /// Waits, then removes those of later steps than `step`: the run went back before them.
+  void forget_after(int64_t step);
 
   /// Waits; true when the last save() is on disk (or none was asked for).
   bool finish();

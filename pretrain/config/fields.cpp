@@ -263,6 +263,12 @@ void add_rest(std::vector<Field>& list) {
       checkpoint, &CheckpointConfig::every);
   add(integer("checkpoint.keep", 0, kMost, "checkpoints kept, newest first; 0 = all"), checkpoint,
       &CheckpointConfig::keep);
+  add(integer("checkpoint.keep_every", 0, kMost,
+              "steps between checkpoints that are kept for ever; 0 = none"),
+      checkpoint, &CheckpointConfig::keep_every);
+  add(text("checkpoint.schedule", {"none", "pythia"},
+           "pythia: also keep steps 0, 1, 2, 4, ..., 512 and every 1000th for ever"),
+      checkpoint, &CheckpointConfig::schedule);
   add(boolean("checkpoint.initial", "also save step 0, before training"), checkpoint,
       &CheckpointConfig::initial);
   add(automatic(

@@ -114,7 +114,9 @@ struct ComputeConfig {
 struct CheckpointConfig {
   int64_t every = 500;   // steps; 0 = only at the end
   int64_t keep = 2;      // last k; 0 = all
-  bool initial = false;  // also step 0, before training
+  int64_t keep_every = 0;         // those at multiples of this many steps stay; 0 = none
+  std::string schedule = "none";  // none | pythia: log-spaced ones that stay, besides `every`
+  bool initial = false;           // also step 0, before training
 };
 
 struct EvalConfig {

@@ -30,6 +30,12 @@ std::string tokenizer_text(const Run& run) {
   return run.tokenizer ? run.tokenizer->to_json() : "";
 }
 
+Retention retention_of(const RunConfig& config) {
+  return {.keep = config.checkpoint.keep,
+          .keep_every = config.checkpoint.keep_every,
+          .log_spaced = config.checkpoint.schedule == "pythia"};
+}
+
 bool due(int64_t step, int64_t every, int64_t last) {
   return step == last || (every > 0 && step % every == 0);
 }
@@ -56,10 +62,11 @@ Trainer::Trainer(const Run& run,
       metrics_(run.folder),
       progress_({.quiet = options_.quiet}),
       checkpoints_({.run = run.folder,
-                    .keep = run.config.checkpoint.keep,
+                    .retention = retention_of(run.config),
                     .tokenizer = tokenizer_text(run),
                     .warn = [this](const std::string& text) { note("warning: " + text); }},
-                   run.table) {
+                   run.table),
+      control_(run.folder) {
   state_.seed = run.config.data.seed;
   state_.slots = run.batch.slots;
   state_.kernel_plan = options_.kernel_plan;
@@ -98,7 +105,9 @@ TrainSummary Trainer::run() {
   const RunConfig& config = run_.config;
   const int64_t steps = run_.schedule.steps;
   bool stopped = false;
-  if (state_.step == 0 && config.checkpoint.initial) save();
+  if (state_.step == 0 && (config.checkpoint.initial || retention_of(config).log_spaced)) save();
+  // A checkpoint carries the config of the steps after it, which is what `replay` goes by.
+  if (state_.step > 0 && options_.config_changed) save();
   while (state_.step < steps && !stopped) {
     const double start = seconds_now();
     const double rate = run_.schedule.rate(state_.step);
@@ -110,8 +119,9 @@ TrainSummary Trainer::run() {
     show_progress(result, rate);
     guard(result);
     if (config.eval.sample_every > 0 && state_.step % config.eval.sample_every == 0) show_sample();
-    if (state_.step < steps && due(state_.step, config.checkpoint.every, steps)) save();
-    stopped = state_.step < steps && options_.stop && options_.stop();
+    if (state_.step == steps) break;
+    if (control_.take_save() || checkpoint_due()) save();
+    stopped = control_.take_stop() || (options_.stop && options_.stop());
   }
   if (saved_step_ != state_.step) save();
   if (!checkpoints_.finish())
@@ -119,6 +129,8 @@ TrainSummary Trainer::run() {
         "the last checkpoint could not be saved: {}; free some space and run again with --resume "
         "auto",
         checkpoints_.last_error());
+  control_.take_stop();  // came too late: the next run here is not meant
+  control_.take_save();
   progress_.finish();
   TrainSummary summary;
   summary.steps = state_.step;
@@ -206,6 +218,13 @@ void Trainer::show_sample() {
   fs::create_directories(run_.folder / "samples", ignored);
   std::ofstream(run_.folder / "samples" / fmt::format("step-{:08}.txt", state_.step))
       << text << "\n";
+}
+
+/// Between steps; the last one is saved in any case.
+bool Trainer::checkpoint_due() const {
+  const CheckpointConfig& config = run_.config.checkpoint;
+  return (config.every > 0 && state_.step % config.every == 0) ||
+         retention_of(run_.config).for_ever(state_.step);
 }
 
 void Trainer::save() {

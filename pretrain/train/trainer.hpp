@@ -4,6 +4,7 @@
 #include "datasets/sampler.hpp"
 #include "pretrain/checkpoint/checkpoint.hpp"
 #include "pretrain/checkpoint/writer.hpp"
+#include "pretrain/train/control.hpp"
 #include "pretrain/train/run.hpp"
 #include "report/metrics.hpp"
 #include "report/progress.hpp"
@@ -20,6 +21,7 @@ struct TrainerOptions {
   bool quiet = false;
   std::string kernel_plan;              // text of kernel-plan.json: what chose the kernels
   bool accept_new_kernel_plan = false;  // resume although this machine cannot replay the old one
+  bool config_changed = false;          // since the checkpoint: it is saved anew with today's
   std::function<bool()> stop;           // asked after every step; true: save and leave
   /// Fills the parameters of step 0; empty = as model.initializer says.
   std::function<void(ParamBuffer& parameters)> initialize;
@@ -55,6 +57,7 @@ class Trainer {
   double validate();
   double text_bytes_per_token() const;
   void show_sample();
+  bool checkpoint_due() const;
   void save();
   void show_progress(const StepResult& result, double rate);
   void guard(const StepResult& result);
@@ -71,6 +74,7 @@ class Trainer {
   std::mutex output_mutex_;  // the checkpoint writer's thread warns, too
   ProgressLine progress_;
   CheckpointWriter checkpoints_;
+  ControlFiles control_;
   int64_t saved_step_ = -1;
   int64_t skipped_in_a_row_ = 0;
   bool metrics_lost_ = false;

@@ -111,7 +111,7 @@ inline fs::path scratch_in_memory() {
 /// Saves these steps one after the other.
 inline void save_steps(const fs::path& run, const std::vector<int64_t>& steps, int64_t keep = 0) {
   CheckpointWriterOptions options = writer_options(run);
-  options.keep = keep;
+  options.retention.keep = keep;
   CheckpointWriter writer(options, small_table());
   for (const int64_t step : steps) {
     Snapshot(step).save(writer);

@@ -144,7 +144,7 @@ TEST_F(CheckpointWriterTest, NeverRemovesTheOnlyGoodOne) {
   save_steps(run_, {1, 2});
   fs::resize_file(checkpoints_folder(run_) / checkpoint_name(2) / "rank-0000.h5", 100);
   CheckpointWriterOptions options = test::writer_options(run_);
-  options.keep = 1;
+  options.retention.keep = 1;
   CheckpointWriter writer(options, small_table());
   {
     const FileSizeLimit limit(1000);
@@ -156,6 +156,31 @@ TEST_F(CheckpointWriterTest, NeverRemovesTheOnlyGoodOne) {
   Snapshot(4).save(writer);
   EXPECT_TRUE(writer.finish()) << writer.last_error();
   EXPECT_EQ(saved(), (std::vector<std::string>{"latest", "step-00000004"}));
+}
+
+TEST_F(CheckpointWriterTest, KeepsForEverWhatTheRetentionSays) {
+  CheckpointWriterOptions options = test::writer_options(run_);
+  options.retention = {.keep = 1, .keep_every = 3, .behind = 2};
+  CheckpointWriter writer(options, small_table());
+  for (int64_t step = 1; step <= 8; ++step) {
+    Snapshot(step).save(writer);
+    ASSERT_TRUE(writer.finish()) << writer.last_error();
+  }
+  // 8 is the newest, 3 and 6 are multiples of 3, and 6 is also two behind the newest.
+  EXPECT_EQ(saved(), (std::vector<std::string>{"latest", "step-00000003", "step-00000006",
+                                               "step-00000008"}));
+  writer.forget_after(6);
+  EXPECT_EQ(saved(), (std::vector<std::string>{"latest", "step-00000003", "step-00000006"}));
+  EXPECT_EQ(latest(), 6);
+}
+
+TEST(Retention, LogSpacedStepsAreThePublishedOnes) {
+  std::vector<int64_t> steps;
+  for (int64_t step = 0; step <= 143000; ++step)
+    if (is_log_spaced(step)) steps.push_back(step);
+  EXPECT_EQ(steps.size(), 154u);
+  EXPECT_EQ((std::vector<int64_t>(steps.begin(), steps.begin() + 13)),
+            (std::vector<int64_t>{0, 1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1000, 2000}));
 }
 
 TEST_F(CheckpointWriterTest, UnwritableFolderIsAUserError) {
@@ -170,7 +195,7 @@ TEST(CheckpointChild, DISABLED_Saves) {
   const char* run = std::getenv(kRunVariable);
   ASSERT_TRUE(run);
   CheckpointWriterOptions options = test::writer_options(run);
-  options.keep = 1;
+  options.retention.keep = 1;
   CheckpointWriter writer(options, small_table());
   for (int64_t step = 1; step <= kChildSaves; ++step) {
     // The last one replaces the one before.
