@@ -38,6 +38,12 @@ void print_plan(const Run& run, const Backend& backend, const Context& context) 
                run.config.schedule.decay, draw(run.schedule));
 }
 
+void print_memory(const Run& run, const Backend& backend, size_t peak, const Context& context) {
+  const double planned = static_cast<double>(total(memory_of(run, backend)));
+  context.note("memory: {} at most, {} planned ({:+.0f}%)", human_bytes(static_cast<double>(peak)),
+               human_bytes(planned), 100 * (static_cast<double>(peak) / planned - 1));
+}
+
 nlohmann::ordered_json plan_json(const Run& run, const Backend& backend) {
   const std::vector<MemoryRow> memory = memory_of(run, backend);
   nlohmann::ordered_json json = {{"parameters", parameter_count(run.table)},

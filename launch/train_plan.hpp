@@ -10,6 +10,8 @@ namespace isoflop {
 
 /// Parameters, tokens, steps, memory by kind and the schedule's curve, as notes.
 void print_plan(const Run& run, const Backend& backend, const Context& context);
+/// After the run: how much memory it took, beside what was planned.
+void print_memory(const Run& run, const Backend& backend, size_t peak, const Context& context);
 nlohmann::ordered_json plan_json(const Run& run, const Backend& backend);
 
 }  // namespace isoflop

@@ -8,6 +8,7 @@
 #include "pretrain/config/quantity.hpp"
 #include "pretrain/model_source.hpp"
 #include "pretrain/train/prepare.hpp"
+#include "pretrain/train/profiling_backend.hpp"
 #include "pretrain/train/resume.hpp"
 #include "report/environment.hpp"
 #include "report/humanize.hpp"
@@ -151,12 +152,12 @@ std::function<std::string(const ParamBuffer&)> sampler_for(const Run& run, Backe
   };
 }
 
-/// The parameters of the model that the run continues from.
-std::function<void(ParamBuffer&)> initializer_for(const Run& run, Machine& machine) {
-  if (run.config.model.init.empty()) return {};
-  return [&run, &machine](ParamBuffer& parameters) {
-    open_model(run.config.model.init)->read_parameters(run.table, parameters, machine.team);
-  };
+void write_trace(const Trace& trace, const fs::path& file, const Context& context) {
+  trace.write(file);
+  context.note(
+      "{}: {} events{}; open it in ui.perfetto.dev or chrome://tracing", file.string(),
+      trace.events(),
+      trace.left_out() ? fmt::format(", {} later ones left out", trace.left_out()) : std::string());
 }
 
 Json outcome_json(const Run& run, const TrainSummary& summary) {
@@ -203,6 +204,19 @@ Run prepare(const RunConfig& config,
 
 }  // namespace
 
+Initializer initializer_for(const Run& run, Machine& machine) {
+  if (run.config.model.init.empty()) return {};
+  return [&run, &machine](ParamBuffer& parameters) {
+    open_model(run.config.model.init)->read_parameters(run.table, parameters, machine.team);
+  };
+}
+
+std::string kernel_plan_of(const Machine& machine) {
+  return Json({{"device", "cpu"}, {"dtype", "fp32"}, {"kernels", machine.backend->description()}})
+             .dump() +
+         "\n";
+}
+
 TrainOutcome train(const TrainRequest& request, const Context& context) {
   Origins origins;
   RunConfig config = read_config(request, origins);
@@ -218,23 +232,26 @@ TrainOutcome train(const TrainRequest& request, const Context& context) {
   const Run run = prepare(config, origins, folder, resume.has_value(), machine, context);
   const std::vector<std::string> changes =
       resume ? changes_since(*resume, run, request, context) : std::vector<std::string>();
-  const std::string kernel_plan =
-      Json({{"device", "cpu"}, {"dtype", "fp32"}, {"kernels", machine.backend->description()}})
-          .dump() +
-      "\n";
+  const std::string kernel_plan = kernel_plan_of(machine);
   write_run_files(run, machine, kernel_plan);
   print_plan(run, *machine.backend, context);
 
-  Trainer trainer(run, *machine.backend,
+  std::optional<Trace> trace;
+  std::optional<ProfilingBackend> profiler;
+  if (!request.profile.empty()) profiler.emplace(*machine.backend, trace.emplace());
+  Trainer trainer(run, profiler ? *profiler : *machine.backend,
                   {.quiet = context.quiet,
                    .kernel_plan = kernel_plan,
                    .accept_new_kernel_plan = request.accept_new_kernel_plan,
                    .config_changed = !changes.empty(),
                    .stop = [] { return stop_requested().has_value(); },
                    .initialize = initializer_for(run, machine),
+                   .trace = trace ? &*trace : nullptr,
                    .sample = sampler_for(run, *machine.backend)},
                   resume);
   const TrainSummary summary = trainer.run();
+  if (trace) write_trace(*trace, request.profile, context);
+  print_memory(run, *machine.backend, summary.peak_bytes, context);
   TrainOutcome outcome{ExitCode::kDone, outcome_json(run, summary), folder};
   if (summary.stopped) {
     outcome.code = stop_requested().value_or(ExitCode::kStopped);

@@ -28,6 +28,7 @@ struct TrainRequest {
   bool dry_run = false;
   bool accept_new_kernel_plan = false;
   bool extend = false;  // a resumed run may become longer
+  std::string profile;  // file for a trace; empty = none
 };
 
 struct TrainOutcome {
@@ -35,6 +36,12 @@ struct TrainOutcome {
   nlohmann::ordered_json json;
   fs::path folder;
 };
+
+/// Text of kernel-plan.json: what must be the same for the bits to be.
+std::string kernel_plan_of(const Machine& machine);
+
+/// The parameters of the model that the run continues from; empty when it begins anew. Borrows both.
+Initializer initializer_for(const Run& run, Machine& machine);
 
 /// Runs to the end or until a signal asks to stop. Prints the plan first.
 TrainOutcome train(const TrainRequest& request, const Context& context);

@@ -48,7 +48,7 @@ void write_checkpoint(const fs::path& folder,
   state.seed = config.data.seed;
   state.slots = config.schedule.slots;
   state.config = config_to_toml(config, {});
-  CheckpointWriter writer({.run = folder, .keep = 0, .tokenizer = tokenizer}, table);
+  CheckpointWriter writer({.run = folder, .retention = {.keep = 0}, .tokenizer = tokenizer}, table);
   writer.save(state, parameters, first, second);
   if (!writer.finish()) fail_io("{}", writer.last_error());
 }

@@ -42,6 +42,8 @@ Action declare(CLI::App& app, Context& context) {
                  "auto: go on from the newest good checkpoint, or start; or a checkpoint's folder");
   app.add_option("--budget", request.budget,
                  "time to spend, such as 30m: chooses model, batch, rate and steps for the text");
+  app.add_option("--profile", request.profile,
+                 "write what the time goes to into this file, for ui.perfetto.dev");
   app.add_flag("--dry-run", request.dry_run,
                "say what would be done: parameters, steps, memory, schedule");
   app.add_flag("--extend", request.extend,

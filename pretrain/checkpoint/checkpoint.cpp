@@ -90,6 +90,22 @@ std::optional<CheckpointRef> find_latest(const fs::path& run, std::vector<std::s
   return found;
 }
 
+std::optional<CheckpointRef> find_newest_up_to(const fs::path& run, int64_t step) {
+  std::vector<CheckpointEntry> entries = list_checkpoints(run);
+  std::stable_sort(
+      entries.begin(), entries.end(),
+      [](const CheckpointEntry& a, const CheckpointEntry& b) { return a.step > b.step; });
+  for (const CheckpointEntry& entry : entries) {
+    if (!entry.manifest || entry.manifest->step != entry.step || entry.step > step) continue;
+    try {
+      return verified(entry.folder);
+    } catch (const UserError&) {
+      // damaged: an older one will do
+    }
+  }
+  return std::nullopt;
+}
+
 CheckpointRef open_checkpoint(const fs::path& path, std::vector<std::string>& warnings) {
   std::error_code error;
   if (!fs::is_directory(path, error))

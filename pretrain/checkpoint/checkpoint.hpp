@@ -30,6 +30,9 @@ struct CheckpointRef {
 /// over with a line in `warnings` that names it, what is wrong, and what is used instead.
 std::optional<CheckpointRef> find_latest(const fs::path& run, std::vector<std::string>& warnings);
 
+/// The good one of the highest step up to `step`.
+std::optional<CheckpointRef> find_newest_up_to(const fs::path& run, int64_t step);
+
 /// `path` is a checkpoint folder, which must verify (FormatError names the file and what is wrong),
 /// or a run folder, whose newest good checkpoint is taken as by find_latest (UserError without
 /// any).

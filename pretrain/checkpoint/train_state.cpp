@@ -6,7 +6,46 @@ namespace isoflop {
 
 namespace {
 
-constexpr uint64_t kVersion = 1;
+namespace j = json_fields;
+using Json = nlohmann::ordered_json;
+
+// Version 1 had no guard.
+constexpr uint64_t kVersion = 2;
+constexpr size_t kMostSteps = 10'000'000;  // in a list of skipped steps
+
+Json guard_json(const GuardState& guard) {
+  Json seen = Json::array();
+  for (const GuardState::Seen& s : guard.seen) seen.push_back({s.step, s.loss, s.grad_norm});
+  return {{"seen", seen},
+          {"skipped_steps", guard.skipped},
+          {"left_out_steps", guard.left_out},
+          {"rewinds", guard.rewinds}};
+}
+
+std::vector<int64_t> parse_steps(const Json& object, const char* key, const std::string& file) {
+  std::vector<int64_t> steps;
+  for (const auto& step : j::array(object, key, file, kMostSteps)) {
+    if (!step.is_number_unsigned() || step.get<uint64_t>() > (uint64_t{1} << 62) ||
+        (!steps.empty() && step.get<int64_t>() <= steps.back()))
+      fail_format("{}: '{}' is not an ascending list of steps", file, key);
+    steps.push_back(step.get<int64_t>());
+  }
+  return steps;
+}
+
+GuardState parse_guard(const Json& json, const std::string& file) {
+  GuardState guard;
+  for (const auto& entry : j::array(json, "seen", file, GuardState::kMostSeen)) {
+    if (!entry.is_array() || entry.size() != 3 || !entry[0].is_number_unsigned())
+      fail_format("{}: 'seen' is not a list of [step, loss, gradient norm]", file);
+    guard.seen.push_back({entry[0].get<int64_t>(), j::real(entry[1], "seen", file),
+                          j::real(entry[2], "seen", file)});
+  }
+  guard.skipped = parse_steps(json, "skipped_steps", file);
+  guard.left_out = parse_steps(json, "left_out_steps", file);
+  guard.rewinds = static_cast<int64_t>(j::natural(json, "rewinds", file));
+  return guard;
+}
 
 }  // namespace
 
@@ -34,13 +73,12 @@ std::string train_state_json(const TrainState& s) {
       {"best_valid_loss", s.best_valid_loss},
       {"recent_losses", s.recent_losses},
       {"kernel_plan", s.kernel_plan},
-      {"extra", s.extra},
+      {"guard", guard_json(s.guard)},
   };
   return json.dump(2) + "\n";
 }
 
 TrainState parse_train_state(const std::string& text, const std::string& file) {
-  namespace j = json_fields;
   const nlohmann::ordered_json json = j::parse_object(text, file);
   const uint64_t version = j::natural(json, "version", file);
   if (version > kVersion)
@@ -61,7 +99,7 @@ TrainState parse_train_state(const std::string& text, const std::string& file) {
   for (const auto& loss : j::array(json, "recent_losses", file, TrainState::kRecentLosses))
     s.recent_losses.push_back(j::real(loss, "recent_losses", file));
   s.kernel_plan = j::text(json, "kernel_plan", file);
-  s.extra = j::text(json, "extra", file);
+  if (version >= 2) s.guard = parse_guard(j::member(json, "guard", file), file);
   return s;
 }
 

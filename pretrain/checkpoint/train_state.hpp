@@ -8,6 +8,20 @@
 
 namespace isoflop {
 
+/// What the guard against jumps of loss and gradient remembers (pretrain/train/guard.hpp). Steps
+/// count from 1, as in metrics.jsonl.
+struct GuardState {
+  struct Seen {
+    int64_t step = 0;
+    double loss = 0, grad_norm = 0;
+  };
+  static constexpr size_t kMostSeen = 10001;  // the widest window and the step in between
+  std::vector<Seen> seen;                     // accepted steps, oldest first
+  std::vector<int64_t> skipped;               // computed, not applied; ascending
+  std::vector<int64_t> left_out;              // not even computed, after a rewind; ascending
+  int64_t rewinds = 0;
+};
+
 struct TrainState {
   static constexpr double kNone = std::numeric_limits<double>::quiet_NaN();
   static constexpr size_t kRecentLosses = 50;
@@ -23,7 +37,7 @@ struct TrainState {
   std::vector<double> recent_losses;  // of the last kRecentLosses steps, oldest first
   double last_valid_loss = kNone;     // NaN: not measured yet
   double best_valid_loss = kNone;
-  std::string extra;  // JSON text of whoever needs more (skipped steps, rewinds)
+  GuardState guard;
 
   void add_loss(double loss);
   /// `train_loss` of a run: the mean of the recent losses; NaN without any.

@@ -271,6 +271,22 @@ void add_rest(std::vector<Field>& list) {
       checkpoint, &CheckpointConfig::schedule);
   add(boolean("checkpoint.initial", "also save step 0, before training"), checkpoint,
       &CheckpointConfig::initial);
+  const auto guard = &RunConfig::guard;
+  add(text(
+          "guard.spikes", {"off", "skip", "rewind"},
+          "when loss or gradient norm jumps: skip the update, or go back to a checkpoint and leave "
+          "out the batches around; values that are not finite never reach the parameters"),
+      guard, &GuardConfig::spikes);
+  add(real("guard.threshold", 1, 1e6,
+           "a jump is this many standard deviations above the mean of the window"),
+      guard, &GuardConfig::threshold);
+  add(integer("guard.window", 8, 10000,
+              "steps whose mean and deviation are looked at; judging begins with half of them"),
+      guard, &GuardConfig::window);
+  add(integer("guard.around", 0, 10000, "steps before and after a jump that a rewind leaves out"),
+      guard, &GuardConfig::around);
+  add(integer("guard.rewinds", 1, 1000, "rewinds after which the run ends with exit code 4"), guard,
+      &GuardConfig::rewinds);
   add(automatic(
           integer("eval.every", 1, kMost, "steps between validations; auto = 20 times a run")),
       eval, &EvalConfig::every);
@@ -286,6 +302,12 @@ void add_rest(std::vector<Field>& list) {
       output, &OutputConfig::hash_every);
   add(boolean("output.tensorboard", "write TensorBoard events"), output,
       &OutputConfig::tensorboard);
+  add(boolean("output.prometheus", "write metrics.prom, for Prometheus' text file collector"),
+      output, &OutputConfig::prometheus);
+  add(integer("output.layer_stats_every", 0, kMost,
+              "steps between statistics of each parameter (norms of weight and gradient, relative "
+              "size of the update); 0 = never"),
+      output, &OutputConfig::layer_stats_every);
 }
 
 std::string range_text(const Field& field, const char* noun) {

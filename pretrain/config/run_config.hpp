@@ -112,11 +112,19 @@ struct ComputeConfig {
 };
 
 struct CheckpointConfig {
-  int64_t every = 500;   // steps; 0 = only at the end
-  int64_t keep = 2;      // last k; 0 = all
+  int64_t every = 500;            // steps; 0 = only at the end
+  int64_t keep = 2;               // last k; 0 = all
   int64_t keep_every = 0;         // those at multiples of this many steps stay; 0 = none
   std::string schedule = "none";  // none | pythia: log-spaced ones that stay, besides `every`
   bool initial = false;           // also step 0, before training
+};
+
+struct GuardConfig {
+  std::string spikes = "off";  // off | skip | rewind
+  double threshold = 6;        // standard deviations above the mean of the window
+  int64_t window = 128;        // steps looked back on
+  int64_t around = 1;          // steps before and after a spike that a rewind leaves out
+  int64_t rewinds = 3;         // after this many the run gives up
 };
 
 struct EvalConfig {
@@ -129,6 +137,8 @@ struct OutputConfig {
   std::string name = "run";
   int64_t hash_every = 100;  // steps between parameter hashes in metrics.jsonl
   bool tensorboard = true;
+  bool prometheus = true;         // metrics.prom
+  int64_t layer_stats_every = 0;  // steps between statistics of every parameter; 0 = never
 };
 
 struct RunConfig {
@@ -139,6 +149,7 @@ struct RunConfig {
   ParametrizationConfig parametrization;
   ComputeConfig compute;
   CheckpointConfig checkpoint;
+  GuardConfig guard;
   EvalConfig eval;
   OutputConfig output;
 };

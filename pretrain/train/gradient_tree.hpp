@@ -21,6 +21,8 @@ class GradientTree {
   void close();
   /// After the last close(): the whole sum. The next open() starts a new tree.
   ParamBuffer& finish();
+  /// What finish() returned, until the next open().
+  const ParamBuffer& sum() const { return buffers_[0]; }
 
   size_t bytes() const;
   static int64_t buffers_for(int64_t slots);

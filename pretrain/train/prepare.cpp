@@ -217,6 +217,23 @@ Run prepare_run(RunConfig config, Origins origins, const PrepareOptions& options
   return run;
 }
 
+Run open_run(RunConfig config, Origins origins, const fs::path& folder) {
+  Run run;
+  run.config = std::move(config);
+  run.origins = std::move(origins);
+  run.folder = folder;
+  const fs::path built = folder / "data" / "train.h5";
+  if (fs::exists(built)) {
+    run.train = {TokenStore::open(built)};
+  } else if (all_stores(run.config.data.train, "data.train")) {
+    open_stores(run);
+  } else {
+    fail_user("{} is gone, and with it the data of the run", built.string());
+  }
+  settle(run, run.train.front()->info().vocabulary);
+  return run;
+}
+
 Run plan_run(RunConfig config, Origins origins, const fs::path& folder) {
   Run run;
   run.config = std::move(config);

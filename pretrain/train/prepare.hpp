@@ -23,6 +23,10 @@ BatchPlan batch_plan(const RunConfig& config);
 /// there.
 Run prepare_run(RunConfig config, Origins origins, const PrepareOptions& options);
 
+/// A run that was prepared before, to look at: opens what is there and builds nothing. UserError
+/// when its data are gone.
+Run open_run(RunConfig config, Origins origins, const fs::path& folder);
+
 /// The same without data: the vocabulary is what the config says or the tokenizer will have, the
 /// stores are empty. For --dry-run; nothing is written.
 Run plan_run(RunConfig config, Origins origins, const fs::path& folder);

@@ -26,7 +26,7 @@ TrainStep::TrainStep(const RunConfig& config,
       targets_(static_cast<size_t>(plan.micro_tokens())),
       slot_losses_(static_cast<size_t>(plan.slots)) {}
 
-StepResult TrainStep::run(int64_t step, double rate, const SequenceSource& source) {
+StepResult TrainStep::compute(int64_t step, const SequenceSource& source) {
   const int64_t per_slot = plan_.micro_batches * plan_.micro_batch;
   const double targets = static_cast<double>(plan_.tokens());
   for (int64_t slot = 0; slot < plan_.slots; ++slot)
@@ -40,12 +40,19 @@ StepResult TrainStep::run(int64_t step, double rate, const SequenceSource& sourc
   StepResult result;
   result.loss = tree_sum(slot_losses_) / targets;
   result.grad_norm = gradient_norm(table_, gradients, backend_);
-  result.skipped = !std::isfinite(result.loss) || !std::isfinite(result.grad_norm);
-  if (result.skipped) return result;
+  return result;
+}
 
-  optimizer.update(backend_, parameters, gradients, rate,
+void TrainStep::apply(double rate, const StepResult& result) {
+  optimizer.update(backend_, parameters, gradients_.sum(), rate,
                    clip_factor(result.grad_norm, config_.optimizer.clip), updates++);
   refresh_weights();
+}
+
+StepResult TrainStep::run(int64_t step, double rate, const SequenceSource& source) {
+  StepResult result = compute(step, source);
+  result.skipped = !std::isfinite(result.loss) || !std::isfinite(result.grad_norm);
+  if (!result.skipped) apply(rate, result);
   return result;
 }
 

@@ -32,7 +32,7 @@ using SequenceSource = std::function<void(uint64_t sequence, std::span<int32_t> 
 struct StepResult {
   double loss = 0;       // nats per token, before the update
   double grad_norm = 0;  // before clipping
-  bool skipped = false;  // something was not finite: parameters and moments are as before
+  bool skipped = false;  // by run(): something was not finite, all is as before
 };
 
 class TrainStep {
@@ -42,7 +42,11 @@ class TrainStep {
             const ParamTable& table,
             Backend& backend);
 
-  /// Sequences step*B .. step*B+B-1 from `source`, one update at `rate`.
+  /// Loss and gradients of sequences step*B .. step*B+B-1 from `source`.
+  StepResult compute(int64_t step, const SequenceSource& source);
+  /// One update at `rate` with the gradients just computed.
+  void apply(double rate, const StepResult& result);
+  /// Both; values that are not finite skip the update.
   StepResult run(int64_t step, double rate, const SequenceSource& source);
 
   ParamBuffer parameters;  // fp32 masters
@@ -52,6 +56,8 @@ class TrainStep {
   Model& model() { return model_; }
   const BatchPlan& plan() const { return plan_; }
   size_t gradient_bytes() const { return gradients_.bytes(); }
+  /// Of the last compute(), until the next: before clipping, shaped by make_gradient_table.
+  const ParamBuffer& gradients() const { return gradients_.sum(); }
   /// After the parameters were written from outside (initialization, a checkpoint).
   void refresh_weights() { model_.refresh_weights(); }
 

@@ -18,9 +18,6 @@ namespace isoflop {
 
 namespace {
 
-/// A run that skips this many steps in a row has diverged: no update can bring it back.
-constexpr int64_t kSkippedStepsAllowed = 10;
-
 double seconds_now() {
   using namespace std::chrono;
   return duration<double>(steady_clock::now().time_since_epoch()).count();
@@ -33,7 +30,8 @@ std::string tokenizer_text(const Run& run) {
 Retention retention_of(const RunConfig& config) {
   return {.keep = config.checkpoint.keep,
           .keep_every = config.checkpoint.keep_every,
-          .log_spaced = config.checkpoint.schedule == "pythia"};
+          .log_spaced = config.checkpoint.schedule == "pythia",
+          .behind = config.guard.spikes == "rewind" ? config.guard.around + 1 : 0};
 }
 
 bool due(int64_t step, int64_t every, int64_t last) {
@@ -54,12 +52,8 @@ Trainer::Trainer(const Run& run,
                  const std::optional<CheckpointRef>& resume)
     : run_(run),
       options_(std::move(options)),
-      sampler_(run.train, run.config.model.context, run.config.data.seed),
-      source_([this](uint64_t sequence, std::span<int32_t> window) {
-        sampler_.read(sequence, window);
-      }),
-      step_(run.config, run.batch, run.table, backend),
-      metrics_(run.folder),
+      stepper_(run, backend, options_.initialize, options_.trace),
+      recorder_(run, resume ? resume->step() : 0),
       progress_({.quiet = options_.quiet}),
       checkpoints_({.run = run.folder,
                     .retention = retention_of(run.config),
@@ -67,76 +61,106 @@ Trainer::Trainer(const Run& run,
                     .warn = [this](const std::string& text) { note("warning: " + text); }},
                    run.table),
       control_(run.folder) {
-  state_.seed = run.config.data.seed;
-  state_.slots = run.batch.slots;
-  state_.kernel_plan = options_.kernel_plan;
-  state_.config = config_to_toml(run.config, run.origins);
+  if (run.config.output.layer_stats_every > 0) layer_stats_.emplace(run.table, backend);
   if (resume)
     restore(*resume);
-  else if (options_.initialize)
-    options_.initialize(step_.parameters);
   else
-    initialize_parameters(run.table, run.config.data.seed, step_.parameters);
-  step_.refresh_weights();
-  metrics_.truncate_after(state_.step);
-  if (run.config.output.tensorboard) tensorboard_.emplace(run.folder / "tb", state_.step);
+    stepper_.initialize();
+  stepper_.state.kernel_plan = options_.kernel_plan;
+  stepper_.state.config = config_to_toml(run.config, run.origins);
 }
 
 void Trainer::restore(const CheckpointRef& checkpoint) {
-  const std::string config = std::move(state_.config);
-  state_ = load_checkpoint(checkpoint, run_.table,
-                           {&step_.parameters, &step_.optimizer.m, &step_.optimizer.v});
-  state_.config = config;
-  step_.updates = state_.optimizer_step;
-  if (state_.kernel_plan != options_.kernel_plan) {
-    if (!options_.accept_new_kernel_plan)
-      fail_user(
-          "{} was trained with other kernels ({}) than this machine would use ({}), so the bits "
-          "would "
-          "change; add --new-kernel-plan to go on all the same",
-          checkpoint.folder.string(), state_.kernel_plan, options_.kernel_plan);
-    state_.kernel_plan = options_.kernel_plan;
-  }
-  saved_step_ = state_.step;
-  note(fmt::format("resuming from {} (step {})", checkpoint.folder.string(), state_.step));
+  stepper_.load(checkpoint);
+  const std::string& stored = stepper_.state.kernel_plan;
+  if (stored != options_.kernel_plan && !options_.accept_new_kernel_plan)
+    fail_user(
+        "{} was trained with other kernels ({}) than this machine would use ({}), so the bits "
+        "would "
+        "change; add --new-kernel-plan to go on all the same",
+        checkpoint.folder.string(), stored, options_.kernel_plan);
+  saved_step_ = checkpoint.step();
+  note(fmt::format("resuming from {} (step {})", checkpoint.folder.string(), checkpoint.step()));
 }
 
 TrainSummary Trainer::run() {
-  const RunConfig& config = run_.config;
-  const int64_t steps = run_.schedule.steps;
+  const TrainState& state = stepper_.state;
+  const CheckpointConfig& config = run_.config.checkpoint;
   bool stopped = false;
-  if (state_.step == 0 && (config.checkpoint.initial || retention_of(config).log_spaced)) save();
+  if (state.step == 0 && (config.initial || retention_of(run_.config).log_spaced)) save();
   // A checkpoint carries the config of the steps after it, which is what `replay` goes by.
-  if (state_.step > 0 && options_.config_changed) save();
-  while (state_.step < steps && !stopped) {
+  if (state.step > 0 && options_.config_changed) save();
+  while (state.step < run_.schedule.steps && !stopped) {
     const double start = seconds_now();
-    const double rate = run_.schedule.rate(state_.step);
-    const StepResult result = step_.run(state_.step, rate, source_);
-    ++state_.step;
-    state_.tokens += run_.batch.tokens();
-    state_.optimizer_step = step_.updates;
-    record(result, rate, seconds_now() - start);
-    show_progress(result, rate);
-    guard(result);
-    if (config.eval.sample_every > 0 && state_.step % config.eval.sample_every == 0) show_sample();
-    if (state_.step == steps) break;
+    const StepRecord record = take_step();
+    if (record.verdict.fate == Fate::rewind) {
+      go_back(record);
+      continue;
+    }
+    after_step(record, seconds_now() - start);
+    if (state.step == run_.schedule.steps) break;
     if (control_.take_save() || checkpoint_due()) save();
     stopped = control_.take_stop() || (options_.stop && options_.stop());
   }
-  if (saved_step_ != state_.step) save();
+  if (saved_step_ != state.step) save();
+  finish_saving();
+  control_.take_stop();  // came too late: the next run here is not meant
+  control_.take_save();
+  progress_.finish();
+  return summary(stopped);
+}
+
+StepRecord Trainer::take_step() {
+  const bool look = layer_stats_ && due(stepper_.state.step + 1,
+                                        run_.config.output.layer_stats_every, run_.schedule.steps);
+  stepper_.watch(look ? &*layer_stats_ : nullptr);
+  try {
+    return stepper_.next();
+  } catch (const DivergedError& error) {
+    checkpoints_.finish();
+    throw DivergedError(
+        fmt::format("{}; the newest checkpoint is from step {}", error.what(), saved_step_));
+  }
+}
+
+void Trainer::after_step(const StepRecord& record, double seconds) {
+  if (record.verdict.fate == Fate::skipped)
+    note(fmt::format("step {}: {}; the update was skipped", record.step, record.verdict.reason));
+  log(record, seconds);
+  show_progress(record);
+  const int64_t every = run_.config.eval.sample_every;
+  if (every > 0 && record.step % every == 0) show_sample();
+}
+
+// Which checkpoint it is does not matter to the bits (guard.hpp); the newest one costs least.
+void Trainer::go_back(const StepRecord& record) {
+  checkpoints_.finish();
+  const int64_t last = stepper_.guard().last_good_step(record.step);
+  const std::optional<CheckpointRef> checkpoint = find_newest_up_to(run_.folder, last);
+  const int64_t to = checkpoint ? checkpoint->step() : 0;
+  note(fmt::format("step {}: {}; going back to step {}, leaving out {} steps around it",
+                   record.step, record.verdict.reason, to, 2 * run_.config.guard.around + 1));
+  stepper_.rewind(checkpoint, record.step);
+  checkpoints_.forget_after(checkpoint ? to : -1);  // they belong to a way not taken
+  recorder_.go_back(to);
+  saved_step_ = checkpoint ? to : -1;
+}
+
+void Trainer::finish_saving() {
   if (!checkpoints_.finish())
     fail_io(
         "the last checkpoint could not be saved: {}; free some space and run again with --resume "
         "auto",
         checkpoints_.last_error());
-  control_.take_stop();  // came too late: the next run here is not meant
-  control_.take_save();
-  progress_.finish();
+}
+
+TrainSummary Trainer::summary(bool stopped) const {
+  const TrainState& state = stepper_.state;
   TrainSummary summary;
-  summary.steps = state_.step;
-  summary.tokens = state_.tokens;
-  summary.train_loss = state_.mean_recent_loss();
-  if (std::isfinite(state_.last_valid_loss)) summary.valid_loss = state_.last_valid_loss;
+  summary.steps = state.step;
+  summary.tokens = state.tokens;
+  summary.train_loss = state.mean_recent_loss();
+  if (std::isfinite(state.last_valid_loss)) summary.valid_loss = state.last_valid_loss;
   summary.tokens_per_s =
       compute_seconds_ > 0
           ? static_cast<double>(launch_steps_ * run_.batch.tokens()) / compute_seconds_
@@ -148,17 +172,21 @@ TrainSummary Trainer::run() {
 
 // One line of metrics.jsonl per step: first what (config, seed, step) decides, then the machine's
 // part.
-void Trainer::record(const StepResult& result, double rate, double seconds) {
-  compute_seconds_ += seconds;
-  ++launch_steps_;
+void Trainer::log(const StepRecord& record, double seconds) {
+  const bool computed = record.verdict.fate != Fate::left_out;
   const double tokens_per_s = static_cast<double>(run_.batch.tokens()) / seconds;
-  recent_rate_ = launch_steps_ == 1 ? tokens_per_s : 0.95 * recent_rate_ + 0.05 * tokens_per_s;
-  if (!result.skipped) state_.add_loss(result.loss);
+  if (computed) {
+    compute_seconds_ += seconds;
+    recent_rate_ = launch_steps_++ == 0 ? tokens_per_s : 0.95 * recent_rate_ + 0.05 * tokens_per_s;
+  }
+  std::vector<Metric> metrics;
+  if (computed) metrics.push_back({"train/loss", record.result.loss});
+  metrics.push_back({"optim/lr", record.rate});
+  if (computed) metrics.push_back({"optim/grad_norm", record.result.grad_norm});
+  if (record.verdict.fate == Fate::skipped) metrics.push_back({"train/skipped", 1});
+  if (!computed) metrics.push_back({"train/left_out", 1});
 
-  const int64_t step = state_.step, last = run_.schedule.steps;
-  std::vector<Metric> metrics = {
-      {"train/loss", result.loss}, {"optim/lr", rate}, {"optim/grad_norm", result.grad_norm}};
-  if (result.skipped) metrics.push_back({"train/skipped", 1});
+  const int64_t step = record.step, last = run_.schedule.steps;
   if (!run_.valid.empty() && due(step, run_.config.eval.every, last)) {
     const double loss = validate();
     metrics.push_back({"valid/loss", loss});
@@ -166,36 +194,36 @@ void Trainer::record(const StepResult& result, double rate, double seconds) {
     metrics.push_back({"valid/bits_per_byte", bits});
     note(fmt::format("step {}: validation loss {:.4f}, {:.3f} bits per byte", step, loss, bits));
   }
+  if (record.verdict.fate == Fate::applied && layer_stats_ &&
+      due(step, run_.config.output.layer_stats_every, last))
+    metrics.insert(metrics.end(), layer_stats_->metrics().begin(), layer_stats_->metrics().end());
   std::vector<TextMetric> texts;
   std::string hash;
   if (due(step, run_.config.output.hash_every, last)) {
-    const View flat = step_.parameters.flat();
-    hash = hash_hex(hash_bytes(flat.data, flat.bytes()));
+    hash = parameter_hash(stepper_.train_step().parameters);
     texts.push_back({"params/hash", hash});
   }
-  metrics.push_back({"perf/tokens_per_s", tokens_per_s});
+  if (computed) metrics.push_back({"perf/tokens_per_s", tokens_per_s});
   metrics.push_back({"perf/step_ms", seconds * 1e3});
   metrics.push_back({"mem/peak_bytes", static_cast<double>(peak_memory())});
-
-  bool written = metrics_.log(step, metrics, texts);
-  if (tensorboard_) written &= tensorboard_->scalars(step, metrics);
-  if (!written && !metrics_lost_)
+  if (!recorder_.log(step, metrics, texts))
     note("warning: metrics could not be written (is the disk full?); training goes on");
-  metrics_lost_ = !written;
 }
 
 double Trainer::validate() {
+  const Trace::Span span(options_.trace, "validation");
   Score score;
   for (const auto& store : run_.valid) {
     const Score part = score_tokens(
-        step_.model(), store->tokens(),
+        stepper_.train_step().model(), store->tokens(),
         [&](uint64_t first, std::span<int32_t> out) { store->read(first, out); },
         run_.batch.micro_batch);
     score.nats += part.nats;
     score.tokens += part.tokens;
   }
-  state_.last_valid_loss = score.loss();
-  if (!(state_.best_valid_loss <= score.loss())) state_.best_valid_loss = score.loss();
+  TrainState& state = stepper_.state;
+  state.last_valid_loss = score.loss();
+  if (!(state.best_valid_loss <= score.loss())) state.best_valid_loss = score.loss();
   return score.loss();
 }
 
@@ -211,54 +239,43 @@ double Trainer::text_bytes_per_token() const {
 
 void Trainer::show_sample() {
   if (!options_.sample) return;
-  const std::string text = options_.sample(step_.parameters);
-  note(fmt::format("step {} writes: {}", state_.step, text));
-  if (tensorboard_) tensorboard_->text(state_.step, "sample", text);
+  const Trace::Span span(options_.trace, "sample");
+  const int64_t step = stepper_.state.step;
+  const std::string text = options_.sample(stepper_.train_step().parameters);
+  note(fmt::format("step {} writes: {}", step, text));
+  recorder_.text(step, "sample", text);
   std::error_code ignored;
   fs::create_directories(run_.folder / "samples", ignored);
-  std::ofstream(run_.folder / "samples" / fmt::format("step-{:08}.txt", state_.step))
-      << text << "\n";
+  std::ofstream(run_.folder / "samples" / fmt::format("step-{:08}.txt", step)) << text << "\n";
 }
 
 /// Between steps; the last one is saved in any case.
 bool Trainer::checkpoint_due() const {
-  const CheckpointConfig& config = run_.config.checkpoint;
-  return (config.every > 0 && state_.step % config.every == 0) ||
-         retention_of(run_.config).for_ever(state_.step);
+  const int64_t step = stepper_.state.step, every = run_.config.checkpoint.every;
+  return (every > 0 && step % every == 0) || retention_of(run_.config).for_ever(step);
 }
 
 void Trainer::save() {
-  checkpoints_.save(state_, step_.parameters, step_.optimizer.m, step_.optimizer.v);
-  saved_step_ = state_.step;
+  const Trace::Span span(options_.trace, "checkpoint");
+  const TrainStep& step = stepper_.train_step();
+  checkpoints_.save(stepper_.state, step.parameters, step.optimizer.m, step.optimizer.v);
+  saved_step_ = stepper_.state.step;
 }
 
-void Trainer::show_progress(const StepResult& result, double rate) {
+void Trainer::show_progress(const StepRecord& record) {
   const std::lock_guard lock(output_mutex_);
-  progress_.update({.step = state_.step,
-                    .steps = run_.schedule.steps,
-                    .loss = result.loss,
-                    .grad_norm = result.grad_norm,
-                    .lr = rate,
-                    .tokens_per_s = recent_rate_,
-                    .memory_bytes = static_cast<double>(peak_memory()),
-                    .eta_seconds = static_cast<double>((run_.schedule.steps - state_.step) *
-                                                       run_.batch.tokens()) /
-                                   recent_rate_});
-}
-
-// Values that are not finite never reach the parameters: the step was skipped. Here we only decide
-// when that has happened too often in a row.
-void Trainer::guard(const StepResult& result) {
-  skipped_in_a_row_ = result.skipped ? skipped_in_a_row_ + 1 : 0;
-  if (!result.skipped) return;
-  note(fmt::format("step {}: loss {} or gradient norm {} is not finite; the update was skipped",
-                   state_.step, result.loss, result.grad_norm));
-  if (skipped_in_a_row_ < kSkippedStepsAllowed) return;
-  checkpoints_.finish();
-  throw DivergedError(fmt::format(
-      "training diverged: {} steps in a row were not finite, the last at step {}; the newest "
-      "checkpoint is from step {}; try a smaller optimizer.lr or a longer schedule.warmup",
-      skipped_in_a_row_, state_.step, saved_step_));
+  const int64_t steps = run_.schedule.steps;
+  const bool computed = record.verdict.fate != Fate::left_out;
+  progress_.update(
+      {.step = record.step,
+       .steps = steps,
+       .loss = computed ? record.result.loss : ProgressState::kUnknown,
+       .grad_norm = computed ? record.result.grad_norm : ProgressState::kUnknown,
+       .lr = record.rate,
+       .tokens_per_s = recent_rate_,
+       .memory_bytes = static_cast<double>(peak_memory()),
+       .eta_seconds =
+           static_cast<double>((steps - record.step) * run_.batch.tokens()) / recent_rate_});
 }
 
 void Trainer::note(const std::string& text) {

@@ -1,14 +1,14 @@
 // Trainer: carries out a Run. The loop, and around it what a long run needs: metrics, validation,
 // checkpoints, leaving when asked, going on where it stopped.
 #pragma once
-#include "datasets/sampler.hpp"
 #include "pretrain/checkpoint/checkpoint.hpp"
 #include "pretrain/checkpoint/writer.hpp"
 #include "pretrain/train/control.hpp"
-#include "pretrain/train/run.hpp"
-#include "report/metrics.hpp"
+#include "pretrain/train/layer_stats.hpp"
+#include "pretrain/train/recorder.hpp"
+#include "pretrain/train/stepper.hpp"
 #include "report/progress.hpp"
-#include "report/tensorboard.hpp"
+#include "report/trace.hpp"
 
 #include <functional>
 #include <mutex>
@@ -24,7 +24,8 @@ struct TrainerOptions {
   bool config_changed = false;          // since the checkpoint: it is saved anew with today's
   std::function<bool()> stop;           // asked after every step; true: save and leave
   /// Fills the parameters of step 0; empty = as model.initializer says.
-  std::function<void(ParamBuffer& parameters)> initialize;
+  Initializer initialize;
+  Trace* trace = nullptr;               // what the time goes to; borrowed
   /// Text to show while learning; the model is at rest during the call. Empty = no samples.
   std::function<std::string(const ParamBuffer& parameters)> sample;
 };
@@ -47,37 +48,36 @@ class Trainer {
           TrainerOptions options,
           const std::optional<CheckpointRef>& resume);
 
-  /// Runs to the end, or until asked to stop. DivergedError when steps keep being skipped, IoError
-  /// when the last checkpoint could not be saved.
+  /// Runs to the end, or until asked to stop. DivergedError when steps keep being skipped or
+  /// rewound, IoError when the last checkpoint could not be saved.
   TrainSummary run();
 
  private:
   void restore(const CheckpointRef& checkpoint);
-  void record(const StepResult& result, double rate, double seconds);
+  StepRecord take_step();
+  void after_step(const StepRecord& record, double seconds);
+  void go_back(const StepRecord& record);
+  void log(const StepRecord& record, double seconds);
   double validate();
   double text_bytes_per_token() const;
   void show_sample();
   bool checkpoint_due() const;
   void save();
-  void show_progress(const StepResult& result, double rate);
-  void guard(const StepResult& result);
+  void show_progress(const StepRecord& record);
+  void finish_saving();
+  TrainSummary summary(bool stopped) const;
   void note(const std::string& text);
 
   const Run& run_;
   TrainerOptions options_;
-  Sampler sampler_;
-  SequenceSource source_;
-  TrainStep step_;
-  TrainState state_;
-  MetricsSink metrics_;
-  std::optional<TensorBoardWriter> tensorboard_;
+  Stepper stepper_;
+  Recorder recorder_;
+  std::optional<LayerStats> layer_stats_;
   std::mutex output_mutex_;  // the checkpoint writer's thread warns, too
   ProgressLine progress_;
   CheckpointWriter checkpoints_;
   ControlFiles control_;
   int64_t saved_step_ = -1;
-  int64_t skipped_in_a_row_ = 0;
-  bool metrics_lost_ = false;
   double compute_seconds_ = 0;  // of this launch's steps
   int64_t launch_steps_ = 0;
   double recent_rate_ = 0;  // tokens/s, moving average for the progress line

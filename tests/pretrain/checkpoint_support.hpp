@@ -66,7 +66,10 @@ struct Snapshot {
     state.config = "[model]\nlayers = 6\n";
     state.recent_losses = {3.25, 0.1 + 0.2, TrainState::kNone};
     state.best_valid_loss = 1.0 / 3;
-    state.extra = R"({"skipped": [7]})";
+    state.guard.seen = {{5, 3.25, 0.1 + 0.2}, {7, 3.0, 1e-30}};
+    state.guard.skipped = {6};
+    state.guard.left_out = {8, 9};
+    state.guard.rewinds = 1;
   }
   void save(CheckpointWriter& writer) const { writer.save(state, parameters, m, v); }
 };

@@ -332,10 +332,24 @@ TEST(TrainState, RoundTripAndHostileFields) {
        {with("\"step\": 9", "\"step\": -9"), with("\"step\": 9", "\"step\": 9.5"),
         with("\"step\": 9", "\"step\": 1e300"), with("\"step\": 9", "\"stop\": 9"),
         with("\"step\": 9", "\"step\": 18446744073709551615"),
-        with("\"version\": 1", "\"version\": 2"), with("\"extra\": \"", "\"extra\": 1, \"x\": \""),
-        with("3.25", "\"3.25\""), good.substr(0, good.size() / 2), std::string("[]"), std::string(),
+        with("\"version\": 2", "\"version\": 3"), with("\"guard\": {", "\"guard\": 1, \"x\": {"),
+        with("\"rewinds\": 1", "\"rewinds\": -1"),
+        with("\"skipped_steps\": [", "\"skipped_steps\": [7, "),
+        with("\"seen\": [", "\"seen\": [3, "), with("3.25", "\"3.25\""),
+        good.substr(0, good.size() / 2), std::string("[]"), std::string(),
         std::string(100000, '[')})
     EXPECT_THROW(parse_train_state(bad, "state.json"), FormatError) << bad.substr(0, 80);
+}
+
+TEST(TrainState, TheFirstVersionHadNoGuard) {
+  const TrainState state = parse_train_state(
+      R"({"version": 1, "step": 3, "tokens": 768, "seed": 1, "slots": 4, "optimizer_step": 3,
+          "config_hash": "", "last_valid_loss": null, "best_valid_loss": null,
+          "recent_losses": [5.5, 5.25], "kernel_plan": "{}", "extra": ""})",
+      "state.json");
+  EXPECT_EQ(state.step, 3);
+  EXPECT_TRUE(state.guard.seen.empty());
+  EXPECT_TRUE(state.guard.left_out.empty());
 }
 
 TEST(TrainState, RecentLossesAreAWindowOfFifty) {

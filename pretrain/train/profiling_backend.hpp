@@ -1,0 +1,65 @@
+// ProfilingBackend: another backend, with the time of each operation in a trace. Used under
+// `train --profile` only, so a run without it pays nothing. Results are those of the other backend.
+//
+// It also tells forward from backward: a micro-batch's forward pass is what lies between its
+// embedding and its first loss, the backward pass from there to the embedding's gradient. (The head
+// belongs to the backward pass, since each slice of logits is turned into gradients at once.)
+#pragma once
+#include "ops/backend.hpp"
+#include "report/trace.hpp"
+
+namespace isoflop {
+
+class ProfilingBackend final : public Backend {
+ public:
+  /// Both outlive it.
+  ProfilingBackend(Backend& backend, Trace& trace) : backend_(backend), trace_(trace) {}
+
+  DType activation_dtype() const override { return backend_.activation_dtype(); }
+  DType state_dtype() const override { return backend_.state_dtype(); }
+  std::string description() const override { return backend_.description(); }
+  Buffer allocate(size_t bytes, const std::string& what) override {
+    return backend_.allocate(bytes, what);
+  }
+  void synchronize() override { backend_.synchronize(); }
+  WeightRef prepare(View master) override { return backend_.prepare(master); }
+  void refresh(WeightRef weight) override;
+
+  void embedding_forward(const EmbeddingForward&) override;
+  void embedding_backward(const EmbeddingBackward&) override;
+  void matmul(const Matmul&) override;
+  void matmul_grad_input(const MatmulGradInput&) override;
+  void matmul_grad_weight(const MatmulGradWeight&) override;
+  void layernorm_forward(const LayerNormForward&) override;
+  void layernorm_backward(const LayerNormBackward&) override;
+  void rmsnorm_forward(const RmsNormForward&) override;
+  void rmsnorm_backward(const RmsNormBackward&) override;
+  void rope(const Rope&) override;
+  void attention_forward(const AttentionForward&) override;
+  void attention_backward(const AttentionBackward&) override;
+  void gelu_forward(const GeluForward&) override;
+  void gelu_backward(const GeluBackward&) override;
+  void swiglu_forward(const SwigluForward&) override;
+  void swiglu_backward(const SwigluBackward&) override;
+  void softcap(const SoftCap&) override;
+  void cross_entropy(const CrossEntropy&) override;
+  void adamw(const AdamW&) override;
+  double sum_squares(View) override;
+
+  void zero(View) override;
+  void copy(View from, View to) override;
+  void add(View from, View to) override;
+
+ private:
+  /// Calls work(), waits for the device, and records how long that took.
+  template <class Work>
+  void timed(const char* name, Work&& work);
+
+  enum class Pass { none, forward, backward };
+  Backend& backend_;
+  Trace& trace_;
+  Pass pass_ = Pass::none;
+  double pass_start_ = 0;
+};
+
+}  // namespace isoflop

@@ -1,0 +1,91 @@
+#include "pretrain/train/stepper.hpp"
+
+#include "core/hash.hpp"
+
+#include <utility>
+
+namespace isoflop {
+
+std::string parameter_hash(const ParamBuffer& parameters) {
+  const View flat = parameters.flat();
+  return hash_hex(hash_bytes(flat.data, flat.bytes()));
+}
+
+Stepper::Stepper(const Run& run, Backend& backend, Initializer initialize, Trace* trace)
+    : run_(run),
+      backend_(backend),
+      initialize_(std::move(initialize)),
+      trace_(trace),
+      sampler_(run.train, run.config.model.context, run.config.data.seed),
+      source_([this](uint64_t sequence, std::span<int32_t> window) {
+        const Trace::Span span(trace_, "data");
+        sampler_.read(sequence, window);
+      }),
+      step_(run.config, run.batch, run.table, backend),
+      guard_(run.config.guard, state.guard) {
+  state.seed = run.config.data.seed;
+  state.slots = run.batch.slots;
+}
+
+void Stepper::initialize() {
+  if (initialize_)
+    initialize_(step_.parameters);
+  else
+    initialize_parameters(run_.table, run_.config.data.seed, step_.parameters);
+  for (ParamBuffer* moment : {&step_.optimizer.m, &step_.optimizer.v})
+    backend_.zero(moment->flat());
+  step_.updates = 0;
+  step_.refresh_weights();
+}
+
+void Stepper::load(const CheckpointRef& checkpoint) {
+  state = load_checkpoint(checkpoint, run_.table,
+                          {&step_.parameters, &step_.optimizer.m, &step_.optimizer.v});
+  step_.updates = state.optimizer_step;
+  step_.refresh_weights();
+}
+
+void Stepper::rewind(const std::optional<CheckpointRef>& checkpoint, int64_t step) {
+  const TrainState before = state;
+  if (checkpoint) {
+    load(*checkpoint);
+  } else {
+    state = TrainState();
+    state.seed = before.seed;
+    state.slots = before.slots;
+    initialize();
+  }
+  state.config = before.config;
+  state.kernel_plan = before.kernel_plan;
+  guard_.rewind(step, before.guard);
+}
+
+StepRecord Stepper::next() {
+  const Trace::Span span(trace_, "step");
+  StepRecord record;
+  record.step = state.step + 1;
+  record.rate = run_.schedule.rate(state.step);
+  if (guard_.leaves_out(record.step)) {
+    record.verdict = {Fate::left_out, "left out after a rewind"};
+  } else {
+    {
+      const Trace::Span compute(trace_, "gradients");
+      record.result = step_.compute(state.step, source_);
+    }
+    record.verdict = guard_.judge(record.step, record.result);
+    if (record.verdict.fate == Fate::rewind) return record;
+    if (record.verdict.fate == Fate::applied) {
+      const Trace::Span update(trace_, "optimizer");
+      if (stats_) stats_->before(step_.parameters, step_.gradients());
+      step_.apply(record.rate, record.result);
+      if (stats_) stats_->after(step_.parameters);
+    }
+    state.tokens += run_.batch.tokens();
+  }
+  state.step = record.step;
+  state.optimizer_step = step_.updates;
+  if (record.verdict.fate == Fate::applied) state.add_loss(record.result.loss);
+  return record;
+}
+
+}  // namespace isoflop
