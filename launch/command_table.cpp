@@ -9,8 +9,9 @@ std::vector<Command> make_table() {
   std::vector<Command> table = {quickstart_command()};
   for (const Command& command : tokenizer_commands()) table.push_back(command);
   for (const Command& command : data_commands()) table.push_back(command);
-  for (const Command& command : {train_command(), eval_command(), generate_command(),
-                                 export_command(), import_command(), inspect_command(), diff_command()})
+  for (const Command& command :
+       {train_command(), eval_command(), generate_command(), export_command(), import_command(),
+        inspect_command(), diff_command(), replay_command(), doctor_command()})
     table.push_back(command);
   return table;
 }

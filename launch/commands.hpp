@@ -14,5 +14,7 @@ Command export_command();
 Command import_command();
 Command inspect_command();
 Command diff_command();
+Command replay_command();
+Command doctor_command();
 
 }  // namespace isoflop

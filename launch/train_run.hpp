@@ -40,7 +40,8 @@ struct TrainOutcome {
 /// Text of kernel-plan.json: what must be the same for the bits to be.
 std::string kernel_plan_of(const Machine& machine);
 
-/// The parameters of the model that the run continues from; empty when it begins anew. Borrows both.
+/// The parameters of the model that the run continues from; empty when it begins anew. Borrows
+/// both.
 Initializer initializer_for(const Run& run, Machine& machine);
 
 /// Runs to the end or until a signal asks to stop. Prints the plan first.

@@ -22,9 +22,9 @@ struct ReplayReport {
 };
 
 /// Recomputes the steps after `from` up to `step` and compares each with RUN/metrics.jsonl. Nothing
-/// is written. `newest` is the state of the run's newest checkpoint: which steps rewinds left out. `initialize`
-/// fills step 0.
-/// `progress` is called after each step. UserError when nothing is recorded of `step`.
+/// is written. `newest` is the state of the run's newest checkpoint: which steps rewinds left out.
+/// `initialize` fills step 0. `progress` is called after each step. UserError when nothing is
+/// recorded of `step`.
 ReplayReport replay(const Run& run,
                     Backend& backend,
                     const std::optional<CheckpointRef>& from,

@@ -25,7 +25,7 @@ struct TrainerOptions {
   std::function<bool()> stop;           // asked after every step; true: save and leave
   /// Fills the parameters of step 0; empty = as model.initializer says.
   Initializer initialize;
-  Trace* trace = nullptr;               // what the time goes to; borrowed
+  Trace* trace = nullptr;  // what the time goes to; borrowed
   /// Text to show while learning; the model is at rest during the call. Empty = no samples.
   std::function<std::string(const ParamBuffer& parameters)> sample;
 };

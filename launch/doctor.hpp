@@ -1,0 +1,60 @@
+// What is wrong with this machine: the checks behind `isoflop doctor`. Each looks at one thing and
+// says what it found; none changes anything but a probe file in the output folder.
+#pragma once
+#include "core/file.hpp"
+
+#include <string>
+#include <vector>
+
+namespace isoflop {
+
+enum class Health {
+  ok,
+  note,     // slower or riskier than it could be
+  problem,  // expect trouble
+  fatal,    // no run can work here
+};
+const char* name_of(Health health);
+
+struct Finding {
+  std::string name;
+  Health health = Health::ok;
+  std::string text;    // what is there
+  std::string advice;  // what to do; empty when ok
+};
+
+/// Where the system's own files are looked for: another root in tests.
+struct SystemFiles {
+  fs::path root = "/";
+
+  /// The first line; empty when there is none.
+  std::string line(const std::string& path) const;
+  /// The value after "KEY:" or "KEY" in a file such as /proc/meminfo; empty when there is none.
+  std::string value(const std::string& path, const std::string& key) const;
+};
+
+// --- doctor_machine.cpp
+Finding check_cpu(const SystemFiles& files, const std::string& backend);
+/// `usable`: cores this process may run on.
+Finding check_cores(const SystemFiles& files, int usable);
+Finding check_memory(const SystemFiles& files);
+Finding check_huge_pages(const SystemFiles& files);
+Finding check_swap(const SystemFiles& files);
+Finding check_governor(const SystemFiles& files);
+Finding check_clock(const SystemFiles& files);
+/// Watches for a third of a second who else computes.
+Finding check_load(const SystemFiles& files, int usable);
+
+// --- doctor_storage.cpp
+/// Space, and how long a small file takes to be safe on disk.
+Finding check_disk(const fs::path& out);
+Finding check_limits();
+Finding check_libraries();
+Finding check_gpu(const SystemFiles& files);
+Finding check_mpi();
+
+std::vector<Finding> examine_machine(const SystemFiles& files,
+                                     const fs::path& out,
+                                     const std::string& backend);
+
+}  // namespace isoflop
