@@ -1,0 +1,76 @@
+// The doctor's checks on machines that are not ours: files of /proc and /sys in a folder.
+#include "launch/doctor.hpp"
+
+#include "tests/support/folder_test.hpp"
+#include "tests/support/program.hpp"
+
+#include <gtest/gtest.h>
+#include <nlohmann/json.hpp>
+
+namespace isoflop {
+namespace {
+
+class Doctor : public FolderTest {
+ protected:
+  SystemFiles files() const { return {path("")}; }
+};
+
+TEST_F(Doctor, AQuotaBelowTheCoresIsAProblem) {
+  write("sys/fs/cgroup/cpu.max", "max 100000\n");
+  EXPECT_EQ(check_cores(files(), 8).health, Health::ok);
+  write("sys/fs/cgroup/cpu.max", "250000 100000\n");
+  const Finding finding = check_cores(files(), 8);
+  EXPECT_EQ(finding.health, Health::problem);
+  EXPECT_NE(finding.advice.find("compute.threads=2"), std::string::npos) << finding.advice;
+  EXPECT_EQ(check_cores(files(), 2).health, Health::ok);
+}
+
+TEST_F(Doctor, MemoryIsWhatTheControlGroupLeaves) {
+  write("proc/meminfo",
+        "MemTotal:       16000000 kB\nMemAvailable:   12000000 kB\n"
+        "SwapTotal:      1000000 kB\nSwapFree:        500000 kB\n");
+  EXPECT_EQ(check_memory(files()).health, Health::ok);
+  EXPECT_EQ(check_swap(files()).health, Health::note);
+  write("sys/fs/cgroup/memory.max", "1000000000\n");
+  EXPECT_EQ(check_memory(files()).health, Health::note);
+  write("sys/fs/cgroup/memory.current", "900000000\n");
+  EXPECT_EQ(check_memory(files()).health, Health::fatal);
+}
+
+TEST_F(Doctor, ReadsTheChosenWordOfHugePagesGovernorAndClock) {
+  write("sys/kernel/mm/transparent_hugepage/enabled", "always [madvise] never\n");
+  EXPECT_EQ(check_huge_pages(files()).health, Health::ok);
+  write("sys/kernel/mm/transparent_hugepage/enabled", "always madvise [never]\n");
+  EXPECT_EQ(check_huge_pages(files()).health, Health::note);
+  EXPECT_EQ(check_governor(files()).health, Health::ok);
+  write("sys/devices/system/cpu/cpu0/cpufreq/scaling_governor", "powersave\n");
+  EXPECT_EQ(check_governor(files()).health, Health::note);
+  write("sys/devices/system/clocksource/clocksource0/current_clocksource", "hpet\n");
+  EXPECT_EQ(check_clock(files()).health, Health::note);
+}
+
+TEST_F(Doctor, ACpuWithoutAvx2IsSlow) {
+  write("proc/cpuinfo", "model name\t: Old\nflags\t\t: fpu sse2 avx2x\n");
+  const Finding old = check_cpu(files(), "cpu sse2");
+  EXPECT_EQ(old.health, Health::note);
+  EXPECT_NE(old.text.find("Old"), std::string::npos);
+  write("proc/cpuinfo", "model name\t: New\nflags\t\t: fpu avx2 fma\n");
+  EXPECT_EQ(check_cpu(files(), "cpu avx2").health, Health::ok);
+}
+
+TEST_F(Doctor, AFolderThatCannotBeWrittenPreventsARun) {
+  EXPECT_NE(check_disk(path("")).health, Health::fatal);
+  EXPECT_EQ(check_disk(path("absent")).health, Health::fatal);
+  EXPECT_TRUE(std::filesystem::is_empty(path(""))) << "the probe is removed";
+  const test::ProgramResult bad =
+      test::run_program("doctor --out '" + path("absent").string() + "' --json");
+  EXPECT_EQ(bad.code, 5) << bad.err;
+  const auto json = nlohmann::json::parse(bad.out);
+  EXPECT_EQ(json.at("health"), "fatal");
+  const test::ProgramResult good = test::run_program("doctor --out '" + path("").string() + "'");
+  EXPECT_EQ(good.code, 0) << good.out;
+  EXPECT_NE(good.out.find("cpu"), std::string::npos);
+}
+
+}  // namespace
+}  // namespace isoflop
