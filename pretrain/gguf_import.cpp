@@ -74,7 +74,7 @@ const GgufTensor& require_tensor(const GgufFile& file, const std::string& name) 
 
 }  // namespace
 
-GgufModel::GgufModel(const fs::path& path) : file_(path) {
+GgufModel::GgufModel(GgufFile file) : file_(std::move(file)) {
   read_config();
   require_exact_tensors();
 }

@@ -18,7 +18,8 @@ namespace isoflop {
 
 class GgufModel {
  public:
-  explicit GgufModel(const fs::path& path);
+  explicit GgufModel(const fs::path& path) : GgufModel(GgufFile(path)) {}
+  explicit GgufModel(GgufFile file);
 
   const GgufFile& file() const { return file_; }
   /// Resolved; all multipliers 1, since a file has them folded in.

@@ -7,6 +7,7 @@
 #include <array>
 #include <charconv>
 #include <fstream>
+#include <set>
 
 namespace isoflop {
 
@@ -71,7 +72,6 @@ void write_manifest(const fs::path& folder, const Manifest& manifest) {
 }
 
 Manifest read_manifest(const fs::path& folder) {
-  namespace j = json_fields;
   const fs::path path = folder / kManifestName;
   const std::string file = path.string();
   std::error_code error;
@@ -81,7 +81,12 @@ Manifest read_manifest(const fs::path& folder) {
   if (bytes > kMaxManifestBytes)
     fail_format("{}: {} bytes are too many for a manifest", file, bytes);
 
-  const nlohmann::ordered_json whole = j::parse_object(read_file(path), file);
+  return parse_manifest(read_file(path), file);
+}
+
+Manifest parse_manifest(const std::string& text, const std::string& file) {
+  namespace j = json_fields;
+  const nlohmann::ordered_json whole = j::parse_object(text, file);
   const nlohmann::ordered_json& body = j::member(whole, "manifest", file);
   const uint64_t expected = parse_hash(j::text(whole, "xxh3", file), file);
   // Strings that are not UTF-8 make dump() throw; we never write any.
@@ -99,18 +104,17 @@ Manifest read_manifest(const fs::path& folder) {
   manifest.step = static_cast<int64_t>(j::natural(body, "step", file));
   manifest.sequence = static_cast<int64_t>(j::natural(body, "sequence", file));
   manifest.ranks = static_cast<int64_t>(j::natural(body, "ranks", file, kMaxFiles));
+  std::set<std::string> names;
   for (const auto& entry : j::array(body, "files", file, kMaxFiles)) {
     ManifestFile listed = {j::text(entry, "name", file), j::natural(entry, "bytes", file),
                            parse_hash(j::text(entry, "xxh3", file), file)};
     if (!is_plain_name(listed.name)) fail_format("{}: '{}' is not a file name", file, listed.name);
+    if (!names.insert(listed.name).second)
+      fail_format("{}: '{}' is listed twice", file, listed.name);
     manifest.files.push_back(std::move(listed));
   }
-  for (int64_t rank = 0; rank < manifest.ranks; ++rank) {
-    const std::string shard = shard_name(rank);
-    if (std::none_of(manifest.files.begin(), manifest.files.end(),
-                     [&](const ManifestFile& listed) { return listed.name == shard; }))
-      fail_format("{}: {} is not listed", file, shard);
-  }
+  for (int64_t rank = 0; rank < manifest.ranks; ++rank)
+    if (!names.count(shard_name(rank))) fail_format("{}: {} is not listed", file, shard_name(rank));
   return manifest;
 }
 

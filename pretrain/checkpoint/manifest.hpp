@@ -35,6 +35,8 @@ void write_manifest(const fs::path& folder, const Manifest& manifest);
 
 /// FormatError when it is absent, damaged, newer than we read, or lacks a shard.
 Manifest read_manifest(const fs::path& folder);
+/// Its text; `file` stands for it in messages.
+Manifest parse_manifest(const std::string& text, const std::string& file);
 
 /// Reads every file; FormatError names the first one that is missing, short or changed.
 void verify_files(const fs::path& folder, const Manifest& manifest);
