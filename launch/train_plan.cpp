@@ -1,5 +1,6 @@
 #include "launch/train_plan.hpp"
 
+#include "pretrain/train/trainer.hpp"
 #include "report/humanize.hpp"
 
 namespace isoflop {
@@ -7,8 +8,10 @@ namespace isoflop {
 namespace {
 
 std::vector<MemoryRow> memory_of(const Run& run, const Backend& backend) {
-  return plan_memory(run.config, run.table, run.batch, backend.activation_dtype(),
-                     backend.state_dtype());
+  std::vector<MemoryRow> rows = plan_memory(run.config, run.table, run.batch,
+                                            backend.activation_dtype(), backend.state_dtype());
+  rows.push_back({"program, libraries", resident_memory()});
+  return rows;
 }
 
 size_t total(const std::vector<MemoryRow>& rows) {
@@ -38,10 +41,14 @@ void print_plan(const Run& run, const Backend& backend, const Context& context) 
                run.config.schedule.decay, draw(run.schedule));
 }
 
-void print_memory(const Run& run, const Backend& backend, size_t peak, const Context& context) {
-  const double planned = static_cast<double>(total(memory_of(run, backend)));
-  context.note("memory: {} at most, {} planned ({:+.0f}%)", human_bytes(static_cast<double>(peak)),
-               human_bytes(planned), 100 * (static_cast<double>(peak) / planned - 1));
+size_t planned_memory(const Run& run, const Backend& backend) {
+  return total(memory_of(run, backend));
+}
+
+void print_memory(size_t planned, size_t peak, const Context& context) {
+  const double most = static_cast<double>(peak), expected = static_cast<double>(planned);
+  context.note("memory: {} at most, {} planned ({:+.1f}%)", human_bytes(most),
+               human_bytes(expected), 100 * (most / expected - 1));
 }
 
 nlohmann::ordered_json plan_json(const Run& run, const Backend& backend) {

@@ -10,8 +10,10 @@ namespace isoflop {
 
 /// Parameters, tokens, steps, memory by kind and the schedule's curve, as notes.
 void print_plan(const Run& run, const Backend& backend, const Context& context);
+/// Bytes of all its rows. Call before anything is allocated: what the program has by then counts.
+size_t planned_memory(const Run& run, const Backend& backend);
 /// After the run: how much memory it took, beside what was planned.
-void print_memory(const Run& run, const Backend& backend, size_t peak, const Context& context);
+void print_memory(size_t planned, size_t peak, const Context& context);
 nlohmann::ordered_json plan_json(const Run& run, const Backend& backend);
 
 }  // namespace isoflop

@@ -235,6 +235,7 @@ TrainOutcome train(const TrainRequest& request, const Context& context) {
   const std::string kernel_plan = kernel_plan_of(machine);
   write_run_files(run, machine, kernel_plan);
   print_plan(run, *machine.backend, context);
+  const size_t planned = planned_memory(run, *machine.backend);
 
   std::optional<Trace> trace;
   std::optional<ProfilingBackend> profiler;
@@ -251,7 +252,7 @@ TrainOutcome train(const TrainRequest& request, const Context& context) {
                   resume);
   const TrainSummary summary = trainer.run();
   if (trace) write_trace(*trace, request.profile, context);
-  print_memory(run, *machine.backend, summary.peak_bytes, context);
+  print_memory(planned, summary.peak_bytes, context);
   TrainOutcome outcome{ExitCode::kDone, outcome_json(run, summary), folder};
   if (summary.stopped) {
     outcome.code = stop_requested().value_or(ExitCode::kStopped);

@@ -85,5 +85,7 @@ class Trainer {
 
 /// Bytes of resident memory at their highest so far.
 size_t peak_memory();
+/// Bytes of resident memory now.
+size_t resident_memory();
 
 }  // namespace isoflop
