@@ -80,6 +80,7 @@ class GgufFile {
   std::string_view text(std::string_view key) const;
   std::vector<std::string_view> texts(std::string_view key) const;
   std::vector<int32_t> i32s(std::string_view key) const;
+  std::vector<float> f32s(std::string_view key) const;
   /// Optional ones: nothing when absent, still an error when of another type.
   std::optional<uint32_t> find_u32(std::string_view key) const;
   std::optional<float> find_f32(std::string_view key) const;
@@ -120,6 +121,7 @@ class GgufWriter {
   void put_text(std::string_view key, std::string_view value);
   void put_texts(std::string_view key, const std::vector<std::string>& values);
   void put_i32s(std::string_view key, const std::vector<int32_t>& values);
+  void put_f32s(std::string_view key, const std::vector<float>& values);
   /// dims fastest first.
   void add_tensor(std::string_view name, const std::vector<int64_t>& dims, BlockType type);
 

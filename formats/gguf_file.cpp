@@ -316,6 +316,13 @@ std::vector<int32_t> GgufFile::i32s(std::string_view key) const {
   return result;
 }
 
+std::vector<float> GgufFile::f32s(std::string_view key) const {
+  const GgufValue& value = require(key, GgufType::f32, true);
+  std::vector<float> result(value.count);
+  if (value.count > 0) std::memcpy(result.data(), value.bytes.data(), value.bytes.size());
+  return result;
+}
+
 std::optional<uint32_t> GgufFile::find_u32(std::string_view key) const {
   return find(key) ? std::optional(u32(key)) : std::nullopt;
 }

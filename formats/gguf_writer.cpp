@@ -81,6 +81,13 @@ void GgufWriter::put_i32s(std::string_view key, const std::vector<int32_t>& valu
   for (const int32_t value : values) append(keys_, value);
 }
 
+void GgufWriter::put_f32s(std::string_view key, const std::vector<float>& values) {
+  put_key(key, GgufType::array);
+  append(keys_, static_cast<uint32_t>(GgufType::f32));
+  append(keys_, uint64_t{values.size()});
+  for (const float value : values) append(keys_, value);
+}
+
 void GgufWriter::add_tensor(std::string_view name,
                             const std::vector<int64_t>& dims,
                             BlockType type) {

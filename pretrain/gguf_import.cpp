@@ -1,7 +1,7 @@
 #include "pretrain/gguf_import.hpp"
 
 #include "core/math.hpp"
-#include "datasets/tokenizer/make_tokenizer.hpp"
+#include "datasets/tokenizer/gguf_tokenizer.hpp"
 #include "pretrain/gguf_names.hpp"
 #include "pretrain/model/architecture.hpp"
 
@@ -182,50 +182,12 @@ void GgufModel::read_parameters(const ParamTable& table,
   }
 }
 
-namespace {
-
-/// Only byte-level BPE with GPT-2's splitting gives the ids that the model was trained on.
-void require_known_splitting(const GgufFile& file) {
-  const std::string_view model = file.text(gguf::kTokenizerModel);
-  if (model != gguf::kByteLevelModel)
-    fail_user("{}: tokenizer \"{}\" is not supported, only byte-level BPE (\"{}\")", file.origin(),
-              model, gguf::kByteLevelModel);
-  // Files from before the key existed are GPT-2's own.
-  const std::string_view splitting =
-      file.find_text(gguf::kSplitting).value_or(gguf::kGpt2Splitting);
-  const auto& aliases = gguf::kGpt2SplittingAliases;
-  if (splitting != gguf::kGpt2Splitting &&
-      std::find(aliases.begin(), aliases.end(), splitting) == aliases.end())
-    fail_user("{}: splitting rule \"{}\" is not supported, only \"{}\" and its aliases",
-              file.origin(), splitting, gguf::kGpt2Splitting);
-}
-
-}  // namespace
-
 std::unique_ptr<Tokenizer> GgufModel::tokenizer() const {
-  require_known_splitting(file_);
-  const std::vector<std::string_view> listed = file_.texts(gguf::kTokens);
-  std::vector<std::string> texts(listed.begin(), listed.end());
-  if (static_cast<int64_t>(texts.size()) != config_.vocabulary)
-    fail_user("{}: {} tokens for {} rows of {}", file_.origin(), texts.size(), config_.vocabulary,
+  const size_t tokens = file_.texts(gguf::kTokens).size();
+  if (static_cast<int64_t>(tokens) != config_.vocabulary)
+    fail_user("{}: {} tokens for {} rows of {}", file_.origin(), tokens, config_.vocabulary,
               gguf::kTokenEmbedding);
-  std::vector<int32_t> types(texts.size(), gguf::kNormalToken);
-  if (file_.find(gguf::kTokenTypes)) types = file_.i32s(gguf::kTokenTypes);
-  if (types.size() < texts.size())
-    fail_user("{}: key {} has {} entries for {} tokens", file_.origin(), gguf::kTokenTypes,
-              types.size(), texts.size());
-  while (!texts.empty() && types[texts.size() - 1] == gguf::kUnusedToken) texts.pop_back();
-
-  std::vector<int> specials;
-  for (size_t id = 0; id < texts.size(); ++id)
-    if (types[id] == gguf::kControlToken || types[id] == gguf::kUserToken)
-      specials.push_back(static_cast<int>(id));
-  const auto end = static_cast<int64_t>(file_.find_u32(gguf::kEosId).value_or(~0u));
-  const bool ends = std::find(specials.begin(), specials.end(), end) != specials.end();
-
-  const std::vector<std::string_view> merges = file_.texts(gguf::kMerges);
-  return make_bpe_tokenizer(std::move(texts), {merges.begin(), merges.end()}, std::move(specials),
-                            ends ? static_cast<int>(end) : -1, file_.origin());
+  return read_gguf_tokenizer(file_);
 }
 
 }  // namespace isoflop

@@ -1,11 +1,10 @@
 #include "datasets/tokenizer/bpe_tokenizer.hpp"
 
 #include "core/error.hpp"
-#include "core/hash.hpp"
+#include "datasets/tokenizer/piece_cache.hpp"
 #include "datasets/tokenizer/tokenizer_json.hpp"
 
 #include <algorithm>
-#include <cstring>
 #include <limits>
 
 namespace isoflop {
@@ -14,28 +13,6 @@ namespace {
 
 /// Even when every byte becomes three tokens, positions fit an int32.
 constexpr size_t kLongestPiece = std::numeric_limits<int32_t>::max() / 3;
-
-/// Text repeats its words: a direct-mapped table of pieces and their ids, one cache line each.
-class PieceCache {
- public:
-  struct Entry {
-    static constexpr size_t kBytes = 23;
-    static constexpr size_t kIds = 9;
-    char bytes[kBytes];
-    uint8_t size;  // 0: unused
-    int32_t count;
-    int32_t ids[kIds];
-  };
-  static_assert(sizeof(Entry) == 64);
-
-  PieceCache() : entries_(kEntries) {}
-
-  Entry& entry(std::string_view piece) { return entries_[hash_text(piece) % kEntries]; }
-
- private:
-  static constexpr size_t kEntries = 1 << 15;  // 2 MiB
-  std::vector<Entry> entries_;
-};
 
 }  // namespace
 
@@ -51,7 +28,8 @@ BpeTokenizer::BpeTokenizer(Vocabulary vocabulary, BpeRules given, const std::str
     : VocabularyTokenizer(std::move(vocabulary)),
       merges_(std::move(given.merges)),
       table_(merges_.size()),
-      rule_(std::move(given.split), origin) {
+      rule_(std::move(given.split), origin),
+      unknown_(given.unknown) {
   byte_ids_.fill(-1);
   for (size_t id = 0; id < parts().tokens.size(); ++id) {
     const std::string& token = parts().tokens[id];
@@ -65,7 +43,8 @@ BpeTokenizer::BpeTokenizer(Vocabulary vocabulary, BpeRules given, const std::str
                                   {static_cast<int32_t>(i), given.results[i]});
     ISOFLOP_CHECK(added, "merge {} is given twice", i);
   }
-  byte_by_byte_ = merges_.empty() && whole_.empty() && !BpeTokenizer::rules().space_prefix && !lossy();
+  byte_by_byte_ =
+      merges_.empty() && whole_.empty() && !BpeTokenizer::rules().space_prefix && !lossy();
 }
 
 bool BpeTokenizer::lossy() const {
@@ -73,18 +52,6 @@ bool BpeTokenizer::lossy() const {
 }
 
 BpeTokenizer::~BpeTokenizer() = default;
-
-std::unique_ptr<BpeTokenizer::Workspace> BpeTokenizer::borrow() const {
-  {
-    const std::lock_guard lock(mutex_);
-    if (!idle_.empty()) {
-      std::unique_ptr<Workspace> work = std::move(idle_.back());
-      idle_.pop_back();
-      return work;
-    }
-  }
-  return std::make_unique<Workspace>(rule_);
-}
 
 void BpeTokenizer::encode_plain(std::string_view text,
                                 size_t begin,
@@ -95,30 +62,20 @@ void BpeTokenizer::encode_plain(std::string_view text,
       ids.push_back(byte_ids_[static_cast<unsigned char>(c)]);
     return;
   }
-  std::unique_ptr<Workspace> work = borrow();
+  std::unique_ptr<Workspace> work = pool_.borrow(rule_);
   work->splitter.start(text.substr(begin, size));
   for (std::string_view piece; work->splitter.next(piece);) encode_piece(piece, *work, ids);
-  const std::lock_guard lock(mutex_);
-  idle_.push_back(std::move(work));
+  pool_.give_back(std::move(work));
 }
 
 void BpeTokenizer::encode_piece(std::string_view piece,
                                 Workspace& work,
                                 std::vector<int32_t>& ids) const {
-  using Entry = PieceCache::Entry;
-  Entry* entry = piece.size() <= Entry::kBytes ? &work.cache.entry(piece) : nullptr;
-  if (entry && piece == std::string_view(entry->bytes, entry->size)) {
-    ids.insert(ids.end(), entry->ids, entry->ids + entry->count);
-    return;
-  }
+  if (work.cache.append(piece, ids)) return;
   merge_piece(piece, work);
   const std::vector<int32_t>& merged = work.piece_ids;
   ids.insert(ids.end(), merged.begin(), merged.end());
-  if (!entry || merged.size() > Entry::kIds) return;
-  std::memcpy(entry->bytes, piece.data(), piece.size());
-  entry->size = static_cast<uint8_t>(piece.size());
-  entry->count = static_cast<int32_t>(merged.size());
-  std::copy(merged.begin(), merged.end(), entry->ids);
+  work.cache.remember(piece, merged.data(), merged.size());
 }
 
 void BpeTokenizer::merge_piece(std::string_view piece, Workspace& work) const {
@@ -129,11 +86,15 @@ void BpeTokenizer::merge_piece(std::string_view piece, Workspace& work) const {
   if (piece.size() > kLongestPiece)
     fail_user("a word of {} bytes is too long to tokenize; is this text?", piece.size());
   for (const char c : piece) {
-    const int32_t id = byte_ids_[static_cast<unsigned char>(c)];
-    if (id >= 0)
-      ids.push_back(id);
-    else
-      for (const unsigned char byte : {0xEF, 0xBF, 0xBD}) ids.push_back(byte_ids_[byte]);
+    const unsigned char byte = static_cast<unsigned char>(c);
+    const bool in_utf8 = byte != 0xC0 && byte != 0xC1 && byte < 0xF5;
+    if (byte_ids_[byte] >= 0)
+      ids.push_back(byte_ids_[byte]);
+    else if (!in_utf8)
+      for (const int replacement : {0xEF, 0xBF, 0xBD})
+        ids.push_back(byte_ids_[static_cast<size_t>(replacement)]);
+    else if (unknown_ >= 0)
+      ids.push_back(unknown_);
   }
   work.merger.merge(table_, ids);
 }
@@ -167,6 +128,7 @@ std::string BpeTokenizer::to_json() const {
   file.rule = rule_.rule();
   file.nfc = parts().nfc;
   file.ignore_merges = !whole_.empty();
+  if (lossy() && unknown_ >= 0) file.unknown = token_bytes(unknown_);
   return write_tokenizer_json(file);
 }
 

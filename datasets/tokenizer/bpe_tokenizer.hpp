@@ -5,10 +5,10 @@
 #include "datasets/tokenizer/merge_table.hpp"
 #include "datasets/tokenizer/pre_tokenizer.hpp"
 #include "datasets/tokenizer/vocabulary.hpp"
+#include "datasets/tokenizer/workspace_pool.hpp"
 
 #include <array>
 #include <memory>
-#include <mutex>
 #include <string>
 #include <string_view>
 #include <unordered_map>
@@ -22,6 +22,7 @@ struct BpeRules {
   std::vector<int32_t> results;                     // the id that each of them makes
   SplitRule split;
   bool ignore_merges = false;  // a piece that is a token is not merged
+  int32_t unknown = -1;        // stands for a byte without a token; -1: it is passed over
 };
 
 class BpeTokenizer : public VocabularyTokenizer {
@@ -44,7 +45,6 @@ class BpeTokenizer : public VocabularyTokenizer {
  private:
   struct Workspace;
   bool lossy() const;
-  std::unique_ptr<Workspace> borrow() const;
   void encode_piece(std::string_view piece, Workspace& work, std::vector<int32_t>& ids) const;
   void merge_piece(std::string_view piece, Workspace& work) const;
 
@@ -52,11 +52,10 @@ class BpeTokenizer : public VocabularyTokenizer {
   MergeTable table_;
   PreTokenizer rule_;
   bool byte_by_byte_;                  // no merge and no rule changes anything
-  std::array<int32_t, 256> byte_ids_;  // -1: none, for bytes that UTF-8 does not use
+  std::array<int32_t, 256> byte_ids_;  // -1: none
+  int32_t unknown_;
   std::unordered_map<std::string_view, int32_t> whole_;  // tokens by bytes, with ignore_merges
-  // What encoding needs besides the tokenizer: one per call under way, kept for the calls to come.
-  mutable std::mutex mutex_;
-  mutable std::vector<std::unique_ptr<Workspace>> idle_;
+  mutable WorkspacePool<Workspace> pool_;
 };
 
 }  // namespace isoflop

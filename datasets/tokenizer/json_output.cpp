@@ -29,7 +29,7 @@ std::string json_model(const JsonModel& model) {
   std::string out = "  \"model\": {\n    \"type\": \"BPE\",\n    \"dropout\": null,\n";
   out += "    \"unk_token\": " + (model.unknown.empty() ? "null" : json_string(model.unknown)) +
          ",\n    \"continuing_subword_prefix\": null,\n    \"end_of_word_suffix\": null,\n";
-  out += std::string("    \"fuse_unk\": ") + flag(!model.unknown.empty()) +
+  out += std::string("    \"fuse_unk\": ") + flag(model.fuse_unknown) +
          ",\n    \"byte_fallback\": " + flag(model.byte_fallback) +
          ",\n    \"ignore_merges\": " + flag(model.ignore_merges) + ",\n";
   if (!model.own.empty()) out += "    \"isoflop\": {" + model.own + "},\n";

@@ -20,7 +20,8 @@ struct JsonModel {
   bool ignore_merges = false;
   bool byte_fallback = false;
   std::string unknown = {};  // its text; "" = none
-  std::string own = {};      // members of model.isoflop, which libraries pass over; "" = none
+  bool fuse_unknown = false;
+  std::string own = {};  // members of model.isoflop, which libraries pass over; "" = none
 };
 /// The member "model" of the object.
 std::string json_model(const JsonModel& model);

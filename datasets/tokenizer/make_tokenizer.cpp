@@ -36,7 +36,8 @@ class Maker {
     read_merges();
     return std::make_unique<BpeTokenizer>(
         std::move(vocabulary_),
-        BpeRules{std::move(merges_), std::move(results_), parts_.rule, parts_.ignore_merges},
+        BpeRules{std::move(merges_), std::move(results_), parts_.rule, parts_.ignore_merges,
+                 parts_.unknown},
         origin_);
   }
 
@@ -96,10 +97,11 @@ class Maker {
                     in_quotes(parts_.token_texts[id]));
   }
 
-  /// The first byte of those in UTF-8 (not C0, C1, F5 to FF) without a token, or -1.
+  /// The first byte without a token among those that no vocabulary may lack, or -1.
   int missing_byte() const {
-    for (int byte = 0; byte < 0xF5; ++byte) {
-      if (byte == 0xC0 || byte == 0xC1) continue;
+    for (int byte = 0; byte <= 0xF0; ++byte) {
+      const bool blank = byte == '\t' || byte == '\n' || byte == '\r';
+      if ((byte < ' ' && !blank) || byte == 0x7F || byte == 0xC0 || byte == 0xC1) continue;
       const auto found = ids_.find(to_printable(std::string(1, static_cast<char>(byte))));
       if (found == ids_.end() || !is_normal(static_cast<size_t>(found->second))) return byte;
     }

@@ -20,6 +20,7 @@ struct TokenizerParts {
   SplitRule rule = SplitRule::named("gpt-2");
   bool nfc = false;
   bool ignore_merges = false;
+  int unknown = -1;  // stands for a byte without a token; -1: such a byte is passed over
 };
 
 /// `origin` is what messages call the file. FormatError unless every byte that UTF-8 uses has a

@@ -3,11 +3,13 @@
 #include "datasets/tokenizer/json_input.hpp"
 #include "datasets/tokenizer/json_split_rule.hpp"
 #include "datasets/tokenizer/make_tokenizer.hpp"
+#include "datasets/tokenizer/piece_json.hpp"
 #include "datasets/tokenizer/tokenizer_json.hpp"
 #include "datasets/tokenizer/utf8.hpp"
 
 #include <fmt/core.h>
 
+#include <algorithm>
 #include <utility>
 
 namespace isoflop {
@@ -23,6 +25,7 @@ class Reader {
   std::unique_ptr<Tokenizer> read() {
     const json& model = in_.member(in_.root(), "model");
     if (!model.is_object()) in_.fail("model", "is missing or not an object");
+    if (has_pieces(in_)) return read_piece_json(in_);
     check_model(model);
     const json& rule = in_.member(in_.root(), "pre_tokenizer");
     const bool characters = rule.is_null();
@@ -61,8 +64,10 @@ class Reader {
     const json& type = in_.member(model, "type");  // old files leave it out
     if (!type.is_null() && in_.string(type, "model.type") != "BPE")
       in_.unsupported("model.type " + in_quotes(in_.string(type, "model.type")));
-    for (const char* name :
-         {"dropout", "continuing_subword_prefix", "end_of_word_suffix", "byte_fallback"})
+    if (in_.flag(model, "model", "byte_fallback", false))
+      in_.unsupported(
+          "model.byte_fallback (name SentencePiece's tokenizer.model instead, if it is one)");
+    for (const char* name : {"dropout", "continuing_subword_prefix", "end_of_word_suffix"})
       require_off(model, "model.", name);
   }
 
@@ -90,10 +95,22 @@ class Reader {
     for (size_t i = 0; i < added.size(); ++i)
       parts.added.push_back(read_added(added[i], fmt::format("added_tokens[{}]", i), end, tokens));
     parts.token_texts = tokens.take(in_, "model.vocab");
+    read_unknown(model, parts);
     parts.separator = default_separator(parts.added, parts.token_texts);
     const json& own = in_.member(model, "isoflop");
     if (!own.is_object() || in_.member(own, "separator").is_null()) return;
     parts.separator = static_cast<int>(in_.index(own["separator"], "model.isoflop.separator", end));
+  }
+
+  /// What stands for bytes without a token; most files have none, or no such bytes.
+  void read_unknown(const json& model, TokenizerParts& parts) const {
+    const json& unknown = in_.member(model, "unk_token");
+    if (unknown.is_null()) return;
+    const std::string& text = in_.string(unknown, "model.unk_token");
+    const auto found = std::find(parts.token_texts.begin(), parts.token_texts.end(), text);
+    if (found == parts.token_texts.end())
+      in_.fail("model.unk_token", in_quotes(text) + " is not a token");
+    parts.unknown = static_cast<int>(found - parts.token_texts.begin());
   }
 
   AddedToken read_added(const json& token,

@@ -26,6 +26,7 @@ struct TokenizerFile {
   SplitRule rule;
   bool nfc = false;
   bool ignore_merges = false;
+  std::string unknown;  // text of the token for bytes without one; "" = none
 };
 
 /// The first special token listed that is not, by its text, a start, padding or a stand-in for the

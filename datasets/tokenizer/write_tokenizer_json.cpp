@@ -87,6 +87,7 @@ std::string write_tokenizer_json(const TokenizerFile& file) {
   out += std::string("  \"decoder\": ") + (bytes ? kByteLevel : R"({"type": "Fuse"})") + ",\n";
   JsonModel model{file.tokens, file.merges};
   model.ignore_merges = file.ignore_merges;
+  model.unknown = file.unknown;
   if (!file.added.empty() && file.added[0].special &&
       file.added[0].id != default_separator(file.added, file.tokens))
     model.own = "\"separator\": " + std::to_string(file.added[0].id);

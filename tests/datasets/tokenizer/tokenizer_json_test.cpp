@@ -167,7 +167,17 @@ TEST(TokenizerJson, BytesThatUtf8DoesNotUseMayLackATokenAndBecomeTheReplacementC
   const auto tokenizer = make_tokenizer(parts, "parts");
   EXPECT_TRUE(tokenizer->rules().lossy_bytes);
   EXPECT_EQ(tokenizer->decode(encode(*tokenizer, "a\xff\xc0z\xe9")), "a\ufffd\ufffdz\xe9");
-  parts.token_texts.erase(parts.token_texts.begin());
+  parts.token_texts.erase(parts.token_texts.begin() + 4);  // a control character is passed over
+  EXPECT_EQ(make_tokenizer(parts, "parts")->vocabulary(), 242);
+  const auto passing = make_tokenizer(parts, "parts");
+  EXPECT_EQ(passing->decode(encode(*passing, "a\x04z")), "az");
+  parts.token_texts.push_back("<unk>");
+  parts.added = {{.id = 242}};
+  parts.unknown = 242;
+  const auto replacing = make_tokenizer(parts, "parts");
+  EXPECT_EQ(replacing->decode(encode(*replacing, "a\x04z")), "a<unk>z");
+  EXPECT_EQ(Tokenizer::from_json(replacing->to_json(), "text")->to_json(), replacing->to_json());
+  parts.token_texts[100] = "aa";
   EXPECT_THROW(make_tokenizer(parts, "parts"), FormatError);
 }
 

@@ -1,0 +1,61 @@
+// The tokenizer keys of a GGUF file; the container itself has a target of its own.
+#include "core/error.hpp"
+#include "core/file.hpp"
+#include "datasets/tokenizer/gguf_keys.hpp"
+#include "datasets/tokenizer/gguf_tokenizer.hpp"
+#include "tests/datasets/tokenizer/sentencepiece_bytes.hpp"
+#include "tests/fuzz/fuzz.hpp"
+#include "tests/fuzz/use_tokenizer.hpp"
+
+#include <unistd.h>
+
+namespace isoflop::fuzz {
+
+namespace {
+
+std::string gguf_bytes(const Tokenizer& tokenizer, std::string_view model, std::string_view rule) {
+  const fs::path path = fs::temp_directory_path() / ("seed-" + std::to_string(getpid()) + ".gguf");
+  GgufWriter writer(path);
+  writer.put_text(gguf::kTokenizerModel, model);
+  writer.put_text(gguf::kSplitting, rule);
+  std::vector<std::string> texts;
+  std::vector<int32_t> types;
+  std::vector<float> scores;
+  for (int32_t id = 0; id < tokenizer.vocabulary(); ++id) {
+    texts.push_back(tokenizer.token_text(id));
+    types.push_back(static_cast<int32_t>(tokenizer.type(id)) + 1);
+    scores.push_back(tokenizer.score(id));
+  }
+  writer.put_texts(gguf::kTokens, texts);
+  writer.put_i32s(gguf::kTokenTypes, types);
+  writer.put_f32s(gguf::kScores, scores);
+  writer.put_texts(gguf::kMerges, tokenizer.merges());
+  writer.put_u32(gguf::kEosId, static_cast<uint32_t>(tokenizer.separator()));
+  writer.finish();
+  std::string bytes = read_file(path);
+  fs::remove(path);
+  return bytes;
+}
+
+}  // namespace
+
+std::vector<std::string> seeds() {
+  const auto pieces = Tokenizer::from_json(piece_seed(), "seed");
+  std::vector<std::string> seeds = {gguf_bytes(*pieces, gguf::kPieceModel, "default")};
+  const auto bytes = Tokenizer::from_json(json_seeds()[1], "seed");
+  for (const char* rule : {"gpt-2", "llama-bpe", "qwen2", "smollm"})
+    seeds.push_back(gguf_bytes(*bytes, gguf::kByteLevelModel, rule));
+  return seeds;
+}
+
+}  // namespace isoflop::fuzz
+
+extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+  using namespace isoflop;
+  try {
+    const GgufFile file({reinterpret_cast<const std::byte*>(data), size}, "fuzz");
+    fuzz::use_tokenizer(*read_gguf_tokenizer(file));
+  } catch (const Error&) {
+  }
+  return 0;
+}
