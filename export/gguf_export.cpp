@@ -98,18 +98,6 @@ void put_model_keys(GgufWriter& writer, const ModelConfig& model, const gguf::Mo
   }
 }
 
-void put_tokenizer_keys(GgufWriter& writer, const GgufVocabulary& vocabulary) {
-  writer.put_text(gguf::kTokenizerModel, gguf::kByteLevelModel);
-  writer.put_text(gguf::kSplitting, gguf::kGpt2Splitting);
-  writer.put_texts(gguf::kTokens, vocabulary.texts);
-  writer.put_i32s(gguf::kTokenTypes, vocabulary.types);
-  writer.put_texts(gguf::kMerges, vocabulary.merges);
-  writer.put_u32(gguf::kBosId, vocabulary.end_of_text);
-  writer.put_u32(gguf::kEosId, vocabulary.end_of_text);
-  writer.put_boolean(gguf::kAddBos, false);
-  writer.put_boolean(gguf::kAddEos, false);
-}
-
 /// The tensors in the order of the file: from the embeddings up, the reverse of the table's.
 std::vector<Piece> plan_pieces(const GgufExport& job, const GgufRecipe& recipe) {
   std::vector<Piece> pieces;

@@ -3,6 +3,7 @@
 #include "export/gguf_vocabulary.hpp"
 
 #include "core/error.hpp"
+#include "datasets/tokenizer/piece_tokenizer.hpp"
 #include "pretrain/gguf_names.hpp"
 #include "tests/export/tokenizers.hpp"
 
@@ -58,6 +59,54 @@ TEST(GgufVocabulary, LongerCharactersAreBuiltByMerges) {
                                       to_printable("\xE2") + " " + to_printable("\x82"),
                                       to_printable("\xE2\x82") + " " + to_printable("\xAC"),
                                       to_printable("\xE2\x82") + " " + to_printable("\xAD")}));
+}
+
+TEST(GgufVocabulary, TheSplittingRuleTravelsByName) {
+  TokenizerParts parts;
+  for (int byte = 0; byte < 256; ++byte)
+    parts.token_texts.push_back(to_printable(std::string(1, static_cast<char>(byte))));
+  parts.token_texts.insert(parts.token_texts.end(), {"<end>", "  "});
+  parts.added = {{.id = 256}, {.id = 257, .special = false, .normalized = true}};
+  const auto vocabulary_of = [&](const SplitRule& rule, bool nfc, bool ignore_merges) {
+    parts.rule = rule;
+    parts.nfc = nfc;
+    parts.ignore_merges = ignore_merges;
+    return make_gguf_vocabulary(*make_tokenizer(parts, "parts"), 260);
+  };
+  for (const char* name : {"gpt-2", "qwen2", "smollm"})
+    EXPECT_EQ(vocabulary_of(SplitRule::named(name), false, false).splitting, name);
+  EXPECT_EQ(vocabulary_of(SplitRule::named("llama-bpe"), false, true).splitting, "llama-bpe");
+  EXPECT_THROW(vocabulary_of(SplitRule::named("llama-bpe"), false, false), UserError);
+  EXPECT_THROW(vocabulary_of(SplitRule::named("gpt-2"), false, true), UserError);
+  EXPECT_THROW(vocabulary_of(SplitRule{}, false, false), UserError);
+
+  const GgufVocabulary neox = vocabulary_of(SplitRule::named("gpt-2"), true, false);
+  EXPECT_EQ(neox.splitting, "olmo");
+  EXPECT_EQ(neox.notes.size(), 1u);
+  EXPECT_EQ(neox.texts[257], "  ");
+  EXPECT_EQ(neox.types[257], gguf::kUserToken);
+}
+
+TEST(GgufVocabulary, PiecesWithTheirScores) {
+  PieceModel model;
+  model.pieces = {{"<unk>", 0, TokenType::unknown}, {"</s>", 0, TokenType::control}};
+  for (int byte = 0; byte < 256; ++byte)
+    model.pieces.push_back({fmt::format("<0x{:02X}>", byte), 0, TokenType::byte});
+  model.pieces.push_back({"\u2581a", -1, TokenType::normal});
+  const GgufVocabulary v = make_gguf_vocabulary(*make_piece_tokenizer(model, "pieces"), 260);
+  EXPECT_EQ(v.model, gguf::kPieceModel);
+  EXPECT_EQ(v.texts[258], "\u2581a");
+  EXPECT_EQ(v.scores.size(), 260u);
+  EXPECT_EQ(v.scores[258], -1);
+  EXPECT_EQ(v.types[0], gguf::kUnknownToken);
+  EXPECT_EQ(v.types[2], gguf::kByteToken);
+  EXPECT_EQ(v.types[259], gguf::kUnusedToken);
+  EXPECT_EQ(v.end_of_text, 1u);
+  EXPECT_EQ(v.unknown, 0);
+  EXPECT_TRUE(v.space_prefix);
+  EXPECT_TRUE(v.merges.empty());
+  model.pieces.erase(model.pieces.begin() + 2, model.pieces.begin() + 258);
+  EXPECT_THROW(make_gguf_vocabulary(*make_piece_tokenizer(model, "pieces"), 3), UserError);
 }
 
 }  // namespace
