@@ -113,12 +113,27 @@ Json describe_store(const fs::path& path, bool verify) {
 
 Json describe_tokenizer(const fs::path& path) {
   const auto tokenizer = Tokenizer::load(path);
-  const char* const names[] = {"bytes", "chars", "bpe"};
+  const TokenizerRules rules = tokenizer->rules();
+  const char* const names[] = {"bytes", "chars", "bpe", "sentencepiece"};
+  Json special = Json::array(), added = Json::array();
+  for (int32_t id = 0; id < tokenizer->vocabulary(); ++id) {
+    if (tokenizer->is_special(id)) special.push_back(tokenizer->token_text(id));
+    if (tokenizer->type(id) == TokenType::user) added.push_back(tokenizer->token_text(id));
+  }
   return {{"kind", "tokenizer"},
           {"type", names[static_cast<int>(tokenizer->kind())]},
           {"vocabulary", tokenizer->vocabulary()},
           {"merges", tokenizer->merges().size()},
+          {"split", rules.split},
+          {"normalizer", rules.normalizer},
+          {"ignore_merges", rules.ignore_merges},
+          {"space_prefix", rules.space_prefix},
+          {"collapse_spaces", rules.collapse_spaces},
+          {"byte_fallback", rules.byte_fallback},
+          {"lossy_bytes", rules.lossy_bytes},
           {"separator", tokenizer->separator()},
+          {"special_tokens", special},
+          {"added_tokens", added},
           {"hash", hash_hex(tokenizer->hash())}};
 }
 

@@ -5,7 +5,6 @@
 #include "launch/context.hpp"
 #include "launch/describe.hpp"
 #include "launch/signals.hpp"
-#include "launch/tokenizer_file.hpp"
 #include "pretrain/config/resolve.hpp"
 #include "report/humanize.hpp"
 
@@ -65,7 +64,7 @@ ExitCode build(BuildArguments& arguments, const Context& context) {
   const bool out_is_free = is_empty_file(options.out) || !fs::exists(options.out);
   const bool valid_is_free = is_empty_file(options.valid_out) || !fs::exists(options.valid_out);
   if (out_is_free && valid_is_free) options.overwrite = true;
-  const auto tokenizer = load_tokenizer(arguments.tokenizer);
+  const auto tokenizer = Tokenizer::load(arguments.tokenizer);
   const Corpus corpus = Corpus::open(arguments.inputs, options.stop);
   const BuildReport report = build_stores(corpus, *tokenizer, options);
 
@@ -116,7 +115,7 @@ ExitCode batch(const BatchArguments& arguments, const Context& context) {
   std::vector<std::shared_ptr<const TokenStore>> stores;
   const RunConfig config = open_run(arguments, stores);
   std::unique_ptr<Tokenizer> tokenizer;
-  if (!arguments.tokenizer.empty()) tokenizer = load_tokenizer(arguments.tokenizer);
+  if (!arguments.tokenizer.empty()) tokenizer = Tokenizer::load(arguments.tokenizer);
   const int64_t context_tokens = config.model.context;
   const int64_t sequences = config.schedule.batch_tokens / context_tokens;
   const Sampler sampler(stores, context_tokens, config.data.seed);

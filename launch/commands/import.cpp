@@ -2,7 +2,6 @@
 #include "launch/commands.hpp"
 #include "launch/context.hpp"
 #include "launch/machine.hpp"
-#include "launch/tokenizer_file.hpp"
 #include "pretrain/checkpoint/writer.hpp"
 #include "pretrain/config/dump.hpp"
 #include "pretrain/config/resolve.hpp"
@@ -59,7 +58,7 @@ ExitCode run(const Options& options, const Context& context) {
   const auto source = open_model(options.model);
   for (const std::string& note : source->notes()) context.note("{}", note);
   const auto tokenizer =
-      options.tokenizer.empty() ? source->tokenizer() : load_tokenizer(options.tokenizer);
+      options.tokenizer.empty() ? source->tokenizer() : Tokenizer::load(options.tokenizer);
   if (tokenizer && tokenizer->vocabulary() > source->config().vocabulary)
     fail_user("the tokenizer has {} tokens, but {} has {} embeddings: they do not belong together",
               tokenizer->vocabulary(), source->origin(), source->config().vocabulary);

@@ -4,7 +4,6 @@
 #include "launch/commands.hpp"
 #include "launch/context.hpp"
 #include "launch/describe.hpp"
-#include "launch/tokenizer_file.hpp"
 #include "report/humanize.hpp"
 
 #include <CLI/CLI.hpp>
@@ -25,6 +24,11 @@ struct TrainOptions {
   std::vector<std::string> special;
   fs::path out;
   std::vector<std::string> inputs;
+};
+
+struct ImportOptions {
+  fs::path source;
+  fs::path out;
 };
 
 struct CodeOptions {
@@ -67,8 +71,22 @@ ExitCode train(TrainOptions& options, const Context& context) {
   return ExitCode::kDone;
 }
 
+/// Any tokenizer as the tokenizer.json that we and Hugging Face's library read.
+ExitCode import(const ImportOptions& options, const Context& context) {
+  const auto tokenizer = Tokenizer::load(options.source);
+  require_writable_directory(options.out.has_parent_path() ? options.out.parent_path() : ".");
+  write_file_atomically(options.out, tokenizer->to_json());
+  nlohmann::ordered_json description = describe_tokenizer(options.out);
+  description["file"] = options.out.string();
+  description["from"] = options.source.string();
+  context.print("{}: {} tokens from {}", options.out.string(), tokenizer->vocabulary(),
+                options.source.string());
+  context.result(description);
+  return ExitCode::kDone;
+}
+
 ExitCode encode(const CodeOptions& options, const Context& context) {
-  const auto tokenizer = load_tokenizer(options.tokenizer);
+  const auto tokenizer = Tokenizer::load(options.tokenizer);
   const bool given = options.text_given->count() > 0;
   const std::string text = given                  ? options.text
                            : options.file.empty() ? read_stdin()
@@ -107,20 +125,24 @@ std::vector<int32_t> parse_ids(const std::string& text, int vocabulary) {
 }
 
 ExitCode decode(const CodeOptions& options, const Context& context) {
-  const auto tokenizer = load_tokenizer(options.tokenizer);
+  const auto tokenizer = Tokenizer::load(options.tokenizer);
   std::string input = fmt::format("{}", fmt::join(options.ids, " "));
   if (options.ids.empty()) input = options.file.empty() ? read_stdin() : read_file(options.file);
   const std::vector<int32_t> ids = parse_ids(input, tokenizer->vocabulary());
-  const std::string text = tokenizer->decode(ids);
+  std::string text = tokenizer->decode(ids);
+  // The space that SentencePiece put before the text is none of it.
+  if (tokenizer->rules().space_prefix && !text.empty() && text[0] == ' ') text.erase(0, 1);
   context.print_raw(text);
   context.result({{"text", text}, {"tokens", ids.size()}});
   return ExitCode::kDone;
 }
 
+constexpr char kTokenizerFiles[] =
+    "tokenizer.json, SentencePiece's tokenizer.model, GPT-2's files, a folder with one of these, a "
+    "GGUF file, or llama2.c's tokenizer.bin";
+
 void add_tokenizer_flag(CLI::App& app, CodeOptions& options) {
-  app.add_option("--tokenizer", options.tokenizer,
-                 "tokenizer.json, or a folder with one or with GPT-2's files")
-      ->required();
+  app.add_option("--tokenizer", options.tokenizer, kTokenizerFiles)->required();
 }
 
 Action declare_train(CLI::App& app, Context& context) {
@@ -142,6 +164,13 @@ Action declare_train(CLI::App& app, Context& context) {
   app.add_option("input", options->inputs, "text files, folders, globs, or - for standard input")
       ->required();
   return [options, &context] { return train(*options, context); };
+}
+
+Action declare_import(CLI::App& app, Context& context) {
+  auto options = std::make_shared<ImportOptions>();
+  app.add_option("tokenizer", options->source, kTokenizerFiles)->required();
+  app.add_option("--out", options->out, "the tokenizer.json to write")->required();
+  return [options, &context] { return import(*options, context); };
 }
 
 Action declare_encode(CLI::App& app, Context& context) {
@@ -166,8 +195,7 @@ Action declare_decode(CLI::App& app, Context& context) {
 
 Action declare_inspect(CLI::App& app, Context& context) {
   auto file = std::make_shared<fs::path>();
-  app.add_option("file", *file, "tokenizer.json, or a folder with one or with GPT-2's files")
-      ->required();
+  app.add_option("file", *file, kTokenizerFiles)->required();
   return [file, &context] {
     const nlohmann::ordered_json description = describe_tokenizer(*file);
     print_description(context, description);
@@ -181,12 +209,14 @@ Action declare_inspect(CLI::App& app, Context& context) {
 std::vector<Command> tokenizer_commands() {
   return {{"tokenizer train", "learn a tokenizer from text",
            "isoflop tokenizer train --vocab 8192 --out tokenizer.json books/*.txt", declare_train},
+          {"tokenizer import", "any tokenizer as a tokenizer.json that gives the same ids",
+           "isoflop tokenizer import tokenizer.model --out tokenizer.json", declare_import},
           {"tokenizer encode", "text to token ids",
            "isoflop tokenizer encode --tokenizer tokenizer.json --text \"Once upon a time\"",
            declare_encode},
           {"tokenizer decode", "token ids to text",
            "isoflop tokenizer decode --tokenizer tokenizer.json 7454 2402 257 640", declare_decode},
-          {"tokenizer inspect", "kind and size of a tokenizer",
+          {"tokenizer inspect", "kind, size, splitting rule and special tokens",
            "isoflop tokenizer inspect tokenizer.json", declare_inspect}};
 }
 

@@ -1,4 +1,5 @@
 // `tokenizer` and `data` from the command line: the forms that scripts rely on.
+#include "tests/datasets/tokenizer/sentencepiece_bytes.hpp"
 #include "tests/support/program.hpp"
 
 #include <gtest/gtest.h>
@@ -38,6 +39,26 @@ TEST_F(TextCommands, TrainSaysTheSize) {
   EXPECT_EQ(run("tokenizer train --vocab 100 --out x.json text.txt").code, 2);
   EXPECT_EQ(run("tokenizer train --vocab 300 --out /proc/none/x.json text.txt").code, 2);
   EXPECT_EQ(run("tokenizer train --vocab 300 --out x.json absent.txt").code, 2);
+  EXPECT_FALSE(std::filesystem::exists(folder_.path() / "x.json"));
+}
+
+TEST_F(TextCommands, ImportWritesATokenizerThatGivesTheSameIds) {
+  const std::string model =
+      test::sentencepiece_bytes({.pieces = test::small_pieces(true), .byte_fallback = true});
+  std::ofstream(folder_.path() / "t.model", std::ios::binary) << model;
+  const Outcome imported = run("tokenizer import t.model --out t.json --json");
+  ASSERT_EQ(imported.code, 0) << imported.err;
+  const json description = json::parse(imported.out);
+  EXPECT_EQ(description["type"], "sentencepiece");
+  EXPECT_EQ(description["vocabulary"], 270);
+  EXPECT_EQ(description["special_tokens"], json({"<unk>", "<s>", "</s>"}));
+  const std::string ids = run("tokenizer encode --tokenizer t.model --text \"abc  x\"").out;
+  EXPECT_EQ(run("tokenizer encode --tokenizer t.json --text \"abc  x\"").out, ids);
+  EXPECT_EQ(run("tokenizer decode --tokenizer t.json", ids).out, "abc x");  // no space in front
+  const json inspected = json::parse(run("tokenizer inspect tok.json --json").out);
+  EXPECT_EQ(inspected["split"], "gpt-2");
+  EXPECT_EQ(inspected["special_tokens"], json({"<|endoftext|>"}));
+  EXPECT_EQ(run("tokenizer import text.txt --out x.json").code, 2);
   EXPECT_FALSE(std::filesystem::exists(folder_.path() / "x.json"));
 }
 
