@@ -46,7 +46,7 @@ TEST_F(TextCommands, ImportWritesATokenizerThatGivesTheSameIds) {
   const std::string model =
       test::sentencepiece_bytes({.pieces = test::small_pieces(true), .byte_fallback = true});
   std::ofstream(folder_.path() / "t.model", std::ios::binary) << model;
-  const Outcome imported = run("tokenizer import t.model --out t.json --json");
+  const ProgramResult imported = run("tokenizer import t.model --out t.json --json");
   ASSERT_EQ(imported.code, 0) << imported.err;
   const json description = json::parse(imported.out);
   EXPECT_EQ(description["type"], "sentencepiece");
