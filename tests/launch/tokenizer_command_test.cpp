@@ -117,7 +117,8 @@ TEST_F(TextCommands, BuildInspectAndBatchAgree) {
 
   const std::string run_words =
       "data.train=a.h5 model.context=16 schedule.steps=9 schedule.batch_tokens=64";
-  const ProgramResult batch = run("data batch " + run_words + " --step 3 --tokenizer tok.json --json");
+  const ProgramResult batch =
+      run("data batch " + run_words + " --step 3 --tokenizer tok.json --json");
   ASSERT_EQ(batch.code, 0) << batch.err;
   const json rows = json::parse(batch.out)["sequences"];
   ASSERT_EQ(rows.size(), 4u);
