@@ -1,6 +1,7 @@
 #include "datasets/corpus.hpp"
 
 #include "core/error.hpp"
+#include "datasets/text_input.hpp"
 
 #include <fcntl.h>
 #include <glob.h>
@@ -19,41 +20,100 @@ namespace fs = std::filesystem;
 
 namespace {
 
-// Files that are not plain text, by ending or by first bytes, and what to do about them.
+// Files that we do not read as text, by ending or by first bytes, and what to do about them.
 struct Refused {
   std::string_view ending, start, what, advice;
 };
 constexpr Refused kRefused[] = {
-    {".zst", "\x28\xb5\x2f\xfd", "is compressed", "unpack it first: zstd -d {}"},
-    {".gz", "\x1f\x8b", "is compressed", "unpack it first: gunzip -k {}"},
-    {".xz",
-     "\xfd"
-     "7zXZ",
-     "is compressed", "unpack it first: xz -dk {}"},
-    {".bz2", "BZh", "is compressed", "unpack it first: bunzip2 -k {}"},
+    {".bz2", "BZh", "is packed by bzip2", "unpack it first: bunzip2 -k {}"},
     {".zip", "PK\x03\x04", "is an archive", "unpack it first: unzip {}"},
-    {".jsonl", "", "holds JSON lines, not text",
-     "convert it first: jq -r '.text, \"<|endoftext|>\"' {} > text.txt"},
+    {".tar", "", "is an archive", "unpack it first: tar -xf {}"},
+    {".tgz", "", "is an archive", "unpack it first: tar -xf {}"},
+    {".json", "", "holds one JSON value, not JSON lines",
+     "convert it first: jq -c '.[]' {} > text.jsonl"},
     {".parquet", "PAR1", "holds a table, not text",
-     "write its text column to a .txt file first ({})"},
+     "convert it first (pip install pyarrow): python3 -c \"import json, sys, pyarrow.parquet as p; "
+     "[print(json.dumps(r)) for b in p.ParquetFile(sys.argv[1]).iter_batches(columns=['text']) for "
+     "r in b.to_pylist()]\" {} > text.jsonl"},
     {".h5", "soflop1\n", "is an HDF5 file, not text",
      "a token store is used as it is (data.train = [\"{}\"])"},
+    {".idx", "MMIDIDX", "holds the index of Megatron's tokens, not text",
+     "token files are used as they are (data.train = [\"{}\"])"},
     {".gguf", "GGUF", "is a model, not text", "name text files instead of {}"},
     {"", "\xff\xfe", "is UTF-16", "convert it first: iconv -f UTF-16 -t UTF-8 {} > text.txt"},
     {"", "\xfe\xff", "is UTF-16", "convert it first: iconv -f UTF-16 -t UTF-8 {} > text.txt"},
 };
 
-void refuse_other_kinds(const TextFile& file) {
-  char start[8] = {};
-  const size_t got = file.open()->read(0, start);
-  const std::string_view bytes(start, got);
+struct Packed {
+  Packing packing;
+  std::string_view ending, start;
+};
+constexpr Packed kPacked[] = {
+    {Packing::gzip, ".gz", "\x1f\x8b"},
+    {Packing::zstd, ".zst", "\x28\xb5\x2f\xfd"},
+    {Packing::xz, ".xz",
+     "\xfd"
+     "7zXZ"},
+};
+
+// zstd's parallel packers put a frame in front that readers skip; sixteen marks are kept for those.
+bool starts_skippable_frame(std::string_view bytes) {
+  return bytes.size() >= 4 && (bytes[0] & 0xF0) == 0x50 && bytes.substr(1, 3) == "\x2a\x4d\x18";
+}
+
+Packing packing_of(const std::string& name, std::string_view start) {
+  for (const Packed& kind : kPacked)
+    if (start.starts_with(kind.start)) return kind.packing;
+  if (starts_skippable_frame(start)) return Packing::zstd;
+  for (const Packed& kind : kPacked)
+    if (name.ends_with(kind.ending))
+      fail_user("{} is named like a packed file, but its first bytes are those of none", name);
+  return Packing::none;
+}
+
+// Without the ending that says how the file is packed.
+std::string unpacked_name(std::string name) {
+  for (const Packed& kind : kPacked)
+    if (name.ends_with(kind.ending)) name.resize(name.size() - kind.ending.size());
+  return name;
+}
+
+void refuse_other_kinds(const TextFile& file, std::string_view start) {
   for (const Refused& kind : kRefused) {
-    const bool by_ending = !kind.ending.empty() && file.name.ends_with(kind.ending);
-    const bool by_start = !kind.start.empty() && bytes.starts_with(kind.start);
+    const bool by_ending = !kind.ending.empty() && unpacked_name(file.name).ends_with(kind.ending);
+    const bool by_start = !kind.start.empty() && start.starts_with(kind.start);
     if (by_ending || by_start)
       fail_user("{} {}; {}", file.name, kind.what,
                 fmt::format(fmt::runtime(kind.advice), file.name));
   }
+}
+
+bool is_json_lines_name(const std::string& name) {
+  const std::string ending = fs::path(unpacked_name(name)).extension().string();
+  return ending == ".jsonl" || ending == ".ndjson";
+}
+
+// What a folder is searched for. Tables are not read, but better refused than left out in silence.
+bool is_text_name(const std::string& name) {
+  const std::string ending = fs::path(unpacked_name(name)).extension().string();
+  return ending == ".txt" || ending == ".text" || ending == ".md" || ending == ".parquet" ||
+         is_json_lines_name(name);
+}
+
+// Text in a file, estimated from how its first part unpacks.
+double estimated_text_bytes(const TextFile& file) {
+  if (file.packing == Packing::none) return static_cast<double>(file.bytes);
+  constexpr uint64_t kEnough = 4 << 20;
+  TextInput input(file);
+  std::vector<char> buffer(1 << 18);
+  uint64_t text = 0;
+  while (text < kEnough) {
+    const size_t got = input.read(buffer);
+    text += got;
+    if (got < buffer.size()) return static_cast<double>(text);
+  }
+  return static_cast<double>(text) * static_cast<double>(file.bytes) /
+         static_cast<double>(input.unpacked_bytes());
 }
 
 // Copies what cannot be read twice. The copy has no name, so nothing is left behind.
@@ -65,7 +125,9 @@ TextFile copy_stream(int from, const std::string& name, const std::atomic<bool>*
             what, name, fs::temp_directory_path().string(), std::strerror(errno));
   };
   if (fd < 0) fail("make");
-  TextFile file{name, 0, std::make_shared<OpenText>(fd, name)};
+  TextFile file;
+  file.name = name;
+  file.copied = std::make_shared<OpenText>(fd, name);
   ::unlink(path.c_str());
   std::vector<char> buffer(1 << 18);
   while (true) {
@@ -81,17 +143,6 @@ TextFile copy_stream(int from, const std::string& name, const std::atomic<bool>*
     }
     file.bytes += static_cast<uint64_t>(got);
   }
-}
-
-bool is_text_name(const fs::path& path) {
-  const std::string ending = path.extension().string();
-  return ending == ".txt" || ending == ".text" || ending == ".md";
-}
-
-// Files of a folder that we would want but cannot read: better refused than left out in silence.
-bool is_packed_text_name(const fs::path& path) {
-  const std::string ending = path.extension().string();
-  return ending == ".zst" || ending == ".gz" || ending == ".xz" || ending == ".jsonl";
 }
 
 }  // namespace
@@ -124,10 +175,13 @@ std::shared_ptr<const OpenText> TextFile::open() const {
   return std::make_shared<OpenText>(fd, name);
 }
 
-Corpus Corpus::open(const std::vector<std::string>& inputs, const std::atomic<bool>* stop) {
+Corpus Corpus::open(const std::vector<std::string>& inputs,
+                    const std::atomic<bool>* stop,
+                    const std::string& field) {
   if (inputs.empty())
     fail_user("no text was named; give files, folders, globs or - for standard input");
   Corpus corpus;
+  corpus.field_ = field;
   for (const std::string& input : inputs) corpus.add(input, stop);
   return corpus;
 }
@@ -135,6 +189,12 @@ Corpus Corpus::open(const std::vector<std::string>& inputs, const std::atomic<bo
 uint64_t Corpus::bytes() const {
   uint64_t sum = 0;
   for (const TextFile& file : files_) sum += file.bytes;
+  return sum;
+}
+
+double Corpus::text_bytes() const {
+  double sum = 0;
+  for (const TextFile& file : files_) sum += estimated_text_bytes(file);
   return sum;
 }
 
@@ -157,13 +217,23 @@ void Corpus::add(const std::string& input, const std::atomic<bool>* stop) {
   const OpenText closes_it(fd, name);
   TextFile file = copy_stream(fd, name, stop);
   if (file.bytes == 0) fail_user("{} is empty", name);
-  refuse_other_kinds(file);
-  files_.push_back(std::move(file));
+  take(std::move(file), (from_stdin && !field_.empty()) || is_json_lines_name(input));
 }
 
 void Corpus::add_regular(const fs::path& path) {
-  TextFile file{path.string(), fs::file_size(path), nullptr};
-  refuse_other_kinds(file);
+  TextFile file;
+  file.name = path.string();
+  file.bytes = fs::file_size(path);
+  take(std::move(file), is_json_lines_name(path.string()));
+}
+
+void Corpus::take(TextFile file, bool json_lines) {
+  char start[8] = {};
+  const size_t got = file.open()->read(0, start);
+  const std::string_view bytes(start, got);
+  refuse_other_kinds(file, bytes);
+  file.packing = packing_of(file.name, bytes);
+  if (json_lines) file.field = field_.empty() ? "text" : field_;
   files_.push_back(std::move(file));
 }
 
@@ -177,11 +247,11 @@ void Corpus::add_folder(const fs::path& folder) {
       continue;
     }
     if (!at->is_regular_file(error) || at->file_size(error) == 0) continue;
-    if (is_text_name(at->path()) || is_packed_text_name(at->path())) found.push_back(at->path());
+    if (is_text_name(at->path().string())) found.push_back(at->path());
   }
   if (error) fail_user("cannot read folder {}: {}", folder.string(), error.message());
   if (found.empty())
-    fail_user("folder {} has no .txt, .text or .md files with text", folder.string());
+    fail_user("folder {} has no .txt, .text, .md or .jsonl files with text", folder.string());
   std::sort(found.begin(), found.end(),
             [](const fs::path& a, const fs::path& b) { return a.native() < b.native(); });
   for (const fs::path& path : found) add_regular(path);

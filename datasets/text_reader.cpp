@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstring>
 #include <utility>
+#include <vector>
 
 namespace isoflop {
 
@@ -14,6 +15,7 @@ constexpr std::string_view kSeparator = "<|endoftext|>";
 constexpr size_t kReadBytes = 1 << 20;
 constexpr size_t kLookahead = 64;  // enough to see a whole separator line or a whole character
 constexpr size_t kNone = std::string_view::npos;
+constexpr uint64_t kReach = 64 << 10;  // around the place where a file is to be cut
 
 bool is_ascii_space(char c) {
   return c == ' ' || (c >= '\t' && c <= '\r');
@@ -82,13 +84,17 @@ TextReader::TextReader(const Corpus& corpus, std::vector<uint64_t> cuts)
 
 bool TextReader::open_next() {
   if (next_file_ == corpus_.files().size()) return false;
-  file_ = corpus_.files()[next_file_++].open();
-  hasher_ = std::make_unique<Hasher>();
+  const TextFile& file = corpus_.files()[next_file_++];
+  input_ = std::make_unique<TextInput>(file);
+  lines_.reset();
+  if (!file.field.empty()) lines_ = std::make_unique<JsonLines>(*input_, file.name, file.field);
   buffer_.clear();
   begin_ = 0;
-  offset_ = file_bytes_ = 0;
-  file_ended_ = in_document_ = false;
+  offset_ = text_bytes_ = 0;
+  in_document_ = false;
   at_line_start_ = true;
+  text_ended_ = lines_ != nullptr;  // an empty text, until there is a line
+  if (lines_) return true;
   fill(kReadBytes);
   if (unread().starts_with("\xEF\xBB\xBF")) begin_ = offset_ = 3;
   return true;
@@ -96,46 +102,56 @@ bool TextReader::open_next() {
 
 void TextReader::close_file() {
   const TextFile& file = corpus_.files()[next_file_ - 1];
-  if (file_bytes_ != file.bytes)
+  if (input_->file_bytes() != file.bytes)
     fail_user("{} had {} bytes and now has {}: it changed while it was being read; start again",
-              file.name, file.bytes, file_bytes_);
-  sources_.push_back({file.name, file.bytes, hasher_->digest()});
-  file_.reset();
+              file.name, file.bytes, input_->file_bytes());
+  sources_.push_back({file.name, file.bytes, input_->file_hash()});
+  bytes_closed_ += file.bytes;
+  lines_.reset();
+  input_.reset();
 }
 
-// Reads on until `wanted` bytes are at hand or the file ends.
+// The text of the next JSON line becomes the buffer, as if it were a file of its own.
+bool TextReader::next_line() {
+  begin_ = 0;
+  buffer_.clear();
+  if (!lines_->next(buffer_)) return false;
+  offset_ = lines_->offset();
+  return true;
+}
+
+// Reads on until `wanted` bytes are at hand or the text ends.
 void TextReader::fill(size_t wanted) {
-  if (file_ended_ || buffer_.size() - begin_ >= wanted) return;
+  if (text_ended_ || buffer_.size() - begin_ >= wanted) return;
   buffer_.erase(0, begin_);
   begin_ = 0;
-  while (!file_ended_ && buffer_.size() < wanted) {
+  while (!text_ended_ && buffer_.size() < wanted) {
     const size_t old_size = buffer_.size();
     buffer_.resize(old_size + kReadBytes);
-    const size_t got = file_->read(file_bytes_, std::span(buffer_).subspan(old_size));
+    const size_t got = input_->read(std::span(buffer_).subspan(old_size));
     buffer_.resize(old_size + got);
     const char* const fresh = buffer_.data() + old_size;
     if (const void* zero = std::memchr(fresh, 0, got))
       fail_user("{} is not text: there is a zero byte at offset {}",
                 corpus_.files()[next_file_ - 1].name,
-                file_bytes_ + static_cast<uint64_t>(static_cast<const char*>(zero) - fresh));
-    hasher_->update(fresh, got);
-    file_bytes_ += got;
-    bytes_read_ += got;
-    file_ended_ = got < kReadBytes;
+                text_bytes_ + static_cast<uint64_t>(static_cast<const char*>(zero) - fresh));
+    text_bytes_ += got;
+    text_ended_ = got < kReadBytes;
   }
 }
 
 // The earliest of separator, forced cut, safe cut past kPieceBytes and end of file. More is read
 // until one of them is certain, so the answer does not depend on how much was in the buffer.
 TextReader::Break TextReader::find_break() {
-  const uint64_t cut = cuts_.empty() ? 0 : cuts_[next_file_ - 1];
+  const uint64_t cut = cuts_.empty() || lines_ ? 0 : cuts_[next_file_ - 1];
   for (size_t wanted = kPieceBytes + kLookahead;; wanted *= 2) {
     fill(wanted);
     const std::string_view text = unread();
-    const size_t certain = file_ended_ ? text.size() : text.size() - kLookahead;
+    const size_t certain = text_ended_ ? text.size() : text.size() - kLookahead;
     Break end{text.size(), 0, true};
-    bool found = file_ended_;
-    const auto [separator, separator_bytes] = find_separator(text, at_line_start_);
+    bool found = text_ended_;
+    const auto [separator, separator_bytes] =
+        lines_ ? std::pair(kNone, size_t{0}) : find_separator(text, at_line_start_);
     if (separator < certain) {
       end = {separator, separator_bytes, true};
       found = true;
@@ -159,9 +175,9 @@ TextReader::Break TextReader::find_break() {
 
 bool TextReader::next(TextPiece& piece) {
   while (true) {
-    if (!file_ && !open_next()) return false;
+    if (!input_ && !open_next()) return false;
     fill(kPieceBytes + kLookahead);
-    if (unread().empty() && !in_document_) {
+    if (unread().empty() && !in_document_ && !(lines_ && next_line())) {
       close_file();
       continue;
     }
@@ -171,7 +187,7 @@ bool TextReader::next(TextPiece& piece) {
     const size_t consumed = found.length + found.skip;
     if (consumed > 0) at_line_start_ = buffer_[begin_ + consumed - 1] == '\n';
     begin_ += consumed;
-    offset_ += consumed;
+    if (!lines_) offset_ += consumed;
     in_document_ = !found.ends_document;
     if (!(piece.first && piece.last && is_blank(piece.text))) return true;
   }
@@ -188,19 +204,43 @@ void for_each_document(const std::vector<std::string>& inputs,
   for_each_document(Corpus::open(inputs), work);
 }
 
-uint64_t tail_cut(const TextFile& file, double fraction) {
-  constexpr uint64_t kReach = 64 << 10;
-  const auto open = file.open();
-  const auto load = [&](uint64_t first, uint64_t last) {
-    std::string text(last - first, '\0');
-    text.resize(open->read(first, text));
+namespace {
+
+// Bytes [first, last) of a file's text; a packed file is unpacked up to there.
+std::string load_text(const TextFile& file, uint64_t first, uint64_t last) {
+  std::string text(last - first, '\0');
+  if (file.packing == Packing::none) {
+    text.resize(file.open()->read(first, text));
     return text;
-  };
-  // Where the text ends, blanks and separators behind it aside.
-  const uint64_t last_part = file.bytes - std::min(file.bytes, kReach);
-  std::string_view text;
-  const std::string ending = load(last_part, file.bytes);
-  for (text = ending; !text.empty();) {
+  }
+  TextInput input(file);
+  std::vector<char> skipped(1 << 18);
+  for (uint64_t left = first; left > 0;) {
+    const size_t part = std::min<uint64_t>(left, skipped.size());
+    if (input.read(std::span(skipped).first(part)) < part) return {};
+    left -= part;
+  }
+  text.resize(input.read(text));
+  return text;
+}
+
+uint64_t text_size(const TextFile& file) {
+  if (file.packing == Packing::none) return file.bytes;
+  TextInput input(file);
+  std::vector<char> buffer(1 << 18);
+  for (uint64_t size = 0;;) {
+    const size_t got = input.read(buffer);
+    size += got;
+    if (got < buffer.size()) return size;
+  }
+}
+
+// Where the text ends, blanks and separators behind it aside.
+uint64_t text_end(const TextFile& file, uint64_t size) {
+  const uint64_t first = size - std::min(size, kReach);
+  const std::string ending = load_text(file, first, size);
+  std::string_view text = ending;
+  while (!text.empty()) {
     if (is_ascii_space(text.back()))
       text.remove_suffix(1);
     else if (text.ends_with(kSeparator))
@@ -208,13 +248,22 @@ uint64_t tail_cut(const TextFile& file, double fraction) {
     else
       break;
   }
-  const uint64_t end = last_part + text.size();
+  return first + text.size();
+}
+
+}  // namespace
+
+uint64_t tail_cut(const TextFile& file, double fraction) {
+  const bool lines = !file.field.empty();
+  const uint64_t size = text_size(file), end = text_end(file, size);
   const auto target = end - static_cast<uint64_t>(static_cast<double>(end) * fraction);
-  const uint64_t first = target - std::min(target, kReach);
-  const std::string near = load(first, std::min(end, target + kReach));
+  const uint64_t reach = lines ? JsonLines::kLongestLine : kReach;
+  const uint64_t first = target - std::min(target, reach);
+  const std::string near = load_text(file, first, std::min(end, target + reach));
   const size_t middle = static_cast<size_t>(target - first);
   const auto inside = [&](size_t at) { return at != kNone && at > 0 && at + 1 < near.size(); };
   for (const char mark : {'\n', ' '}) {
+    if (lines && mark != '\n') return size;
     const size_t after = near.find(mark, middle > 0 ? middle - 1 : 0);
     const size_t before = near.rfind(mark, middle);
     for (const size_t at : {after, before})
@@ -222,7 +271,7 @@ uint64_t tail_cut(const TextFile& file, double fraction) {
   }
   size_t at = middle;
   while (at < near.size() && is_continuation(near[at])) ++at;
-  return at < near.size() ? first + at : file.bytes;
+  return at < near.size() ? first + at : size;
 }
 
 }  // namespace isoflop

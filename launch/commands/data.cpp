@@ -20,6 +20,7 @@ namespace {
 struct BuildArguments {
   fs::path tokenizer;
   std::string split = "auto";
+  std::string field;
   std::vector<std::string> inputs;
   BuildOptions build;
 };
@@ -65,7 +66,7 @@ ExitCode build(BuildArguments& arguments, const Context& context) {
   const bool valid_is_free = is_empty_file(options.valid_out) || !fs::exists(options.valid_out);
   if (out_is_free && valid_is_free) options.overwrite = true;
   const auto tokenizer = Tokenizer::load(arguments.tokenizer);
-  const Corpus corpus = Corpus::open(arguments.inputs, options.stop);
+  const Corpus corpus = Corpus::open(arguments.inputs, options.stop, arguments.field);
   const BuildReport report = build_stores(corpus, *tokenizer, options);
 
   print_store(context, options.out, report.train);
@@ -168,7 +169,12 @@ Action declare_build(CLI::App& app, Context& context) {
   app.add_flag("--overwrite", options.overwrite, "replace stores that exist");
   app.add_option("--threads", options.threads, "0 = all cores; the result is the same")
       ->check(CLI::Range(0, 4096));
-  app.add_option("input", arguments->inputs, "text files, folders, globs, or - for standard input")
+  app.add_option("--field", arguments->field,
+                 "of JSON lines: the field with the text (default: text); standard input is taken "
+                 "for JSON lines when given");
+  app.add_option("input", arguments->inputs,
+                 "text or JSON lines, also packed by gzip, zstd or xz: files, folders, globs, or - "
+                 "for standard input")
       ->required();
   return [arguments, &context] { return build(*arguments, context); };
 }

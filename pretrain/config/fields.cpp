@@ -189,6 +189,7 @@ void add_data(std::vector<Field>& list) {
       &D::split);
   add(frozen(text("data.tokenizer", {}, "for text: bytes | chars | bpe:N | a tokenizer file")),
       &D::tokenizer);
+  add(frozen(text("data.field", {}, "of JSON lines: the field that holds the text")), &D::field);
   add(frozen(integer("data.seed", 0, kMost, "of initialization and data order")), &D::seed);
 }
 

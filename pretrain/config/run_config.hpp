@@ -74,6 +74,7 @@ struct DataConfig {
   double valid_fraction = 0.01;        // used when `valid` is empty
   std::string split = "auto";          // auto | hash | tail
   std::string tokenizer = "bpe:8192";  // bytes | chars | bpe:N | a file
+  std::string field = "text";          // of JSON lines: where the text is
   uint64_t seed = 1;
 };
 

@@ -120,7 +120,7 @@ void build_from_text(Run& run, const PrepareOptions& options) {
     if (holds_back) run.valid = {TokenStore::open(valid)};
     return;
   }
-  const Corpus corpus = Corpus::open(data.train, options.stop);
+  const Corpus corpus = Corpus::open(data.train, options.stop, data.field);
   const TokenizerSpec spec = parse_tokenizer_spec(data.tokenizer);
   run.tokenizer = spec.trained() ? train_tokenizer(spec, corpus, options)
                                  : std::shared_ptr<const Tokenizer>(Tokenizer::load(spec.file));
@@ -153,8 +153,8 @@ void prepare_validation(Run& run, const PrepareOptions& options) {
   }
   BuildOptions build_options;
   build_options.out = out;
-  run.valid = {
-      build(Corpus::open(data.valid, options.stop), *run.tokenizer, build_options, options)};
+  run.valid = {build(Corpus::open(data.valid, options.stop, data.field), *run.tokenizer,
+                     build_options, options)};
 }
 
 /// Everything that follows from the config once the vocabulary is known.
@@ -252,7 +252,10 @@ Run plan_run(RunConfig config, Origins origins, const fs::path& folder) {
     else if (spec.kind == Tokenizer::Kind::bytes)
       vocabulary = 257;
     else  // only the text can tell how many characters it has
-      vocabulary = train_tokenizer(spec, Corpus::open(run.config.data.train), {})->vocabulary();
+      vocabulary =
+          train_tokenizer(spec, Corpus::open(run.config.data.train, nullptr, run.config.data.field),
+                          {})
+              ->vocabulary();
   }
   settle(run, vocabulary);
   return run;
@@ -260,7 +263,7 @@ Run plan_run(RunConfig config, Origins origins, const fs::path& folder) {
 
 double text_bytes(const std::vector<std::string>& paths) {
   if (std::find(paths.begin(), paths.end(), "-") != paths.end()) return 0;
-  if (!all_stores(paths, "data.train")) return static_cast<double>(Corpus::open(paths).bytes());
+  if (!all_stores(paths, "data.train")) return Corpus::open(paths).text_bytes();
   double bytes = 0;
   for (const std::string& path : paths)
     bytes += static_cast<double>(TokenStore::open(path)->info().text_bytes);

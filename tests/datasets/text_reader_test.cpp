@@ -187,11 +187,12 @@ TEST_F(TextReaderTest, FoldersAndGlobsInByteOrder) {
   write("in/B.md", "B");
   write("in/a/z.txt", "z");
   write("in/a.text", "a");
+  write("in/c.jsonl", "{\"text\": \"c\"}\n");
   write("in/notes.csv", "no text");
   write("in/empty.txt", "");
   write("in/.hidden.txt", "hidden");
   write("in/.git/c.txt", "hidden");
-  EXPECT_EQ(documents(Corpus::open({path("in").string()})), (Strings{"B", "a", "z", "b"}));
+  EXPECT_EQ(documents(Corpus::open({path("in").string()})), (Strings{"B", "a", "z", "b", "c"}));
   EXPECT_EQ(documents(Corpus::open({path("in/*.txt").string(), path("in/a.text").string()})),
             (Strings{"b", "a"}));  // a glob passes over hidden files
   write("odd[1].txt", "odd");
@@ -203,10 +204,12 @@ TEST_F(TextReaderTest, UnusableInputsAreNamed) {
       {path("absent.txt").string(), "absent.txt: No such file"},
       {path("none*.txt").string(), "no file with text matches"},
       {write("empty.txt", ""), "empty.txt is empty"},
-      {write("a.txt.zst", "x"), "zstd -d"},
-      {write("packed", "\x28\xb5\x2f\xfd rest"), "zstd -d"},
-      {write("a.gz", "x"), "gunzip"},
-      {write("a.jsonl", "{}"), "jq"},
+      {write("a.txt.zst", "x"), "named like a packed file"},
+      {write("a.bz2", "x"), "bunzip2"},
+      {write("a.tar.gz", "x"), "tar -xf"},
+      {write("a.json", "[]"), "jq"},
+      {write("a.parquet", "x"), "pyarrow"},
+      {write("tokens.idx", "x"), "data.train"},
       {write("a.h5", "x"), "token store"},
       {write("wide.txt",
              "\xff\xfe"
@@ -223,7 +226,7 @@ TEST_F(TextReaderTest, UnusableInputsAreNamed) {
   }
   EXPECT_THROW(Corpus::open({}), UserError);
   write("mixed/a.txt", "text");
-  write("mixed/b.txt.zst", "x");
+  write("mixed/b.parquet", "x");
   EXPECT_THROW(Corpus::open({path("mixed").string()}), UserError);
   if (::geteuid() == 0) return;  // root reads everything
   fs::permissions(write("secret.txt", "x"), fs::perms::none);
