@@ -39,6 +39,10 @@ constexpr Refused kRefused[] = {
      "a token store is used as it is (data.train = [\"{}\"])"},
     {".idx", "MMIDIDX", "holds the index of Megatron's tokens, not text",
      "token files are used as they are (data.train = [\"{}\"])"},
+    {".bin", "", "may hold token ids, but has neither llm.c's header nor an .idx beside it",
+     "put the header in front: python3 -c \"import numpy as n, sys; t = n.fromfile(sys.argv[1], "
+     "'u2'); h = n.zeros(256, 'i4'); h[:3] = 20240520, 1, len(t); open('tokens.bin', "
+     "'wb').write(h.tobytes() + t.tobytes())\" {}"},
     {".gguf", "GGUF", "is a model, not text", "name text files instead of {}"},
     {"", "\xff\xfe", "is UTF-16", "convert it first: iconv -f UTF-16 -t UTF-8 {} > text.txt"},
     {"", "\xfe\xff", "is UTF-16", "convert it first: iconv -f UTF-16 -t UTF-8 {} > text.txt"},
@@ -258,6 +262,10 @@ void Corpus::add_folder(const fs::path& folder) {
 }
 
 void Corpus::add_glob(const std::string& pattern, const std::atomic<bool>* stop) {
+  for (const std::string& path : glob_files(pattern)) add(path, stop);
+}
+
+std::vector<std::string> glob_files(const std::string& pattern) {
   glob_t matches = {};
   const int result = ::glob(pattern.c_str(), GLOB_NOSORT, nullptr, &matches);
   std::vector<std::string> paths(matches.gl_pathv,
@@ -269,7 +277,7 @@ void Corpus::add_glob(const std::string& pattern, const std::atomic<bool>* stop)
   });
   if (paths.empty()) fail_user("no file with text matches {}", pattern);
   std::sort(paths.begin(), paths.end());
-  for (const std::string& path : paths) add(path, stop);
+  return paths;
 }
 
 }  // namespace isoflop

@@ -73,6 +73,9 @@ class Corpus {
   std::vector<TextFile> files_;
 };
 
+/// Paths that match, in byte order, empty files left out. UserError when there is none.
+std::vector<std::string> glob_files(const std::string& pattern);
+
 /// Throws Error(ExitCode::kInterrupted) when `stop` is set.
 void throw_if_stopped(const std::atomic<bool>* stop);
 

@@ -20,9 +20,8 @@ Sampler::Sampler(std::vector<std::shared_ptr<const TokenStore>> stores,
       fail_user("{} and {} were made with different tokenizers; build them again with one",
                 stores_[0]->path().string(), store->path().string());
     first_window_.push_back(windows_);
-    const uint64_t tokens = store->tokens();
-    longest = std::max(longest, tokens);
-    if (tokens > 0) windows_ += (tokens - 1) / static_cast<uint64_t>(context);
+    longest = std::max(longest, store->tokens());
+    windows_ += store->windows(context);
   }
   first_window_.push_back(windows_);
   if (windows_ == 0)
@@ -44,7 +43,7 @@ WindowRef Sampler::window(uint64_t sequence_index) const {
   const auto after = std::upper_bound(first_window_.begin(), first_window_.end(), window);
   const auto store = static_cast<size_t>(after - first_window_.begin()) - 1;
   return {static_cast<int>(store),
-          (window - first_window_[store]) * static_cast<uint64_t>(context_), epoch};
+          stores_[store]->window_start(window - first_window_[store], context_), epoch};
 }
 
 void Sampler::read(uint64_t sequence_index, std::span<int32_t> tokens) const {

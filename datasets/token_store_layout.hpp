@@ -24,6 +24,7 @@ inline constexpr char kVocabularyAttribute[] = "vocabulary";
 inline constexpr char kSeparatorAttribute[] = "separator";
 inline constexpr char kTokenizerAttribute[] = "tokenizer_hash";
 inline constexpr char kTextBytesAttribute[] = "text_bytes";
+inline constexpr char kRowAttribute[] = "row_tokens";  // absent where there are no rows
 
 inline uint64_t block_count(const TokenStoreInfo& info) {
   const uint64_t bytes = info.tokens * static_cast<uint64_t>(info.token_bytes);

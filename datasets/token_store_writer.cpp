@@ -138,7 +138,11 @@ void TokenStoreWriter::append(std::span<const int32_t> tokens) {
 void TokenStoreWriter::end_document(uint64_t text_bytes) {
   ISOFLOP_CHECK(state_, "the store is finished");
   TokenStoreInfo& info = state_->info;
-  if (info.separator >= 0) append(std::span(&info.separator, 1));
+  if (info.row_tokens > 0)
+    ISOFLOP_CHECK(info.tokens == (info.documents + 1) * info.row_tokens, "rows of {} tokens",
+                  info.row_tokens);
+  else if (info.separator >= 0)
+    append(std::span(&info.separator, 1));
   state_->offsets.push_back(info.tokens);
   info.documents += 1;
   info.text_bytes += text_bytes;
@@ -151,6 +155,11 @@ void TokenStoreWriter::add_document(std::span<const int32_t> tokens, uint64_t te
 
 void TokenStoreWriter::add_source(const TokenSource& source) {
   state_->info.sources.push_back(source);
+}
+
+void TokenStoreWriter::set_row_tokens(uint64_t tokens) {
+  ISOFLOP_CHECK(state_ && state_->info.tokens == 0, "the store has tokens already");
+  state_->info.row_tokens = tokens;
 }
 
 TokenStoreInfo TokenStoreWriter::finish() {
@@ -174,6 +183,7 @@ TokenStoreInfo TokenStoreWriter::finish() {
   file.set_attribute("/", kSeparatorAttribute, int64_t{info.separator});
   file.set_attribute("/", kTokenizerAttribute, info.tokenizer_hash);
   file.set_attribute("/", kTextBytesAttribute, info.text_bytes);
+  if (info.row_tokens > 0) file.set_attribute("/", kRowAttribute, info.row_tokens);
   file.close();
   const auto offset = hdf5::File::open(state.temporary).info(kTokens).offset;
   write_seal(state.temporary, offset.value_or(kSealBytes),
