@@ -13,6 +13,10 @@ struct Hasher::State {
 uint64_t hash_bytes(const void* data, size_t bytes) {
   return XXH3_64bits(data, bytes);
 }
+Hash128 hash128(std::string_view text) {
+  const XXH128_hash_t hash = XXH3_128bits(text.data(), text.size());
+  return {hash.high64, hash.low64};
+}
 std::string hash_hex(uint64_t hash) {
   return fmt::format("{:016x}", hash);
 }

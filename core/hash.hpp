@@ -12,6 +12,12 @@ uint64_t hash_bytes(const void* data, size_t bytes);
 inline uint64_t hash_text(std::string_view text) {
   return hash_bytes(text.data(), text.size());
 }
+/// 128 bits, where billions of contents must not collide.
+struct Hash128 {
+  uint64_t high = 0, low = 0;
+  bool operator==(const Hash128&) const = default;
+};
+Hash128 hash128(std::string_view text);
 std::string hash_hex(uint64_t hash);  // 16 lower-case digits
 
 class Hasher {

@@ -4,11 +4,12 @@
 #include "core/file.hpp"
 #include "core/hash.hpp"
 #include "core/threads.hpp"
-#include "datasets/text_reader.hpp"
+#include "datasets/text_tiles.hpp"
 #include "datasets/token_store.hpp"
 
 #include <algorithm>
 #include <chrono>
+#include <map>
 #include <memory>
 #include <vector>
 
@@ -18,17 +19,13 @@ namespace {
 
 constexpr uint64_t kFewDocuments = 20;  // below this a split by document is too coarse
 
-// What one thread tokenizes at a time: pieces of text, small documents together.
-struct Tile {
-  struct Part {
-    size_t text_end = 0;
-    size_t ids_end = 0;
-    bool last = false;  // of its document
-    bool valid = false;
-  };
-  std::string text;
-  std::vector<Part> parts;
+constexpr size_t kExamples = 3;        // of duplicates, in the report
+constexpr size_t kExampleBytes = 120;  // of each
+
+// The ids of a tile, and where those of each part end.
+struct Encoded {
   std::vector<int32_t> ids;
+  std::vector<size_t> ends;
 };
 
 // The outputs, and which side of the split a document belongs to.
@@ -43,9 +40,14 @@ class Build {
   void check_options() const;
   void choose_split();
   std::unique_ptr<TokenStoreWriter> make_writer(const std::filesystem::path& path) const;
-  bool fill(TextReader& reader, Tile& tile);
-  void encode(Tile& tile) const;
-  void write(const Tile& tile);
+  void drop_duplicates();
+  bool is_dropped(uint64_t document) const {
+    return !duplicates_.drop.empty() && duplicates_.drop[document];
+  }
+  void encode(const TextTile& tile, Encoded& encoded) const;
+  void write(const TextTile& tile, const Encoded& encoded);
+  void choose_side(const TextTile& tile, size_t part);
+  void keep_example(const TextTile& tile, size_t part);
   void report_progress(const TextReader& reader) const;
   StoreReport finish(TokenStoreWriter& writer, const TextReader& reader) const;
 
@@ -57,6 +59,8 @@ class Build {
   Split split_ = Split::automatic;
   std::vector<uint64_t> cuts_;  // per file, where its validation part starts; empty unless by tail
   bool document_is_valid_ = false;
+  Duplicates duplicates_;
+  std::map<uint64_t, std::string> example_texts_;  // how those in the examples begin, by document
 
   std::unique_ptr<TokenStoreWriter> train_, valid_;
   uint64_t document_bytes_ = 0;  // written so far of the document at hand
@@ -105,47 +109,58 @@ std::unique_ptr<TokenStoreWriter> Build::make_writer(const std::filesystem::path
                                             tokenizer_.hash());
 }
 
-bool Build::fill(TextReader& reader, Tile& tile) {
-  tile.text.clear();
-  tile.parts.clear();
-  for (TextPiece piece; tile.text.size() < TextReader::kPieceBytes && reader.next(piece);) {
-    if (piece.first && split_ == Split::hash) {
-      const double place = static_cast<double>(hash_text(piece.text) >> 11) * 0x1p-53;
-      document_is_valid_ = place < options_.valid_fraction;
-    } else if (piece.first && split_ == Split::tail) {
-      document_is_valid_ = piece.offset >= cuts_[piece.file];
-    }
-    tile.text += piece.text;
-    tile.parts.push_back({tile.text.size(), 0, piece.last, document_is_valid_});
-  }
-  return !tile.parts.empty();
-}
-
-void Build::encode(Tile& tile) const {
-  throw_if_stopped(options_.stop);
-  tile.ids.clear();
-  size_t begin = 0;
-  for (Tile::Part& part : tile.parts) {
-    tokenizer_.encode(std::string_view(tile.text).substr(begin, part.text_end - begin), tile.ids);
-    part.ids_end = tile.ids.size();
-    begin = part.text_end;
+void Build::drop_duplicates() {
+  if (options_.dedup == Dedup::off) return;
+  duplicates_ = find_duplicates(
+      corpus_, cuts_,
+      {options_.dedup, options_.dedup_threshold, options_.threads, options_.stop, {}});
+  if (!options_.dedup_report.empty()) write_duplicates(duplicates_, corpus_, options_.dedup_report);
+  for (size_t i = 0; i < std::min(kExamples, duplicates_.list.size()); ++i) {
+    example_texts_[duplicates_.list[i].document];
+    example_texts_[duplicates_.list[i].of];
   }
 }
 
-void Build::write(const Tile& tile) {
-  size_t text_begin = 0, ids_begin = 0;
-  for (const Tile::Part& part : tile.parts) {
-    TokenStoreWriter& writer = part.valid ? *valid_ : *train_;
-    writer.append(std::span(tile.ids).subspan(ids_begin, part.ids_end - ids_begin));
-    document_bytes_ += part.text_end - text_begin;
-    tokens_ += part.ids_end - ids_begin;
-    text_begin = part.text_end;
-    ids_begin = part.ids_end;
+void Build::encode(const TextTile& tile, Encoded& encoded) const {
+  encoded.ids.clear();
+  encoded.ends.clear();
+  for (size_t i = 0; i < tile.parts.size(); ++i) {
+    if (!is_dropped(tile.parts[i].document)) tokenizer_.encode(tile.part_text(i), encoded.ids);
+    encoded.ends.push_back(encoded.ids.size());
+  }
+}
+
+void Build::choose_side(const TextTile& tile, size_t part) {
+  if (split_ == Split::hash) {
+    const double place = static_cast<double>(hash_text(tile.part_text(part)) >> 11) * 0x1p-53;
+    document_is_valid_ = place < options_.valid_fraction;
+  } else if (split_ == Split::tail) {
+    document_is_valid_ = tile.parts[part].offset >= cuts_[tile.parts[part].file];
+  }
+}
+
+void Build::keep_example(const TextTile& tile, size_t part) {
+  const auto example = example_texts_.find(tile.parts[part].document);
+  if (example != example_texts_.end())
+    example->second = tile.part_text(part).substr(0, kExampleBytes);
+}
+
+void Build::write(const TextTile& tile, const Encoded& encoded) {
+  for (size_t i = 0; i < tile.parts.size(); ++i) {
+    const TextTile::Part& part = tile.parts[i];
+    if (part.first) keep_example(tile, i);
+    if (is_dropped(part.document)) continue;
+    if (part.first) choose_side(tile, i);
+    TokenStoreWriter& writer = document_is_valid_ ? *valid_ : *train_;
+    const size_t begin = i == 0 ? 0 : encoded.ends[i - 1];
+    writer.append(std::span(encoded.ids).subspan(begin, encoded.ends[i] - begin));
+    document_bytes_ += tile.part_text(i).size();
+    tokens_ += encoded.ends[i] - begin;
     if (!part.last) continue;
     writer.end_document(document_bytes_);
     document_bytes_ = 0;
     ++documents_;
-    train_documents_ += !part.valid;
+    train_documents_ += !document_is_valid_;
   }
 }
 
@@ -170,19 +185,14 @@ BuildReport Build::run() {
   choose_split();
   train_ = make_writer(options_.out);
   valid_ = make_writer(options_.valid_out);
+  drop_duplicates();
   TextReader reader(corpus_, cuts_);
   ThreadTeam team(options_.threads);
-  // Several tiles per thread, so that none waits long for the slowest.
-  std::vector<Tile> tiles(static_cast<size_t>(std::max(32, 8 * team.size())));
-  for (bool more = true; more;) {
-    throw_if_stopped(options_.stop);
-    size_t filled = 0;
-    while (filled < tiles.size() && (more = fill(reader, tiles[filled]))) ++filled;
-    team.run(static_cast<int64_t>(filled),
-             [&](int64_t tile, int) { encode(tiles[static_cast<size_t>(tile)]); });
-    for (size_t i = 0; i < filled; ++i) write(tiles[i]);
-    report_progress(reader);
-  }
+  for_each_tile<Encoded>(
+      reader, team, options_.stop,
+      [&](const TextTile& tile, Encoded& encoded) { encode(tile, encoded); },
+      [&](const TextTile& tile, const Encoded& encoded) { write(tile, encoded); },
+      [&] { report_progress(reader); });
   if (documents_ == 0) fail_user("there is no text in {} but blanks", corpus_.files()[0].name);
   if (train_documents_ == 0 || (valid_ && train_documents_ == documents_))
     fail_user(
@@ -192,6 +202,12 @@ BuildReport Build::run() {
   throw_if_stopped(options_.stop);
   BuildReport report;
   report.split = split_;
+  report.duplicates = duplicates_.list.size();
+  for (size_t i = 0; i < std::min(kExamples, duplicates_.list.size()); ++i) {
+    const Duplicate& duplicate = duplicates_.list[i];
+    report.examples.push_back(
+        {example_texts_[duplicate.document], example_texts_[duplicate.of], duplicate.similarity});
+  }
   if (valid_) report.valid = finish(*valid_, reader);
   try {
     report.train = finish(*train_, reader);

@@ -5,6 +5,7 @@
 // thread, 16 MB at least), and 8 bytes per document.
 #pragma once
 #include "datasets/corpus.hpp"
+#include "datasets/duplicates.hpp"
 #include "datasets/tokenizer.hpp"
 
 #include <atomic>
@@ -13,6 +14,7 @@
 #include <functional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace isoflop {
 
@@ -36,8 +38,11 @@ struct BuildOptions {
   std::filesystem::path valid_out;  // empty: no validation store
   double valid_fraction = 0.01;
   Split split = Split::automatic;
-  bool overwrite = false;  // otherwise existing outputs are refused
-  int threads = 0;         // 0 = all usable cores
+  bool overwrite = false;    // otherwise existing outputs are refused
+  int threads = 0;           // 0 = all usable cores
+  Dedup dedup = Dedup::off;  // repeated documents are left out
+  double dedup_threshold = 0.8;
+  std::filesystem::path dedup_report;  // write_duplicates goes here, unless empty
   std::function<void(const BuildProgress&)>
       progress;                             // called between batches, on the caller's thread
   const std::atomic<bool>* stop = nullptr;  // looked at between batches and before each tile
@@ -49,10 +54,18 @@ struct StoreReport {
   uint64_t bytes = 0;  // of text, separators not counted
 };
 
+/// How two documents begin, of which one was left out.
+struct DuplicateExample {
+  std::string dropped, kept;
+  double similarity = 1;
+};
+
 struct BuildReport {
   StoreReport train;
   StoreReport valid;
   Split split = Split::automatic;  // what automatic became, where there is a validation store
+  uint64_t duplicates = 0;         // documents left out
+  std::vector<DuplicateExample> examples;  // of them, the first few
 };
 
 /// UserError before work starts when an option or an output cannot be used, and when a part comes
