@@ -20,9 +20,10 @@ class TokenBytes {
  public:
   explicit TokenBytes(const Tokenizer& tokenizer);
   uint64_t of(const TokenStore& store, uint64_t first, uint64_t last) const;
+  const std::vector<uint32_t>& of_tokens() const { return bytes_; }  // 0 for special ones
 
  private:
-  std::vector<uint32_t> bytes_;  // of each token; 0 of special ones
+  std::vector<uint32_t> bytes_;
 };
 
 }  // namespace isoflop

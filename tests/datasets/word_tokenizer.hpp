@@ -12,7 +12,7 @@
 
 namespace isoflop {
 
-class WordTokenizer final : public Tokenizer {
+class WordTokenizer : public Tokenizer {
  public:
   Kind kind() const override { return Kind::bpe; }
   int vocabulary() const override { return 50000; }
