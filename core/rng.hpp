@@ -16,7 +16,8 @@ enum class RngUse : uint32_t {
   data_order = 2,
   sampling = 3,
   stochastic_rounding = 4,
-  probe = 5
+  probe = 5,
+  mixture = 6
 };
 inline uint64_t rng_stream(RngUse use, uint32_t index) {
   return uint64_t{static_cast<uint32_t>(use)} << 32 | index;

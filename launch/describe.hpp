@@ -1,5 +1,6 @@
 // What a file is, as JSON with `kind` first; `inspect` prints it.
 #pragma once
+#include "datasets/token_store.hpp"
 #include "launch/context.hpp"
 #include "pretrain/config/load.hpp"
 
@@ -15,6 +16,7 @@ namespace isoflop {
 nlohmann::ordered_json describe_file(const std::filesystem::path& path, bool verify);
 
 nlohmann::ordered_json describe_store(const std::filesystem::path& path, bool verify);
+nlohmann::ordered_json describe_store(const TokenStore& store, bool verified);
 nlohmann::ordered_json describe_tokenizer(const std::filesystem::path& path);
 
 /// Scalars one a line, lists by their length: what a person wants at a glance.

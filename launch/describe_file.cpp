@@ -92,23 +92,30 @@ bool is_run_folder(const fs::path& path) {
 }  // namespace
 
 Json describe_store(const fs::path& path, bool verify) {
-  const auto store = TokenStore::open(path, verify);
-  const TokenStoreInfo& info = store->info();
+  return describe_store(*TokenStore::open(path, verify), verify);
+}
+
+Json describe_store(const TokenStore& store, bool verified) {
+  const TokenStoreInfo& info = store.info();
   Json sources = Json::array();
   for (const TokenSource& source : info.sources) {
     sources.push_back(
         {{"path", source.path}, {"bytes", source.bytes}, {"hash", hash_hex(source.hash)}});
   }
-  return {{"kind", "token store"},
-          {"tokens", info.tokens},
-          {"documents", info.documents},
-          {"bytes", info.text_bytes},
-          {"vocabulary", info.vocabulary},
-          {"separator", info.separator},
-          {"token_bytes", info.token_bytes},
-          {"tokenizer_hash", hash_hex(info.tokenizer_hash)},
-          {"verified", verify},
-          {"sources", sources}};
+  Json description = {{"kind", "token store"},
+                      {"format", name_of(info.format)},
+                      {"tokens", info.tokens},
+                      {"documents", info.documents},
+                      {"bytes", info.text_bytes},
+                      {"vocabulary", info.vocabulary},
+                      {"separator", info.separator},
+                      {"token_bytes", info.token_bytes},
+                      {"tokenizer_hash", hash_hex(info.tokenizer_hash)},
+                      {"fingerprint", hash_hex(info.fingerprint)},
+                      {"verified", verified}};
+  if (info.row_tokens > 0) description["row_tokens"] = info.row_tokens;
+  description["sources"] = sources;
+  return description;
 }
 
 Json describe_tokenizer(const fs::path& path) {

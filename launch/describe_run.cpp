@@ -13,8 +13,28 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
+Json to_json(const DataEntry& entry) {
+  if (entry.weight == 0 && entry.name.empty()) return entry.path;
+  Json object = {{"path", entry.path}};
+  if (entry.weight != 0) object["weight"] = entry.weight;
+  if (!entry.name.empty()) object["name"] = entry.name;
+  return object;
+}
+
 Json to_json(const Value& value) {
-  return std::visit([](const auto& held) { return Json(held); }, value);
+  if (const auto* entries = std::get_if<std::vector<DataEntry>>(&value)) {
+    Json list = Json::array();
+    for (const DataEntry& entry : *entries) list.push_back(to_json(entry));
+    return list;
+  }
+  return std::visit(
+      [](const auto& held) {
+        if constexpr (std::is_constructible_v<Json, decltype(held)>)
+          return Json(held);
+        else
+          return Json();
+      },
+      value);
 }
 
 /// Without a vocabulary (it waits for the tokenizer) nothing can be counted.

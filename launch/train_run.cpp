@@ -7,6 +7,7 @@
 #include "pretrain/config/dump.hpp"
 #include "pretrain/config/quantity.hpp"
 #include "pretrain/model_source.hpp"
+#include "pretrain/train/data_manifest.hpp"
 #include "pretrain/train/prepare.hpp"
 #include "pretrain/train/profiling_backend.hpp"
 #include "pretrain/train/resume.hpp"
@@ -33,7 +34,7 @@ RunConfig read_config(const TrainRequest& request, Origins& origins) {
   // A run that has started stored what its model came from.
   RunConfig config = resumes_stored ? load_config(file, overrides, origins)
                                     : load_config(file, overrides, origins, model_settings);
-  if (!request.texts.empty() && !resumes_stored) config.data.train = request.texts;
+  if (!request.texts.empty() && !resumes_stored) config.data.train = entries_of(request.texts);
   if (config.data.train.empty())
     fail_user(
         "there is nothing to learn from; set data.train, or name texts: isoflop train --budget 30m "
@@ -88,8 +89,8 @@ void spend_budget(RunConfig& config,
                   const Context& context) {
   const double seconds = parse_seconds(config.schedule.budget, "schedule.budget");
   const BudgetChoice choice = choose_for_budget(
-      config, seconds, text_bytes(config.data.train), tokens_per_parameter, *machine.backend,
-      [&](const std::string& text) { context.note("  {}", text); });
+      config, seconds, text_bytes(paths_of(config.data.train)), tokens_per_parameter,
+      *machine.backend, [&](const std::string& text) { context.note("  {}", text); });
   context.note(
       "{} cores, {}: a {}-parameter model on {} tokens ({:.1f} per parameter, {:.1f} times the "
       "text)",
@@ -114,19 +115,7 @@ void write_run_files(const Run& run, const Machine& machine, const std::string& 
   write_file_atomically(run.folder / "command.txt", command_line());
   write_file_atomically(run.folder / "kernel-plan.json", kernel_plan);
   write_environment(run.folder, machine.backend->description(), machine.team.size());
-  Json manifest;
-  for (const auto& [name, stores] :
-       {std::pair{"train", &run.train}, std::pair{"valid", &run.valid}})
-    for (const auto& store : *stores) {
-      Json entry = {{"path", store->path().string()},
-                    {"tokens", store->tokens()},
-                    {"documents", store->info().documents}};
-      for (const TokenSource& source : store->info().sources)
-        entry["sources"].push_back(
-            {{"path", source.path}, {"bytes", source.bytes}, {"xxh3", source.hash}});
-      manifest[name].push_back(std::move(entry));
-    }
-  write_file_atomically(run.folder / "data-manifest.json", manifest.dump(2) + "\n");
+  write_file_atomically(run.folder / "data-manifest.json", data_manifest(run));
 }
 
 /// Writes a short text with the parameters as they are; its own small model shares nothing but
@@ -182,7 +171,8 @@ Run prepare(const RunConfig& config,
             bool resumes,
             const Machine& machine,
             const Context& context) {
-  text_bytes(config.data.train);  // what is named but missing is said before anything is made
+  text_bytes(
+      paths_of(config.data.train));  // what is named but missing is said before anything is made
   const bool made_here = !fs::exists(folder);
   require_writable_directory(folder);
   try {
@@ -232,6 +222,9 @@ TrainOutcome train(const TrainRequest& request, const Context& context) {
   const Run run = prepare(config, origins, folder, resume.has_value(), machine, context);
   const std::vector<std::string> changes =
       resume ? changes_since(*resume, run, request, context) : std::vector<std::string>();
+  const fs::path manifest = folder / "data-manifest.json";
+  if (resume && fs::exists(manifest))
+    require_same_data(read_file(manifest), manifest.string(), run);
   const std::string kernel_plan = kernel_plan_of(machine);
   write_run_files(run, machine, kernel_plan);
   print_plan(run, *machine.backend, context);

@@ -75,6 +75,23 @@ std::vector<std::string> as_texts(const Field& field, const Setting& setting) {
   refuse(field, setting);
 }
 
+std::vector<DataEntry> as_entries(const Field& field, const Setting& setting) {
+  const auto* entries = std::get_if<std::vector<DataEntry>>(&setting.value);
+  if (!entries) return entries_of(as_texts(field, setting));
+  const bool weights = field.choices[0] == "weight";
+  for (const DataEntry& entry : *entries) {
+    if (weights ? !entry.name.empty() : entry.weight != 0) refuse(field, setting);
+    // Metrics are called valid/NAME/loss, and files after the set.
+    if (entry.name.find_first_of("/ \t\n") != entry.name.npos || entry.name.starts_with('.'))
+      fail_user("{}: {}: \"{}\" is no name for a set; use letters, digits, - and _", setting.where,
+                field.key, entry.name);
+    if (weights && (entry.weight != 0) != ((*entries)[0].weight != 0))
+      fail_user("{}: {} has a weight for some entries and not for others; give one to each",
+                setting.where, field.key);
+  }
+  return *entries;
+}
+
 std::vector<double> as_reals(const Field& field, const Setting& setting) {
   const auto* list = std::get_if<std::vector<double>>(&setting.value);
   if (!list) refuse(field, setting);

@@ -14,6 +14,7 @@ double as_real(const Field& field, const Setting& setting);
 bool as_boolean(const Field& field, const Setting& setting);
 std::string as_text(const Field& field, const Setting& setting);
 std::vector<std::string> as_texts(const Field& field, const Setting& setting);
+std::vector<DataEntry> as_entries(const Field& field, const Setting& setting);
 std::vector<double> as_reals(const Field& field, const Setting& setting);
 [[noreturn]] void refuse(const Field& field, const Setting& setting);
 
@@ -49,6 +50,8 @@ Field bind(Field field, At<Section, Member> member) {
       member(config) = as_real(row, setting);
     } else if constexpr (std::is_same_v<Member, std::string>) {
       member(config) = as_text(row, setting);
+    } else if constexpr (std::is_same_v<Member, std::vector<DataEntry>>) {
+      member(config) = as_entries(row, setting);
     } else {
       member(config) = as_texts(row, setting);
     }

@@ -45,9 +45,9 @@ Field text(std::string key, std::vector<std::string> choices, std::string help) 
   field.choices = std::move(choices);
   return field;
 }
-Field texts(std::string key, std::string help) {
-  Field field = text(std::move(key), {}, std::move(help));
-  field.kind = FieldKind::texts;
+Field entries(std::string key, std::string extra, std::string help) {
+  Field field = text(std::move(key), {std::move(extra)}, std::move(help));
+  field.kind = FieldKind::entries;
   return field;
 }
 
@@ -175,9 +175,15 @@ void add_data(std::vector<Field>& list) {
     list.push_back(bind(std::move(field), at(&RunConfig::data, member)));
   };
   using D = DataConfig;
-  add(frozen(optional(texts("data.train", "token stores, or text: files, folders, globs"))),
+  add(frozen(
+          optional(entries("data.train", "weight",
+                           "token files, or text: files, folders, globs; weights say which share "
+                           "of the sequences comes from each"))),
       &D::train);
-  add(frozen(optional(texts("data.valid", "likewise; without it valid_fraction is held back"))),
+  add(frozen(
+          optional(entries("data.valid", "name",
+                           "likewise; entries with a name make sets of their own beside the main "
+                           "one; without any valid_fraction is held back"))),
       &D::valid);
   add(frozen(real("data.valid_fraction", 0, 0.5,
                   "part of the text held back, when data.valid is empty")),
@@ -339,8 +345,8 @@ std::string Field::expects() const {
     case FieldKind::reals:
       text = "two numbers such as [0.9, 0.95], each from 0 to below 1";
       break;
-    case FieldKind::texts:
-      text = "a text or a list of texts";
+    case FieldKind::entries:
+      text = fmt::format("a text or a list of texts or {{ path = ..., {} = ... }}", choices[0]);
       break;
     case FieldKind::text:
       if (choices.empty()) text = "text";

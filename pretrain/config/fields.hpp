@@ -11,7 +11,7 @@
 
 namespace isoflop {
 
-enum class FieldKind { boolean, integer, tokens, real, text, texts, reals };
+enum class FieldKind { boolean, integer, tokens, real, text, reals, entries };
 
 /// What 0 (or "" or an empty list) stands for.
 enum class Zero {
@@ -26,7 +26,7 @@ struct Field {
   Zero zero = Zero::itself;
   bool frozen = false;  // part of what a run computes, so a resumed run refuses to change it
   double lowest = 0, highest = 0;    // inclusive; of integers and reals
-  std::vector<std::string> choices;  // of text; empty = anything
+  std::vector<std::string> choices;  // of text; empty = anything. Of entries: what a path may have
   std::string help;
   std::function<Value(const RunConfig&)> get;
   /// Checks kind, range and choices; UserError names setting.where, the key, what it expects and

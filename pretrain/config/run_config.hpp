@@ -68,9 +68,27 @@ struct ModelConfig {
   }
 };
 
+/// What one entry of data.train or data.valid names.
+struct DataEntry {
+  std::string path;
+  double weight = 0;  // of training data, against the other entries; 0: none was given
+  std::string name;   // of a validation set; empty: it belongs to the main one
+  bool operator==(const DataEntry&) const = default;
+};
+inline std::vector<std::string> paths_of(const std::vector<DataEntry>& entries) {
+  std::vector<std::string> paths;
+  for (const DataEntry& entry : entries) paths.push_back(entry.path);
+  return paths;
+}
+inline std::vector<DataEntry> entries_of(const std::vector<std::string>& paths) {
+  std::vector<DataEntry> entries;
+  for (const std::string& path : paths) entries.push_back({path, 0, ""});
+  return entries;
+}
+
 struct DataConfig {
-  std::vector<std::string> train;  // token stores, or text: files, folders, globs, "-"
-  std::vector<std::string> valid;
+  std::vector<DataEntry> train;  // token files, or text: files, folders, globs, "-"
+  std::vector<DataEntry> valid;
   double valid_fraction = 0.01;        // used when `valid` is empty
   std::string split = "auto";          // auto | hash | tail
   std::string tokenizer = "bpe:8192";  // bytes | chars | bpe:N | a file

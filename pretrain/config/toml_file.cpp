@@ -4,12 +4,36 @@
 
 #include <toml++/toml.h>
 
+#include <algorithm>
+
 namespace isoflop {
 
 namespace {
 
 std::string place(const std::string& name, const toml::node& node) {
   return fmt::format("{}:{}", name, node.source().begin.line);
+}
+
+/// { path = "...", weight = 0.7 }: which of the keys a list takes is for its field to say.
+DataEntry entry_value(const toml::node& node, const std::string& key, const std::string& where) {
+  DataEntry entry;
+  if (const auto text = node.value_exact<std::string>()) return {*text, 0, ""};
+  const toml::table* table = node.as_table();
+  if (!table) fail_user("{}: an entry of {} is neither text nor {{ path = ... }}", where, key);
+  for (const auto& [name, value] : *table) {
+    const auto text = value.value_exact<std::string>();
+    if (name == "path" && text)
+      entry.path = *text;
+    else if (name == "name" && text && !text->empty())
+      entry.name = *text;
+    else if (name == "weight" && value.is_number() && *value.value<double>() > 0)
+      entry.weight = *value.value<double>();
+    else
+      fail_user("{}: an entry of {} holds a path, a weight above 0 or a name, but here is \"{}\"",
+                where, key, std::string(name.str()));
+  }
+  if (entry.path.empty()) fail_user("{}: an entry of {} has no path", where, key);
+  return entry;
 }
 
 Value list_value(const toml::array& array, const std::string& key, const std::string& where) {
@@ -24,6 +48,13 @@ Value list_value(const toml::array& array, const std::string& key, const std::st
   }
   if (texts.size() == array.size()) return texts;
   if (numbers.size() == array.size()) return numbers;
+  const bool is_section = key.find('.') == key.npos;  // [[model]]
+  if (!is_section &&
+      std::any_of(array.begin(), array.end(), [](const auto& item) { return item.is_table(); })) {
+    std::vector<DataEntry> entries;
+    for (const toml::node& item : array) entries.push_back(entry_value(item, key, where));
+    return entries;
+  }
   fail_user("{}: {} holds a list of mixed or nested values; write texts only, or numbers only",
             where, key);
 }
@@ -101,13 +132,15 @@ Value parse_value(std::string_view text, const std::string& where) {
   const auto parse = [&](const std::string& value) {
     refuse_deep_keys(value, where);
     const toml::table table = toml::parse("v = " + value);
-    if (table.size() != 1) throw UserError("");  // a line break smuggled in a second key
+    if (table.size() != 1) fail_user("{}: more than one line", where);
     return node_value(*table.get("v"), where, where);
   };
   try {
     return parse(std::string(text));
   } catch (const toml::parse_error&) {
   } catch (const UserError&) {
+    // A list of entries is no text; anything else may be.
+    if (text.substr(0, 2) == "[{") throw;
   }
   try {
     return parse(toml_quoted(text));

@@ -24,6 +24,15 @@ std::string list(const std::vector<T>& items, Print print) {
   return text + "]";
 }
 
+std::string entry_text(const DataEntry& entry) {
+  const std::string path = toml_quoted(entry.path);
+  if (entry.weight == 0 && entry.name.empty()) return path;
+  std::string text = "{ path = " + path;
+  if (entry.weight != 0) text += ", weight = " + number(entry.weight);
+  if (!entry.name.empty()) text += ", name = " + toml_quoted(entry.name);
+  return text + " }";
+}
+
 struct ToToml {
   std::string operator()(bool value) const { return value ? "true" : "false"; }
   std::string operator()(int64_t value) const { return std::to_string(value); }
@@ -33,6 +42,9 @@ struct ToToml {
     return list(value, toml_quoted);
   }
   std::string operator()(const std::vector<double>& value) const { return list(value, number); }
+  std::string operator()(const std::vector<DataEntry>& value) const {
+    return list(value, entry_text);
+  }
 };
 
 struct Describe {
@@ -45,6 +57,9 @@ struct Describe {
   }
   std::string operator()(const std::vector<double>& value) const {
     return fmt::format("a list of {} numbers", value.size());
+  }
+  std::string operator()(const std::vector<DataEntry>& value) const {
+    return fmt::format("a list of {} entries", value.size());
   }
 };
 

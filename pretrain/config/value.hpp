@@ -1,6 +1,8 @@
 // Value: what a key of a run file may hold, between the text it was read from and the struct it
 // goes to.
 #pragma once
+#include "pretrain/config/run_config.hpp"
+
 #include <cstdint>
 #include <string>
 #include <string_view>
@@ -9,8 +11,13 @@
 
 namespace isoflop {
 
-using Value =
-    std::variant<bool, int64_t, double, std::string, std::vector<std::string>, std::vector<double>>;
+using Value = std::variant<bool,
+                           int64_t,
+                           double,
+                           std::string,
+                           std::vector<std::string>,
+                           std::vector<double>,
+                           std::vector<DataEntry>>;
 
 /// One assignment as it was found: key, value, and a place a person can go to ("run.toml:7").
 struct Setting {

@@ -4,6 +4,7 @@
 #include "datasets/corpus.hpp"
 #include "datasets/sampler.hpp"
 #include "datasets/text_reader.hpp"
+#include "datasets/token_documents.hpp"
 #include "datasets/tokenizer/spec.hpp"
 #include "datasets/tokenizer/trainer.hpp"
 #include "pretrain/config/resolve.hpp"
@@ -18,11 +19,9 @@ namespace isoflop {
 
 namespace {
 
-using Stores = std::vector<std::shared_ptr<const TokenStore>>;
-
 bool all_stores(const std::vector<std::string>& paths, const char* key) {
   const auto stores = std::count_if(paths.begin(), paths.end(), [](const std::string& p) {
-    return TokenStore::looks_like_store(p);
+    return TokenStore::looks_like_store(find_stores(p).front());
   });
   if (stores > 0 && stores < static_cast<std::ptrdiff_t>(paths.size()))
     fail_user(
@@ -89,7 +88,7 @@ std::shared_ptr<const TokenStore> build(const Corpus& corpus,
   return TokenStore::open(build_options.out);
 }
 
-void require_tokenizer_of(const Tokenizer& tokenizer, const Stores& stores) {
+void require_tokenizer_of(const Tokenizer& tokenizer, const TokenStores& stores) {
   for (const auto& store : stores)
     if (store->info().tokenizer_hash != tokenizer.hash())
       fail_user(
@@ -99,62 +98,175 @@ void require_tokenizer_of(const Tokenizer& tokenizer, const Stores& stores) {
           store->path().string());
 }
 
-/// Stores that exist already: only the tokenizer has to be found and compared.
-void open_stores(Run& run) {
-  const DataConfig& data = run.config.data;
-  for (const std::string& path : data.train) run.train.push_back(TokenStore::open(path));
-  const TokenizerSpec spec = parse_tokenizer_spec(data.tokenizer);
-  if (!spec.trained()) run.tokenizer = Tokenizer::load(spec.file);
+/// The stores behind one path or glob.
+void open_stores(const std::string& path, const Tokenizer* tokenizer, TokenStores& stores) {
+  for (const fs::path& file : find_stores(path)) {
+    stores.push_back(TokenStore::open(file, false, tokenizer));
+    if (stores.back()->info().format == TokenFormat::megatron && !tokenizer)
+      fail_user(
+          "{} does not say how many tokens its vocabulary has; set data.tokenizer to the tokenizer "
+          "it was made with",
+          file.string());
+  }
 }
 
-/// Text: learn or load the tokenizer, then build RUN/data/train.h5 (and valid.h5 from its held-back
-/// part).
+/// Foreign files have no hashes, so their ids are looked at once.
+void check_foreign(const TokenStores& stores, const PrepareOptions& options) {
+  for (const auto& store : stores) {
+    if (store->info().format == TokenFormat::ours || options.reuse) continue;
+    say(options, fmt::format("{}: checking {} tokens", store->path().string(),
+                             human_count(static_cast<double>(store->tokens()))));
+    store->check_ids();
+  }
+}
+
+bool is_weighted(const std::vector<DataEntry>& entries) {
+  return !entries.empty() && entries[0].weight != 0;
+}
+
+/// What becomes one source: all entries together, or each by its weight.
+struct Part {
+  SampledSource source;
+  std::vector<std::string> paths;
+  fs::path train, valid;  // of text: where its stores are built
+};
+
+std::vector<Part> parts_of(const RunConfig& config, const fs::path& folder) {
+  const std::vector<DataEntry>& entries = config.data.train;
+  const fs::path data = folder / "data";
+  if (!is_weighted(entries))
+    return {{{"", 1, {}}, paths_of(entries), data / "train.h5", data / "valid.h5"}};
+  std::vector<Part> parts;
+  for (const DataEntry& entry : entries) {
+    const std::string ending = fmt::format("-{}.h5", parts.size());
+    parts.push_back({{entry.path, entry.weight, {}},
+                     {entry.path},
+                     data / ("train" + ending),
+                     data / ("valid" + ending)});
+  }
+  return parts;
+}
+
+/// Text: learn or load the tokenizer, then build the stores of each part in RUN/data, and those of
+/// its held-back text.
 void build_from_text(Run& run, const PrepareOptions& options) {
   const DataConfig& data = run.config.data;
   const fs::path tokenizer_file = run.folder / "tokenizer.json";
-  const fs::path train = run.folder / "data" / "train.h5", valid = run.folder / "data" / "valid.h5";
   const bool holds_back = data.valid.empty() && data.valid_fraction > 0;
-  if (options.reuse && fs::exists(tokenizer_file) && fs::exists(train)) {
-    run.tokenizer = Tokenizer::load(tokenizer_file);
-    run.train = {TokenStore::open(train)};
-    if (holds_back) run.valid = {TokenStore::open(valid)};
-    return;
-  }
-  const Corpus corpus = Corpus::open(data.train, options.stop, data.field);
+  std::vector<Part> parts = parts_of(run.config, run.folder);
+  const bool is_built = options.reuse && fs::exists(tokenizer_file) &&
+                        std::all_of(parts.begin(), parts.end(),
+                                    [](const Part& part) { return fs::exists(part.train); });
   const TokenizerSpec spec = parse_tokenizer_spec(data.tokenizer);
-  run.tokenizer = spec.trained() ? train_tokenizer(spec, corpus, options)
-                                 : std::shared_ptr<const Tokenizer>(Tokenizer::load(spec.file));
+  if (is_built)
+    run.tokenizer = Tokenizer::load(tokenizer_file);
+  else if (spec.trained())
+    run.tokenizer = train_tokenizer(
+        spec, Corpus::open(paths_of(data.train), options.stop, data.field), options);
+  else
+    run.tokenizer = Tokenizer::load(spec.file);
   fs::create_directories(run.folder / "data");
-  BuildOptions build_options;
-  build_options.out = train;
-  build_options.valid_out = holds_back ? valid : fs::path();
-  build_options.valid_fraction = data.valid_fraction;
-  build_options.split = parse_split(data.split);
-  run.train = {build(corpus, *run.tokenizer, build_options, options)};
-  if (holds_back) run.valid = {TokenStore::open(valid)};
+  if (holds_back) run.valid.push_back({});
+  for (Part& part : parts) {
+    if (!is_built) {
+      BuildOptions build_options;
+      build_options.out = part.train;
+      build_options.valid_out = holds_back ? part.valid : fs::path();
+      build_options.valid_fraction = data.valid_fraction;
+      build_options.split = parse_split(data.split);
+      build(Corpus::open(part.paths, options.stop, data.field), *run.tokenizer, build_options,
+            options);
+    }
+    part.source.stores = {TokenStore::open(part.train)};
+    run.train.push_back(std::move(part.source));
+    if (holds_back) run.valid[0].stores.push_back(TokenStore::open(part.valid));
+  }
 }
 
-void prepare_validation(Run& run, const PrepareOptions& options) {
+void prepare_training(Run& run, const PrepareOptions& options) {
   const DataConfig& data = run.config.data;
-  if (data.valid.empty()) return;
-  if (all_stores(data.valid, "data.valid")) {
-    for (const std::string& path : data.valid) run.valid.push_back(TokenStore::open(path));
-    return;
+  if (!all_stores(paths_of(data.train), "data.train")) return build_from_text(run, options);
+  const TokenizerSpec spec = parse_tokenizer_spec(data.tokenizer);
+  if (!spec.trained()) run.tokenizer = Tokenizer::load(spec.file);
+  run.train = open_sources(run.config, run.folder, run.tokenizer.get());
+  for (const SampledSource& source : run.train) check_foreign(source.stores, options);
+}
+
+/// The stores of one set, built from text if that is what it names.
+TokenStores prepare_set(const Run& run,
+                        const std::string& name,
+                        const std::vector<std::string>& paths,
+                        const PrepareOptions& options) {
+  TokenStores stores;
+  if (all_stores(paths, "data.valid")) {
+    for (const std::string& path : paths) open_stores(path, run.tokenizer.get(), stores);
+    check_foreign(stores, options);
+    return stores;
   }
   if (!run.tokenizer)
     fail_user(
         "data.valid is text, but the token stores of data.train came without a tokenizer; set "
         "data.tokenizer to the file they were built with");
-  const fs::path out = run.folder / "data" / "valid.h5";
+  const fs::path out =
+      run.folder / "data" / (name.empty() ? "valid.h5" : fmt::format("valid-{}.h5", name));
   fs::create_directories(out.parent_path());
-  if (options.reuse && fs::exists(out)) {
-    run.valid = {TokenStore::open(out)};
-    return;
-  }
+  if (options.reuse && fs::exists(out)) return {TokenStore::open(out)};
   BuildOptions build_options;
   build_options.out = out;
-  run.valid = {build(Corpus::open(data.valid, options.stop, data.field), *run.tokenizer,
-                     build_options, options)};
+  return {build(Corpus::open(paths, options.stop, run.config.data.field), *run.tokenizer,
+                build_options, options)};
+}
+
+void prepare_validation(Run& run, const PrepareOptions& options) {
+  std::vector<std::string> names;
+  for (const DataEntry& entry : run.config.data.valid)
+    if (std::find(names.begin(), names.end(), entry.name) == names.end())
+      names.push_back(entry.name);
+  // Entries without a name make the main set.
+  std::stable_partition(names.begin(), names.end(),
+                        [](const std::string& name) { return name.empty(); });
+  for (const std::string& name : names) {
+    std::vector<std::string> paths;
+    for (const DataEntry& entry : run.config.data.valid)
+      if (entry.name == name) paths.push_back(entry.path);
+    run.valid.push_back({name, prepare_set(run, name, paths, options), 0, {}, {}});
+  }
+}
+
+/// Bytes that the scored tokens of a set stand for.
+double scored_bytes(const ValidSet& set, const Tokenizer* tokenizer) {
+  double bytes = 0;
+  for (const auto& store : set.stores) {
+    if (store->info().text_bytes > 0)
+      bytes += static_cast<double>(store->info().text_bytes);
+    else if (tokenizer)
+      bytes += static_cast<double>(TokenBytes(*tokenizer).of(*store, 0, store->tokens()));
+    else
+      return 0;
+  }
+  return bytes;
+}
+
+void check_validation(Run& run) {
+  for (ValidSet& set : run.valid) {
+    for (const auto& store : set.stores)
+      if (store->tokens() < 2)
+        fail_user("{} has {} tokens; validation needs at least two, to predict one from the other",
+                  store->path().string(), store->tokens());
+    set.text_bytes = scored_bytes(set, run.tokenizer.get());
+    std::vector<std::string> prefixes;
+    if (&set == &run.valid.front()) prefixes.push_back("valid/");
+    if (!set.name.empty()) prefixes.push_back("valid/" + set.name + "/");
+    for (const std::string& prefix : prefixes) {
+      set.loss_names.push_back(prefix + "loss");
+      set.bits_names.push_back(prefix + "bits_per_byte");
+    }
+  }
+}
+
+int vocabulary_of(const Run& run) {
+  return run.tokenizer ? run.tokenizer->vocabulary()
+                       : run.train.front().stores.front()->info().vocabulary;
 }
 
 /// Everything that follows from the config once the vocabulary is known.
@@ -197,21 +309,16 @@ Run prepare_run(RunConfig config, Origins origins, const PrepareOptions& options
   run.config = std::move(config);
   run.origins = std::move(origins);
   run.folder = options.folder;
-  if (all_stores(run.config.data.train, "data.train"))
-    open_stores(run);
-  else
-    build_from_text(run, options);
+  prepare_training(run, options);
   prepare_validation(run, options);
   if (run.tokenizer) {
-    require_tokenizer_of(*run.tokenizer, run.train);
-    require_tokenizer_of(*run.tokenizer, run.valid);
+    for (const SampledSource& source : run.train)
+      require_tokenizer_of(*run.tokenizer, source.stores);
+    for (const ValidSet& set : run.valid) require_tokenizer_of(*run.tokenizer, set.stores);
     write_file_atomically(run.folder / "tokenizer.json", run.tokenizer->to_json());
   }
-  for (const auto& store : run.valid)
-    if (store->tokens() < 2)
-      fail_user("{} has {} tokens; validation needs at least two, to predict one from the other",
-                store->path().string(), store->tokens());
-  settle(run, run.tokenizer ? run.tokenizer->vocabulary() : run.train.front()->info().vocabulary);
+  check_validation(run);
+  settle(run, vocabulary_of(run));
   Sampler(run.train, run.config.model.context,
           run.config.data.seed);  // refuses text shorter than a window
   return run;
@@ -222,16 +329,31 @@ Run open_run(RunConfig config, Origins origins, const fs::path& folder) {
   run.config = std::move(config);
   run.origins = std::move(origins);
   run.folder = folder;
-  const fs::path built = folder / "data" / "train.h5";
-  if (fs::exists(built)) {
-    run.train = {TokenStore::open(built)};
-  } else if (all_stores(run.config.data.train, "data.train")) {
-    open_stores(run);
-  } else {
-    fail_user("{} is gone, and with it the data of the run", built.string());
-  }
-  settle(run, run.train.front()->info().vocabulary);
+  if (fs::exists(folder / "tokenizer.json"))
+    run.tokenizer = Tokenizer::load(folder / "tokenizer.json");
+  run.train = open_sources(run.config, folder, run.tokenizer.get());
+  settle(run, vocabulary_of(run));
   return run;
+}
+
+std::vector<SampledSource> open_sources(const RunConfig& config,
+                                        const fs::path& folder,
+                                        const Tokenizer* tokenizer) {
+  const bool are_stores = all_stores(paths_of(config.data.train), "data.train");
+  std::vector<SampledSource> sources;
+  for (Part& part : parts_of(config, folder)) {
+    if (are_stores)
+      for (const std::string& path : part.paths) open_stores(path, tokenizer, part.source.stores);
+    else if (fs::exists(part.train))
+      part.source.stores = {TokenStore::open(part.train)};
+    else
+      fail_user(
+          "data.train names no token store, and {} has none built from its text; build one with "
+          "isoflop data build, or name the folder of a run that has",
+          folder.empty() ? "no run folder" : folder.string());
+    sources.push_back(std::move(part.source));
+  }
+  return sources;
 }
 
 Run plan_run(RunConfig config, Origins origins, const fs::path& folder) {
@@ -240,9 +362,11 @@ Run plan_run(RunConfig config, Origins origins, const fs::path& folder) {
   run.origins = std::move(origins);
   run.folder = folder;
   int vocabulary = static_cast<int>(run.config.model.vocabulary);
-  if (all_stores(run.config.data.train, "data.train")) {
-    open_stores(run);
-    vocabulary = run.train.front()->info().vocabulary;
+  if (all_stores(paths_of(run.config.data.train), "data.train")) {
+    const TokenizerSpec spec = parse_tokenizer_spec(run.config.data.tokenizer);
+    if (!spec.trained()) run.tokenizer = Tokenizer::load(spec.file);
+    run.train = open_sources(run.config, folder, run.tokenizer.get());
+    vocabulary = vocabulary_of(run);
   } else if (vocabulary == 0) {
     const TokenizerSpec spec = parse_tokenizer_spec(run.config.data.tokenizer);
     if (!spec.trained())
@@ -253,8 +377,9 @@ Run plan_run(RunConfig config, Origins origins, const fs::path& folder) {
       vocabulary = 257;
     else  // only the text can tell how many characters it has
       vocabulary =
-          train_tokenizer(spec, Corpus::open(run.config.data.train, nullptr, run.config.data.field),
-                          {})
+          train_tokenizer(
+              spec, Corpus::open(paths_of(run.config.data.train), nullptr, run.config.data.field),
+              {})
               ->vocabulary();
   }
   settle(run, vocabulary);
@@ -266,7 +391,11 @@ double text_bytes(const std::vector<std::string>& paths) {
   if (!all_stores(paths, "data.train")) return Corpus::open(paths).text_bytes();
   double bytes = 0;
   for (const std::string& path : paths)
-    bytes += static_cast<double>(TokenStore::open(path)->info().text_bytes);
+    for (const fs::path& file : find_stores(path)) {
+      const auto store = TokenStore::open(file);
+      const auto known = static_cast<double>(store->info().text_bytes);
+      bytes += known > 0 ? known : 4 * static_cast<double>(store->tokens());
+    }
   return bytes;
 }
 

@@ -31,7 +31,14 @@ Run open_run(RunConfig config, Origins origins, const fs::path& folder);
 /// stores are empty. For --dry-run; nothing is written.
 Run plan_run(RunConfig config, Origins origins, const fs::path& folder);
 
+/// What a config draws its sequences from: the token files it names, or the stores that a run with
+/// this folder has built from its text. UserError when they are not there. Nothing is built.
+std::vector<SampledSource> open_sources(const RunConfig& config,
+                                        const fs::path& folder,
+                                        const Tokenizer* tokenizer);
+
 /// Bytes of the text that `paths` name; 0 for what cannot be told beforehand (standard input).
+/// Token files that do not say are taken for 4 bytes a token.
 double text_bytes(const std::vector<std::string>& paths);
 
 }  // namespace isoflop

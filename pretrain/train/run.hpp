@@ -2,7 +2,7 @@
 // config and its data; the trainer only carries it out.
 #pragma once
 #include "core/file.hpp"
-#include "datasets/token_store.hpp"
+#include "datasets/sampler.hpp"
 #include "datasets/tokenizer.hpp"
 #include "pretrain/config/load.hpp"
 #include "pretrain/model/model.hpp"
@@ -15,13 +15,24 @@
 
 namespace isoflop {
 
+/// Stores that are scored together.
+struct ValidSet {
+  std::string name;  // empty: the only one, or that of the entries without a name
+  TokenStores stores;
+  double text_bytes =
+      0;  // of what is scored; 0: not known, since no tokenizer came with the tokens
+  /// What its metrics are called: valid/loss and valid/bits_per_byte of the main set,
+  /// valid/NAME/loss and valid/NAME/bits_per_byte of one with a name.
+  std::vector<std::string> loss_names, bits_names;
+};
+
 struct Run {
   RunConfig config;  // resolved: nothing that matters is left "auto"
   Origins origins;
   fs::path folder;
   std::shared_ptr<const Tokenizer> tokenizer;  // null when the stores came without one
-  std::vector<std::shared_ptr<const TokenStore>> train;
-  std::vector<std::shared_ptr<const TokenStore>> valid;  // may be empty
+  std::vector<SampledSource> train;
+  std::vector<ValidSet> valid;  // the main one first; may be empty
   ParamTable table;
   BatchPlan batch;
   Schedule schedule;

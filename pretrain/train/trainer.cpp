@@ -196,11 +196,7 @@ void Trainer::log(const StepRecord& record, double seconds) {
 
   const int64_t step = record.step, last = run_.schedule.steps;
   if (!run_.valid.empty() && due(step, run_.config.eval.every, last)) {
-    const double loss = validate();
-    metrics.push_back({"valid/loss", loss});
-    const double bits = loss / std::numbers::ln2 / text_bytes_per_token();
-    metrics.push_back({"valid/bits_per_byte", bits});
-    note(fmt::format("step {}: validation loss {:.4f}, {:.3f} bits per byte", step, loss, bits));
+    for (const ValidSet& set : run_.valid) validate(set, metrics);
   }
   if (record.verdict.fate == Fate::applied && layer_stats_ &&
       due(step, run_.config.output.layer_stats_every, last))
@@ -218,10 +214,10 @@ void Trainer::log(const StepRecord& record, double seconds) {
     note("warning: metrics could not be written (is the disk full?); training goes on");
 }
 
-double Trainer::validate() {
+void Trainer::validate(const ValidSet& set, std::vector<Metric>& metrics) {
   const Trace::Span span(options_.trace, "validation");
   Score score;
-  for (const auto& store : run_.valid) {
+  for (const auto& store : set.stores) {
     const Score part = score_tokens(
         stepper_.train_step().model(), store->tokens(),
         [&](uint64_t first, std::span<int32_t> out) { store->read(first, out); },
@@ -229,20 +225,17 @@ double Trainer::validate() {
     score.nats += part.nats;
     score.tokens += part.tokens;
   }
+  const double loss = score.loss(), bits = score.nats / std::numbers::ln2 / set.text_bytes;
+  for (const std::string& name : set.loss_names) metrics.push_back({name, loss});
+  if (set.text_bytes > 0)
+    for (const std::string& name : set.bits_names) metrics.push_back({name, bits});
+  note(fmt::format("step {}: {}validation loss {:.4f}{}", stepper_.state.step,
+                   set.name.empty() ? "" : set.name + ": ", loss,
+                   set.text_bytes > 0 ? fmt::format(", {:.3f} bits per byte", bits) : ""));
+  if (&set != &run_.valid.front()) return;
   TrainState& state = stepper_.state;
-  state.last_valid_loss = score.loss();
-  if (!(state.best_valid_loss <= score.loss())) state.best_valid_loss = score.loss();
-  return score.loss();
-}
-
-/// Of the validation text: turns nats per token into bits per byte.
-double Trainer::text_bytes_per_token() const {
-  double bytes = 0, tokens = 0;
-  for (const auto& store : run_.valid) {
-    bytes += static_cast<double>(store->info().text_bytes);
-    tokens += static_cast<double>(store->tokens() - 1);
-  }
-  return bytes / tokens;
+  state.last_valid_loss = loss;
+  if (!(state.best_valid_loss <= loss)) state.best_valid_loss = loss;
 }
 
 void Trainer::show_sample() {

@@ -58,8 +58,7 @@ class Trainer {
   void after_step(const StepRecord& record, double seconds);
   void go_back(const StepRecord& record);
   void log(const StepRecord& record, double seconds);
-  double validate();
-  double text_bytes_per_token() const;
+  void validate(const ValidSet& set, std::vector<Metric>& metrics);
   void show_sample();
   bool checkpoint_due() const;
   void save();

@@ -82,6 +82,38 @@ TEST_F(SamplerTest, OrderLooksRandom) {
   EXPECT_LT(most, 12);  // 2,000 differences of +-2,000 values: about one each
 }
 
+TEST_F(SamplerTest, MixturesKeepTheSharesAndTheEpochsOfEachSource) {
+  const Sampler sampler({{"books", 0.7, {store("a.h5", 1001), store("b.h5", 301, 2000)}},
+                         {"web", 0.3, {store("c.h5", 501, 5000)}}},
+                        10, 7);
+  ASSERT_EQ(sampler.windows(0), 130u);
+  ASSERT_EQ(sampler.windows(1), 50u);
+  std::vector<std::map<uint64_t, std::set<int32_t>>> seen(2);  // of each source, by epoch
+  std::vector<int32_t> tokens(11);
+  std::vector<uint64_t> drawn(2);
+  for (uint64_t i = 0; i < 1000; ++i) {
+    const WindowRef ref = sampler.window(i);
+    sampler.read(i, tokens);
+    EXPECT_EQ(tokens[0] >= 5000, ref.source == 1);
+    const auto source = static_cast<size_t>(ref.source);
+    EXPECT_EQ(ref.epoch, drawn[source]++ / sampler.windows(ref.source));
+    EXPECT_TRUE(seen[source][ref.epoch].insert(tokens[0]).second) << i;  // once per epoch
+  }
+  EXPECT_EQ(drawn[0], sampler.drawn(0, 1000));
+  EXPECT_NEAR(static_cast<double>(drawn[0]), 700, 1);
+  EXPECT_EQ(seen[0][0].size(), 130u);
+  EXPECT_EQ(seen[1][4].size(), 50u);
+  // The first source is read in the order that it has alone.
+  const Sampler alone({store("a.h5", 1001), store("b.h5", 301, 2000)}, 10, 7);
+  std::vector<int32_t> expected(11);
+  for (uint64_t i = 0, next = 0; next < 300; ++i) {
+    if (sampler.window(i).source != 0) continue;
+    sampler.read(i, tokens);
+    alone.read(next++, expected);
+    ASSERT_EQ(tokens, expected);
+  }
+}
+
 TEST_F(SamplerTest, RefusesTextShorterThanAWindow) {
   const auto small = store("small.h5", 16);
   const std::string text = message_of([&] { Sampler({small}, 16, 1); });

@@ -48,7 +48,7 @@ lr = 1
   EXPECT_EQ(config.model.layers, 3);
   EXPECT_EQ(config.model.norm_eps, 1e-6);
   EXPECT_FALSE(config.model.tied_embeddings);
-  EXPECT_EQ(config.data.train, (std::vector<std::string>{"a.h5", "b.h5"}));
+  EXPECT_EQ(paths_of(config.data.train), (std::vector<std::string>{"a.h5", "b.h5"}));
   EXPECT_EQ(config.data.seed, 7u);
   EXPECT_EQ(config.schedule.steps, 12);
   EXPECT_EQ(config.schedule.batch_tokens, 20480);
@@ -176,13 +176,53 @@ TEST(ConfigLoad, CommandLineTextNeedsNoQuotes) {
       parse(kMinimal, {"output.name=7", "data.train=a b.txt", "data.tokenizer=\"bytes\"",
                        "eval.sample_prompt=Once = upon", "output.name=true"});
   EXPECT_EQ(config.output.name, "true");
-  EXPECT_EQ(config.data.train, std::vector<std::string>{"a b.txt"});
+  EXPECT_EQ(paths_of(config.data.train), std::vector<std::string>{"a b.txt"});
   EXPECT_EQ(config.data.tokenizer, "bytes");
   EXPECT_EQ(config.eval.sample_prompt, "Once = upon");
   EXPECT_NE(complaint(kMinimal, {"optimizer.lr"}).find("key=value"), std::string::npos);
   EXPECT_NE(complaint(kMinimal, {"output.name=\xff"}).find("UTF-8"), std::string::npos);
   // A line break must not smuggle in a second key.
   EXPECT_NE(complaint(kMinimal, {"model.layers=2\nw=3"}).find("model.layers"), std::string::npos);
+}
+
+TEST(ConfigLoad, DataEntriesHaveWeightsAndNames) {
+  const std::string text =
+      "[data]\ntrain = [{ path = \"a.h5\", weight = 0.7 }, { path = \"b \\\" c\", weight = 3 }]\n"
+      "valid = [\"v.h5\", { path = \"w.h5\", name = \"web\" }]\n";
+  Origins origins;
+  const RunConfig config = parse_config(text + kMinimal, "run.toml", {}, origins);
+  EXPECT_EQ(config.data.train, (std::vector<DataEntry>{{"a.h5", 0.7, ""}, {"b \" c", 3, ""}}));
+  EXPECT_EQ(config.data.valid, (std::vector<DataEntry>{{"v.h5", 0, ""}, {"w.h5", 0, "web"}}));
+  const RunConfig again = parse_config(config_to_toml(config, origins), "config.toml", {}, origins);
+  EXPECT_EQ(again.data.train, config.data.train);
+  EXPECT_EQ(again.data.valid, config.data.valid);
+  const RunConfig other =
+      parse(text + kMinimal, {"data.train=[{path='a.h5', weight=0.6}, {path='b', "
+                              "weight=0.4}]"});
+  EXPECT_EQ(other.data.train[0].weight, 0.6);
+  const auto differences = compare_configs(config, other);
+  ASSERT_EQ(differences.size(), 1u);
+  EXPECT_TRUE(differences[0].frozen);
+}
+
+TEST(ConfigLoad, WrongDataEntriesAreNamed) {
+  const std::vector<std::pair<std::string, std::string>> cases = {
+      {"data.train=[{path='a', weight=1}, 'b']", "give one to each"},
+      {"data.train=[{path='a', weight=0}]", "weight"},
+      {"data.train=[{path='a', weight=-1}]", "weight"},
+      {"data.train=[{path='a', weight='x'}]", "weight"},
+      {"data.train=[{weight=1}]", "no path"},
+      {"data.train=[{path='a', wieght=1}]", "wieght"},
+      {"data.train=[{path='a', name='x'}]", "weight = ..."},
+      {"data.valid=[{path='a', weight=1}]", "name = ..."},
+      {"data.valid=[{path='a', name='x/y'}]", "no name for a set"},
+      {"data.train=[{path='a'}, 7]", "neither text"},
+      {"model.layers=[{path='a'}]", "model.layers"},
+  };
+  for (const auto& [assignment, expected] : cases) {
+    const std::string said = complaint(kMinimal, {assignment});
+    EXPECT_NE(said.find(expected), std::string::npos) << assignment << ": " << said;
+  }
 }
 
 TEST(ConfigLoad, ResolvedDumpReadsBackAsTheSame) {
