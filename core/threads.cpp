@@ -30,8 +30,9 @@ int usable_cores() {
 ThreadTeam::ThreadTeam(int threads, std::function<void()> on_start) {
   if (threads <= 0) threads = usable_cores();
   if (on_start) on_start();
-  // Workers inherit a mask that blocks all signals but those of their own faults: a handler must not
-  // run on top of a kernel that may have pointed the stack register elsewhere (launch/signals.cpp).
+  // Workers inherit a mask that blocks all signals but those of their own faults: a handler must
+  // not run on top of a kernel that may have pointed the stack register elsewhere
+  // (launch/signals.cpp).
   sigset_t blocked, before;
   sigfillset(&blocked);
   for (const int fault : {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT, SIGTRAP})

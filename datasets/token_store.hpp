@@ -1,7 +1,7 @@
 // Token store: token ids in a file that we map. Ours is one HDF5 file that any HDF5 reader opens;
 // the files of two other programs are read where they lie (foreign_tokens.hpp).
 //
-// Layout of ours (docs/formats.md): /tokens, 1-D, u16 or u32, contiguous, uncompressed;
+// Layout of ours (docs/formats/token-store.md): /tokens, 1-D, u16 or u32, contiguous, uncompressed;
 // /document_offsets, u64, documents+1 entries; /token_hashes, an xxh3 per MiB of tokens; /sources,
 // JSON; attributes with format version, tokenizer hash, vocabulary, separator id and bytes of text;
 // before all this 4 KB with a hash of everything but the tokens. Documents are followed by the

@@ -1,5 +1,5 @@
 // Names and hashes inside a token store file, shared by its reader and its writer
-// (docs/formats.md).
+// (docs/formats/token-store.md).
 #pragma once
 #include "core/hash.hpp"
 #include "datasets/token_store.hpp"

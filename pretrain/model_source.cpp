@@ -76,9 +76,6 @@ class Llama2cSource : public ModelSource {
     c.vocabulary = file_.vocabulary;
     c.tied_embeddings = file_.shared_head;
     c.rotary_fraction = 1;
-    notes_.push_back(
-        "a llama2.c model has its tokenizer in another file (tokenizer.bin); name it by "
-        "--tokenizer");
   }
   const ModelConfig& config() const override { return config_; }
   void read_parameters(const ParamTable& table,

@@ -99,9 +99,9 @@ def main():
     model = Model(options.weights)
     scored = run([options.isoflop, "eval", options.model, "--text", options.text, "--per-token", "--json"])
     ids = scored["ids"]
-    # Windows as in evaluation: stride and length are the context; the token in front of the first is a separator or none.
-    first = scored.get("first_id")
-    sequence = ([first] if first is not None else []) + ids
+    # Windows as in evaluation: stride and length are the context; a separator stands in front of the first token.
+    separator = run([options.isoflop, "tokenizer", "inspect", options.model, "--json"]).get("separator", -1)
+    sequence = [separator] + ids if separator >= 0 else ids
     worst, at = 0.0, 0
     ours = scored["nll"]
     while at < len(ours):
@@ -110,7 +110,7 @@ def main():
         worst = max(worst, float(np.abs(theirs - ours[at : at + len(theirs)]).max()))
         at += len(theirs)
 
-    prompt = sequence[:8]
+    prompt = ids[:8]
     greedy = list(prompt)
     for _ in range(options.greedy):
         greedy.append(int(model.logits(greedy)[-1].argmax()))

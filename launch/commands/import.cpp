@@ -62,6 +62,9 @@ ExitCode run(const Options& options, const Context& context) {
   if (tokenizer && tokenizer->vocabulary() > source->config().vocabulary)
     fail_user("the tokenizer has {} tokens, but {} has {} embeddings: they do not belong together",
               tokenizer->vocabulary(), source->origin(), source->config().vocabulary);
+  if (!tokenizer)
+    context.note("{} has no tokenizer inside; name its file by --tokenizer to read and write text",
+                 source->origin());
   require_writable_directory(folder);
   Machine machine({.threads = options.threads});
   const RunConfig config = config_of(source->config());

@@ -72,7 +72,7 @@ TEST_F(Import, ARunContinuesFromAModelAndLearns) {
   train_tiny("llama");
   run_json({"export", path("run"), "--type", "q8_0", "--out", path("m.gguf")});
   const double before = loss_of(path("m.gguf"));
-  for (const std::string from : {"run"}) {
+  for (const std::string from : {"m.gguf", "run"}) {
     const Json result = run_json({"train", "model.init=" + path(from), "data.train=" + text,
                                   "schedule.steps=30", "schedule.batch_tokens=256",
                                   "optimizer.lr=3e-3", "--out", path("on-" + from), "--quiet"});

@@ -1,7 +1,8 @@
 // Exit codes, help, and what goes to which stream.
+#include "tests/support/program.hpp"
+
 #include "launch/command.hpp"
 #include "launch/config_arguments.hpp"
-#include "tests/support/program.hpp"
 
 #include <gtest/gtest.h>
 
