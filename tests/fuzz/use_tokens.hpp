@@ -1,0 +1,22 @@
+// What is done with a token file that a fuzz target has opened.
+#pragma once
+#include "datasets/sampler.hpp"
+#include "datasets/statistics.hpp"
+#include "tests/fuzz/fuzz.hpp"
+
+namespace isoflop::fuzz {
+
+inline void use_tokens(const std::string& path) {
+  const auto store = TokenStore::open(path, true);
+  const StoreStatistics statistics = store_statistics(*store, 3, 8);
+  if (statistics.tokens.total > store->tokens()) found("documents of more tokens than there are");
+  const Sampler sampler(TokenStores{store}, 3, 1);
+  std::vector<int32_t> window(4);
+  for (uint64_t i = 0; i < std::min<uint64_t>(2 * sampler.windows(), 50); ++i) {
+    sampler.read(i, window);
+    for (const int32_t id : window)
+      if (id < 0 || id >= store->info().vocabulary) found("an id outside of the vocabulary");
+  }
+}
+
+}  // namespace isoflop::fuzz
