@@ -14,7 +14,7 @@ std::vector<std::string> seeds() {
   TrainState state;
   state.step = 10;
   state.add_loss(2.5);
-  state.extra = "{}";
+  state.guard.skipped = {3};
   state.kernel_plan = "{}";
   return {train_state_json(state),
           R"({"manifest": {"format": "isoflop checkpoint", "version": 1, "step": 10, "sequence": 2,
