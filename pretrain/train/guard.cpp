@@ -45,7 +45,7 @@ bool Guard::leaves_out(int64_t step) const {
 }
 
 std::string Guard::jump(int64_t step, const StepResult& result) const {
-  if (!std::isfinite(result.loss) || !std::isfinite(result.grad_norm))
+  if (!result.finite())
     return fmt::format("loss {} or gradient norm {} is not finite", result.loss, result.grad_norm);
   if (config_.spikes == "off") return "";
   const GuardState::Seen* const all = state_.seen.data();

@@ -51,7 +51,7 @@ void TrainStep::apply(double rate, const StepResult& result) {
 
 StepResult TrainStep::run(int64_t step, double rate, const SequenceSource& source) {
   StepResult result = compute(step, source);
-  result.skipped = !std::isfinite(result.loss) || !std::isfinite(result.grad_norm);
+  result.skipped = !result.finite();
   if (!result.skipped) apply(rate, result);
   return result;
 }

@@ -6,6 +6,7 @@
 #include "pretrain/optim/adamw.hpp"
 #include "pretrain/train/gradient_tree.hpp"
 
+#include <cmath>
 #include <cstdint>
 #include <functional>
 #include <span>
@@ -33,6 +34,8 @@ struct StepResult {
   double loss = 0;       // nats per token, before the update
   double grad_norm = 0;  // before clipping
   bool skipped = false;  // by run(): something was not finite, all is as before
+
+  bool finite() const { return std::isfinite(loss) && std::isfinite(grad_norm); }
 };
 
 class TrainStep {
