@@ -1,6 +1,6 @@
 #include "datasets/token_store_layout.hpp"
 
-#include "core/error.hpp"
+#include "core/json.hpp"
 #include "core/math.hpp"
 
 #include <nlohmann/json.hpp>
@@ -60,7 +60,7 @@ std::string sources_to_json(const std::vector<TokenSource>& sources) {
 std::vector<TokenSource> sources_from_json(const std::string& text, const std::string& file) {
   std::vector<TokenSource> sources;
   try {
-    for (const auto& item : nlohmann::json::parse(text)) {
+    for (const auto& item : parse_json<nlohmann::json>(text, file)) {
       TokenSource source{item.at("path").get<std::string>(), item.at("bytes").get<uint64_t>(), 0};
       source.hash = std::stoull(item.at("xxh3").get<std::string>(), nullptr, 16);
       sources.push_back(std::move(source));

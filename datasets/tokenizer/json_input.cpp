@@ -1,6 +1,6 @@
 #include "datasets/tokenizer/json_input.hpp"
 
-#include "core/error.hpp"
+#include "core/json.hpp"
 #include "datasets/tokenizer/utf8.hpp"
 
 #include <fmt/core.h>
@@ -11,14 +11,8 @@ namespace isoflop {
 
 using nlohmann::json;
 
-JsonInput::JsonInput(std::string_view text, std::string origin) : origin_(std::move(origin)) {
-  try {
-    root_ = json::parse(text);
-  } catch (const json::parse_error& error) {
-    fail_format("{}: not valid JSON at byte {} of {}", origin_, error.byte, text.size());
-  } catch (const json::exception& error) {  // a number out of range
-    fail_format("{}: not usable JSON: {}", origin_, error.what());
-  }
+JsonInput::JsonInput(std::string_view text, std::string origin)
+    : origin_(std::move(origin)), root_(parse_json<json>(text, origin_)) {
   if (!root_.is_object()) fail_format("{}: not a JSON object", origin_);
 }
 

@@ -34,8 +34,8 @@ class JsonInput {
   size_t index(const nlohmann::json& value, const std::string& field, size_t end) const;
 
  private:
-  nlohmann::json root_;
   std::string origin_;
+  nlohmann::json root_;
 };
 
 /// Tokens collected under ids that must in the end run from 0 without a gap.

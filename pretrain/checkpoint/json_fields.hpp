@@ -1,9 +1,7 @@
 // Fields of a JSON object from a file, each checked: FormatError names the file and the field. Only
 // for this folder's .cpp files (the JSON header is heavy).
 #pragma once
-#include "core/error.hpp"
-
-#include <nlohmann/json.hpp>
+#include "core/json.hpp"
 
 #include <cmath>
 #include <limits>
@@ -12,13 +10,9 @@
 namespace isoflop::json_fields {
 
 inline nlohmann::ordered_json parse_object(const std::string& text, const std::string& file) {
-  try {
-    nlohmann::ordered_json json = nlohmann::ordered_json::parse(text);
-    if (!json.is_object()) fail_format("{}: not a JSON object", file);
-    return json;
-  } catch (const nlohmann::json::parse_error& e) {
-    fail_format("{}: not JSON from byte {} on", file, e.byte);
-  }
+  nlohmann::ordered_json json = parse_json<nlohmann::ordered_json>(text, file);
+  if (!json.is_object()) fail_format("{}: not a JSON object", file);
+  return json;
 }
 
 inline const nlohmann::ordered_json& member(const nlohmann::ordered_json& object,

@@ -100,16 +100,22 @@ void apply(const std::vector<Setting>& settings, RunConfig& config, Origins& ori
   }
 }
 
-/// The model section's starting point: what the strongest level says.
-ModelConfig chosen_start(const std::vector<Setting>& file, const std::vector<Setting>& overrides) {
+/// The model section's starting point: what the strongest level says, and where.
+struct Start {
+  std::string preset, init, where;
+};
+
+Start chosen_start(const std::vector<Setting>& file, const std::vector<Setting>& overrides) {
   RunConfig config;
+  std::string where;
   for (const auto* level : {&file, &overrides}) {
     for (const Setting& setting : *level) {
-      if (setting.key == "model.preset" || setting.key == "model.init")
-        find_field(setting.key)->set(config, setting);
+      if (setting.key != "model.preset" && setting.key != "model.init") continue;
+      find_field(setting.key)->set(config, setting);
+      where = setting.where;
     }
   }
-  return config.model;
+  return {config.model.preset, config.model.init, where};
 }
 
 RunConfig assemble(std::vector<Setting> file,
@@ -122,14 +128,14 @@ RunConfig assemble(std::vector<Setting> file,
   refuse_repeats(file);
 
   RunConfig config;
-  const ModelConfig start = chosen_start(file, command_line);
+  const Start start = chosen_start(file, command_line);
   if (!start.init.empty() && model_settings) {
     if (!start.preset.empty())
       fail_user("model.preset and model.init both say what the model is; keep one");
     apply(model_settings(start.init), config, origins);
   }
   if (!start.preset.empty()) {
-    const Preset preset = find_preset(start.preset);
+    const Preset preset = find_preset(start.preset, start.where);
     apply(preset.settings, config, origins);
     origins.notes.insert(origins.notes.end(), preset.notes.begin(), preset.notes.end());
   }

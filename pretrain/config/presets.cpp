@@ -226,13 +226,15 @@ std::vector<std::string> preset_names() {
   return names;
 }
 
-Preset find_preset(std::string_view name) {
+Preset find_preset(std::string_view name, std::string_view where) {
   for (Preset& preset : all_presets()) {
     if (preset.name == name) return std::move(preset);
   }
   const std::string nearest = nearest_word(name, preset_names());
-  if (!nearest.empty()) fail_user("there is no preset {}; did you mean {}?", name, nearest);
-  fail_user("there is no preset {}; the presets are {}", name, fmt::join(preset_names(), ", "));
+  if (!nearest.empty())
+    fail_user("{}: there is no preset {}; did you mean {}?", where, name, nearest);
+  fail_user("{}: there is no preset {}; the presets are {}", where, name,
+            fmt::join(preset_names(), ", "));
 }
 
 }  // namespace isoflop

@@ -15,7 +15,8 @@ struct Preset {
 };
 
 std::vector<std::string> preset_names();
-/// UserError naming the nearest preset when there is none of this name.
-Preset find_preset(std::string_view name);
+/// UserError naming `where` the name was given and the nearest preset when there is none of this
+/// name.
+Preset find_preset(std::string_view name, std::string_view where);
 
 }  // namespace isoflop

@@ -2,12 +2,16 @@
 // same.
 #include "core/error.hpp"
 #include "pretrain/config/dump.hpp"
+#include "pretrain/config/fields.hpp"
 #include "pretrain/config/load.hpp"
 #include "pretrain/config/presets.hpp"
 #include "pretrain/config/resolve.hpp"
 #include "tests/fuzz/fuzz.hpp"
 
+#include <algorithm>
+
 namespace isoflop::fuzz {
+namespace {
 
 std::vector<std::string> seeds() {
   std::vector<std::string> all = {
@@ -23,18 +27,31 @@ std::vector<std::string> seeds() {
   return all;
 }
 
-}  // namespace isoflop::fuzz
-
-extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
-  using namespace isoflop;
-  try {
-    Origins origins, again;
-    const RunConfig config =
-        resolved(parse_config(fuzz::text_of(data, size), "fuzz.toml", {}, origins));
-    const std::string text = config_to_toml(config, {});
-    if (config_to_toml(resolved(parse_config(text, "dump.toml", {}, again)), {}) != text)
-      fuzz::found("a dump that does not read back the same");
-  } catch (const Error&) {
-  }
-  return 0;
+/// What is wrong with the values is said by key, what is wrong with the file by file and line.
+bool names_a_key(std::string_view message) {
+  return std::ranges::any_of(
+      config_fields(), [&](const Field& field) { return message.find(field.key) != message.npos; });
 }
+
+void run(std::string_view bytes) {
+  Origins origins, again;
+  RunConfig config;
+  try {
+    config = resolved(parse_config(bytes, "fuzz.toml", {}, origins));
+  } catch (const Error& error) {
+    if (names_a_key(error.what())) fail_user("fuzz: {}", error.what());
+    throw;
+  }
+  const std::string text = config_to_toml(config, {});
+  if (config_to_toml(resolved(parse_config(text, "dump.toml", {}, again)), {}) != text)
+    found("a dump that does not read back the same");
+}
+
+const Registered target({"config",
+                         seeds,
+                         run,
+                         {"pretrain/config/load.cpp", "pretrain/config/toml_file.cpp",
+                          "pretrain/config/value.cpp"}});
+
+}  // namespace
+}  // namespace isoflop::fuzz

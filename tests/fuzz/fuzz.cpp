@@ -1,30 +1,40 @@
 #include "tests/fuzz/fuzz.hpp"
 
-#include "core/file.hpp"
+#include "core/error.hpp"
 
-#include <cstdio>
-#include <cstdlib>
+#include <algorithm>
+#include <stdexcept>
 
 namespace isoflop::fuzz {
 
+static std::vector<Target>& registry() {
+  static std::vector<Target> all;
+  return all;
+}
+
+Registered::Registered(Target target) {
+  const auto after = [](const Target& a, const Target& b) { return a.name < b.name; };
+  registry().insert(std::ranges::upper_bound(registry(), target, after), std::move(target));
+}
+
+const std::vector<Target>& targets() {
+  return registry();
+}
+
+bool accepts(const Target& target, std::string_view bytes) {
+  try {
+    target.run(bytes);
+    return true;
+  } catch (const Error& error) {
+    const std::string_view message = error.what();
+    if (message.find("fuzz") == message.npos)
+      found("a message that does not name the input: " + std::string(message));
+    return false;
+  }
+}
+
 void found(const std::string& what) {
-  std::fprintf(stderr, "found: %s\n", what.c_str());
-  std::abort();
+  throw std::logic_error("found: " + what);
 }
 
 }  // namespace isoflop::fuzz
-
-extern "C" int LLVMFuzzerInitialize(int* argc, char*** argv) {
-  constexpr std::string_view kFlag = "--seeds=";
-  for (int i = 1; i < *argc; ++i) {
-    const std::string_view argument = (*argv)[i];
-    if (argument.substr(0, kFlag.size()) != kFlag) continue;
-    const isoflop::fs::path folder = argument.substr(kFlag.size());
-    isoflop::fs::create_directories(folder);
-    int number = 0;
-    for (const std::string& seed : isoflop::fuzz::seeds())
-      isoflop::write_file_atomically(folder / ("seed-" + std::to_string(number++)), seed);
-    std::exit(0);
-  }
-  return 0;
-}

@@ -1,28 +1,48 @@
-// What every fuzz target shares. A target is one file NAME_fuzz.cpp with two functions:
+// What every fuzz target shares. A target is one file NAME_fuzz.cpp that registers
 //
-//   LLVMFuzzerTestOneInput   feeds the bytes to a reader and uses what comes out; catches
-//                            isoflop::Error only, so that a broken invariant, a crash, a hang or a
-//                            leak is found
-//   isoflop::fuzz::seeds     valid files to start from
+//   seeds    valid inputs, small ones, to start from
+//   run      feeds the bytes to a reader under the name "fuzz" and uses what comes out. It may
+//   throw
+//            isoflop::Error, whose message must name the input; anything else is a finding, and so
+//            is a crash, a hang, a leak or a broken invariant (found)
 //
-// scripts/fuzz builds and runs them.
+// Two programs hold them all: the fuzzer (scripts/fuzz, clang's libFuzzer) and the test program
+// test_fuzz, which runs each target on thousands of damaged seeds with any compiler.
 #pragma once
 #include <cstddef>
 #include <cstdint>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
 
 namespace isoflop::fuzz {
 
-/// Valid inputs, small ones; `--seeds=FOLDER` on the command line writes them there and ends.
-std::vector<std::string> seeds();
+struct Target {
+  std::string_view name;
+  std::vector<std::string> (*seeds)();
+  void (*run)(std::string_view bytes);
+  /// The reader's own files, whose lines scripts/fuzz --coverage counts.
+  std::vector<std::string_view> sources;
+};
 
-inline std::string_view text_of(const uint8_t* data, size_t size) {
-  return {reinterpret_cast<const char*>(data), size};
-}
+/// All of them, by name.
+const std::vector<Target>& targets();
 
-/// Stops the fuzzer: `what` must not happen for any input.
+/// A static object of this type adds a target.
+struct Registered {
+  explicit Registered(Target target);
+};
+
+/// Runs a target on one input; true when it was accepted, false when it was refused with a message
+/// that names it.
+bool accepts(const Target& target, std::string_view bytes);
+
+/// Throws what no target catches: `what` must not happen for any input.
 [[noreturn]] void found(const std::string& what);
+
+inline std::span<const std::byte> bytes_of(std::string_view text) {
+  return std::as_bytes(std::span(text.data(), text.size()));
+}
 
 }  // namespace isoflop::fuzz

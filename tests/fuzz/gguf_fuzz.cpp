@@ -1,5 +1,4 @@
 // GGUF files: the container, the model read out of it, its tokenizer, every block type.
-#include "core/error.hpp"
 #include "core/file.hpp"
 #include "formats/gguf.hpp"
 #include "pretrain/gguf_import.hpp"
@@ -10,7 +9,6 @@
 #include <unistd.h>
 
 namespace isoflop::fuzz {
-
 namespace {
 
 ModelConfig tiny(Arch arch) {
@@ -82,8 +80,6 @@ std::string model_file(Arch arch, BlockType type) {
   return bytes;
 }
 
-}  // namespace
-
 std::vector<std::string> seeds() {
   std::vector<std::string> all;
   for (const Arch arch : {Arch::gpt3, Arch::pythia, Arch::llama})
@@ -92,26 +88,27 @@ std::vector<std::string> seeds() {
   return all;
 }
 
-}  // namespace isoflop::fuzz
-
-extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
-  using namespace isoflop;
+void run(std::string_view input) {
   static ThreadTeam team(1);
-  try {
-    const std::span<const std::byte> bytes(reinterpret_cast<const std::byte*>(data), size);
-    std::vector<float> row;
-    const GgufFile file(bytes, "fuzz");
-    for (const GgufTensor& tensor : file.tensors()) {
-      if (!tensor.codec->dequantize) continue;
-      row.resize(static_cast<size_t>(tensor.cols()));
-      tensor.codec->dequantize(tensor.data.data(), tensor.cols(), row.data());
-    }
-    const GgufModel model(GgufFile(bytes, "fuzz"));
-    const ParamTable table = make_param_table(model.config());
-    ParamBuffer parameters(table, DType::f32, "fuzz");
-    model.read_parameters(table, parameters, team);
-    model.tokenizer();
-  } catch (const Error&) {
+  std::vector<float> row;
+  const GgufFile file(bytes_of(input), "fuzz");
+  for (const GgufTensor& tensor : file.tensors()) {
+    if (!tensor.codec->dequantize) continue;
+    row.resize(static_cast<size_t>(tensor.cols()));
+    tensor.codec->dequantize(tensor.data.data(), tensor.cols(), row.data());
   }
-  return 0;
+  const GgufModel model(GgufFile(bytes_of(input), "fuzz"));
+  const ParamTable table = make_param_table(model.config());
+  ParamBuffer parameters(table, DType::f32, "fuzz");
+  model.read_parameters(table, parameters, team);
+  model.tokenizer();
 }
+
+const Registered target({"gguf",
+                         seeds,
+                         run,
+                         {"formats/gguf_file.cpp", "formats/block_codec.cpp",
+                          "pretrain/gguf_import.cpp", "pretrain/gguf_names.cpp"}});
+
+}  // namespace
+}  // namespace isoflop::fuzz

@@ -1,5 +1,4 @@
 // The tokenizer keys of a GGUF file; the container itself has a target of its own.
-#include "core/error.hpp"
 #include "core/file.hpp"
 #include "datasets/tokenizer/gguf_keys.hpp"
 #include "datasets/tokenizer/gguf_tokenizer.hpp"
@@ -10,7 +9,6 @@
 #include <unistd.h>
 
 namespace isoflop::fuzz {
-
 namespace {
 
 std::string gguf_bytes(const Tokenizer& tokenizer, std::string_view model, std::string_view rule) {
@@ -37,8 +35,6 @@ std::string gguf_bytes(const Tokenizer& tokenizer, std::string_view model, std::
   return bytes;
 }
 
-}  // namespace
-
 std::vector<std::string> seeds() {
   const auto pieces = Tokenizer::from_json(piece_seed(), "seed");
   std::vector<std::string> seeds = {gguf_bytes(*pieces, gguf::kPieceModel, "default")};
@@ -48,14 +44,12 @@ std::vector<std::string> seeds() {
   return seeds;
 }
 
-}  // namespace isoflop::fuzz
-
-extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
-  using namespace isoflop;
-  try {
-    const GgufFile file({reinterpret_cast<const std::byte*>(data), size}, "fuzz");
-    fuzz::use_tokenizer(*read_gguf_tokenizer(file));
-  } catch (const Error&) {
-  }
-  return 0;
+void run(std::string_view bytes) {
+  const GgufFile file(bytes_of(bytes), "fuzz");
+  use_tokenizer(*read_gguf_tokenizer(file));
 }
+
+const Registered target({"gguf_tokenizer", seeds, run, {"datasets/tokenizer/gguf_tokenizer.cpp"}});
+
+}  // namespace
+}  // namespace isoflop::fuzz

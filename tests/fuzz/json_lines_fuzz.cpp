@@ -1,9 +1,9 @@
 // JSON lines.
-#include "core/error.hpp"
 #include "tests/fuzz/input_file.hpp"
 #include "tests/fuzz/use_text.hpp"
 
 namespace isoflop::fuzz {
+namespace {
 
 std::vector<std::string> seeds() {
   return {
@@ -12,13 +12,12 @@ std::vector<std::string> seeds() {
       "{\"text\": \"  \"}\n{\"text\": \"last\"}"};
 }
 
-}  // namespace isoflop::fuzz
-
-extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
-  using namespace isoflop;
-  try {
-    fuzz::use_text(fuzz::input_file("fuzz.jsonl", fuzz::text_of(data, size)));
-  } catch (const Error&) {
-  }
-  return 0;
+void run(std::string_view bytes) {
+  use_text(input_file("fuzz.jsonl", bytes));
 }
+
+const Registered target(
+    {"json_lines", seeds, run, {"datasets/json_lines.cpp", "datasets/text_reader.cpp"}});
+
+}  // namespace
+}  // namespace isoflop::fuzz

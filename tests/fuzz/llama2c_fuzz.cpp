@@ -1,10 +1,10 @@
-#include "core/error.hpp"
 #include "formats/llama2c.hpp"
 #include "tests/fuzz/fuzz.hpp"
 
 #include <cstring>
 
 namespace isoflop::fuzz {
+namespace {
 
 std::vector<std::string> seeds() {
   std::vector<std::string> all;
@@ -23,24 +23,22 @@ std::vector<std::string> seeds() {
   return all;
 }
 
-}  // namespace isoflop::fuzz
-
-extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
-  using namespace isoflop;
+void run(std::string_view input) {
   using T = Llama2cTensor;
-  try {
-    const Llama2cFile file({reinterpret_cast<const std::byte*>(data), size}, "fuzz");
-    const auto read = [&](T kind, int64_t layer) {
-      const auto bytes = file.tensor(kind, layer);
-      if (bytes.data() < reinterpret_cast<const std::byte*>(data) ||
-          bytes.data() + bytes.size() > reinterpret_cast<const std::byte*>(data) + size)
-        fuzz::found("a tensor outside the file");
-    };
-    for (const T kind : {T::norm1, T::q, T::k, T::v, T::out, T::norm2, T::gate, T::down, T::up})
-      for (int64_t layer = 0; layer < file.layers; ++layer) read(kind, layer);
-    for (const T kind : {T::embedding, T::norm}) read(kind, 0);
-    if (!file.shared_head) read(T::head, 0);
-  } catch (const Error&) {
-  }
-  return 0;
+  const Llama2cFile file(bytes_of(input), "fuzz");
+  const auto read = [&](T kind, int64_t layer) {
+    const auto bytes = file.tensor(kind, layer);
+    const auto all = bytes_of(input);
+    if (bytes.data() < all.data() || bytes.data() + bytes.size() > all.data() + all.size())
+      found("a tensor outside the file");
+  };
+  for (const T kind : {T::norm1, T::q, T::k, T::v, T::out, T::norm2, T::gate, T::down, T::up})
+    for (int64_t layer = 0; layer < file.layers; ++layer) read(kind, layer);
+  for (const T kind : {T::embedding, T::norm}) read(kind, 0);
+  if (!file.shared_head) read(T::head, 0);
 }
+
+const Registered target({"llama2c", seeds, run, {"formats/llama2c.cpp"}});
+
+}  // namespace
+}  // namespace isoflop::fuzz

@@ -1,9 +1,9 @@
 // llm.c's .bin.
-#include "core/error.hpp"
 #include "tests/fuzz/input_file.hpp"
 #include "tests/fuzz/use_tokens.hpp"
 
 namespace isoflop::fuzz {
+namespace {
 
 std::vector<std::string> seeds() {
   std::vector<std::string> all;
@@ -22,13 +22,11 @@ std::vector<std::string> seeds() {
   return all;
 }
 
-}  // namespace isoflop::fuzz
-
-extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
-  using namespace isoflop;
-  try {
-    fuzz::use_tokens(fuzz::input_file("fuzz.bin", fuzz::text_of(data, size)));
-  } catch (const Error&) {
-  }
-  return 0;
+void run(std::string_view bytes) {
+  use_tokens(input_file("fuzz.bin", bytes));
 }
+
+const Registered target({"llmc_tokens", seeds, run, {"datasets/foreign_tokens.cpp"}});
+
+}  // namespace
+}  // namespace isoflop::fuzz

@@ -1,9 +1,9 @@
 // Megatron-LM's .idx; the .bin beside it has as many bytes as the input's first byte says.
-#include "core/error.hpp"
 #include "tests/fuzz/input_file.hpp"
 #include "tests/fuzz/use_tokens.hpp"
 
 namespace isoflop::fuzz {
+namespace {
 
 std::vector<std::string> seeds() {
   std::vector<std::string> all;
@@ -25,15 +25,13 @@ std::vector<std::string> seeds() {
   return all;
 }
 
-}  // namespace isoflop::fuzz
-
-extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
-  using namespace isoflop;
-  if (size == 0) return 0;
-  try {
-    fuzz::input_file("fuzz.bin", std::string(data[0], '\1'));
-    fuzz::use_tokens(fuzz::input_file("fuzz.idx", fuzz::text_of(data + 1, size - 1)));
-  } catch (const Error&) {
-  }
-  return 0;
+void run(std::string_view bytes) {
+  if (bytes.empty()) return;
+  input_file("fuzz.bin", std::string(static_cast<unsigned char>(bytes[0]), '\0'));
+  use_tokens(input_file("fuzz.idx", bytes.substr(1)));
 }
+
+const Registered target({"megatron_tokens", seeds, run, {"datasets/foreign_tokens.cpp"}});
+
+}  // namespace
+}  // namespace isoflop::fuzz

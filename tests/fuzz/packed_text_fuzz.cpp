@@ -1,10 +1,10 @@
 // Text, plain and packed by gzip, zstd and xz.
-#include "core/error.hpp"
 #include "tests/datasets/pack.hpp"
 #include "tests/fuzz/input_file.hpp"
 #include "tests/fuzz/use_text.hpp"
 
 namespace isoflop::fuzz {
+namespace {
 
 std::vector<std::string> seeds() {
   std::string text;
@@ -20,13 +20,15 @@ std::vector<std::string> seeds() {
           test::xz(half) + test::xz(text)};
 }
 
-}  // namespace isoflop::fuzz
-
-extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
-  using namespace isoflop;
-  try {
-    fuzz::use_text(fuzz::input_file("fuzz.txt", fuzz::text_of(data, size)));
-  } catch (const Error&) {
-  }
-  return 0;
+void run(std::string_view bytes) {
+  use_text(input_file("fuzz.txt", bytes));
 }
+
+const Registered target({"packed_text",
+                         seeds,
+                         run,
+                         {"datasets/text_input.cpp", "datasets/unpackers.cpp",
+                          "datasets/text_reader.cpp"}});
+
+}  // namespace
+}  // namespace isoflop::fuzz

@@ -1,10 +1,10 @@
-#include "core/error.hpp"
 #include "datasets/tokenizer/sentencepiece_file.hpp"
 #include "tests/datasets/tokenizer/sentencepiece_bytes.hpp"
 #include "tests/fuzz/fuzz.hpp"
 #include "tests/fuzz/use_tokenizer.hpp"
 
 namespace isoflop::fuzz {
+namespace {
 
 std::vector<std::string> seeds() {
   std::vector<test::RawPiece> with_user = test::small_pieces();
@@ -14,13 +14,12 @@ std::vector<std::string> seeds() {
           test::sentencepiece_bytes({.pieces = test::small_pieces(true), .byte_fallback = true})};
 }
 
-}  // namespace isoflop::fuzz
-
-extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
-  using namespace isoflop;
-  try {
-    fuzz::use_tokenizer(*read_sentencepiece(fuzz::text_of(data, size), "fuzz"));
-  } catch (const Error&) {
-  }
-  return 0;
+void run(std::string_view bytes) {
+  use_tokenizer(*read_sentencepiece(bytes, "fuzz"));
 }
+
+const Registered target(
+    {"sentencepiece", seeds, run, {"datasets/tokenizer/sentencepiece_file.cpp"}});
+
+}  // namespace
+}  // namespace isoflop::fuzz

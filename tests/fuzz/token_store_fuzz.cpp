@@ -1,10 +1,10 @@
 // Token stores of ours.
-#include "core/error.hpp"
 #include "core/file.hpp"
 #include "tests/fuzz/input_file.hpp"
 #include "tests/fuzz/use_tokens.hpp"
 
 namespace isoflop::fuzz {
+namespace {
 
 std::vector<std::string> seeds() {
   std::vector<std::string> all;
@@ -20,13 +20,12 @@ std::vector<std::string> seeds() {
   return all;
 }
 
-}  // namespace isoflop::fuzz
-
-extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
-  using namespace isoflop;
-  try {
-    fuzz::use_tokens(fuzz::input_file("fuzz.h5", fuzz::text_of(data, size)));
-  } catch (const Error&) {
-  }
-  return 0;
+void run(std::string_view bytes) {
+  use_tokens(input_file("fuzz.h5", bytes));
 }
+
+const Registered target(
+    {"token_store", seeds, run, {"datasets/token_store.cpp", "datasets/token_store_layout.cpp"}});
+
+}  // namespace
+}  // namespace isoflop::fuzz
