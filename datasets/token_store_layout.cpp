@@ -5,6 +5,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include <algorithm>
 #include <cstring>
 #include <fstream>
 
@@ -41,7 +42,12 @@ Seal check_seal(const MappedFile& file, const std::string& name) {
     fail_format("{} has {} bytes but was made with {}: it was cut off; copy it or build it again",
                 name, file.size(), seal.file_bytes);
   uint64_t tokens_end = 0;
-  if (file.size() < kSealBytes || seal.tokens_offset < kSealBytes ||
+  // The library takes the first superblock it finds at byte 512, 1024 or 2048, so the rest of the
+  // seal's block must be empty.
+  const auto is_zero = [](std::byte b) { return b == std::byte{0}; };
+  if (file.size() < kSealBytes ||
+      !std::all_of(file.data() + sizeof(seal), file.data() + kSealBytes, is_zero) ||
+      seal.tokens_offset < kSealBytes ||
       !checked_add(seal.tokens_offset, seal.tokens_bytes, tokens_end) || tokens_end > file.size() ||
       seal.hash != seal_hash(file, seal))
     fail_format("{} is damaged (outside of its tokens); copy it or build it again", name);

@@ -98,6 +98,17 @@ TEST_F(TokenStoreTest, TruncatedStoresAreNamed) {
   }
 }
 
+// HDF5 looks for its first bytes at 0, 512, 1024 and 2048 too: nothing may hide there.
+TEST_F(TokenStoreTest, NothingHidesBehindTheSeal) {
+  const fs::path store = write_store("books.h5", 300, 3, 20);
+  for (size_t at = sizeof(uint64_t) * 5; at < 4096; at += 61) {
+    flip_byte(store, at, 0x89);
+    EXPECT_THROW(TokenStore::open(store), FormatError) << at;
+    flip_byte(store, at, 0x89);
+  }
+  EXPECT_NO_THROW(TokenStore::open(store));
+}
+
 // Every byte that means something is covered by a hash: a flip is refused or changes nothing we
 // read.
 void TokenStoreTest::flip_every(size_t stride) const {
