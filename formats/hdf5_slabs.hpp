@@ -31,6 +31,8 @@ class SlabReader {
 
  private:
   struct State;
+  void read_contiguous(uint64_t index, std::span<int32_t> out) const;
+
   std::string name_;
   std::array<uint64_t, 3> shape_ = {};
   std::unique_ptr<State> state_;
