@@ -171,8 +171,8 @@ Run prepare(const RunConfig& config,
             bool resumes,
             const Machine& machine,
             const Context& context) {
-  text_bytes(
-      paths_of(config.data.train));  // what is named but missing is said before anything is made
+  // What is named but missing is said before anything is made. A run that goes on has its stores.
+  if (!resumes) text_bytes(paths_of(config.data.train));
   const bool made_here = !fs::exists(folder);
   require_writable_directory(folder);
   try {

@@ -147,19 +147,22 @@ std::vector<Part> parts_of(const RunConfig& config, const fs::path& folder) {
   return parts;
 }
 
+/// Whether an earlier launch built the stores; the text itself is then not needed any more.
+bool is_built(const Run& run, const std::vector<Part>& parts, const PrepareOptions& options) {
+  return options.reuse && fs::exists(run.folder / "tokenizer.json") &&
+         std::all_of(parts.begin(), parts.end(),
+                     [](const Part& part) { return fs::exists(part.train); });
+}
+
 /// Text: learn or load the tokenizer, then build the stores of each part in RUN/data, and those of
 /// its held-back text.
-void build_from_text(Run& run, const PrepareOptions& options) {
+void build_from_text(Run& run, std::vector<Part> parts, const PrepareOptions& options) {
   const DataConfig& data = run.config.data;
-  const fs::path tokenizer_file = run.folder / "tokenizer.json";
   const bool holds_back = data.valid.empty() && data.valid_fraction > 0;
-  std::vector<Part> parts = parts_of(run.config, run.folder);
-  const bool is_built = options.reuse && fs::exists(tokenizer_file) &&
-                        std::all_of(parts.begin(), parts.end(),
-                                    [](const Part& part) { return fs::exists(part.train); });
+  const bool built = is_built(run, parts, options);
   const TokenizerSpec spec = parse_tokenizer_spec(data.tokenizer);
-  if (is_built)
-    run.tokenizer = Tokenizer::load(tokenizer_file);
+  if (built)
+    run.tokenizer = Tokenizer::load(run.folder / "tokenizer.json");
   else if (spec.trained())
     run.tokenizer = train_tokenizer(
         spec, Corpus::open(paths_of(data.train), options.stop, data.field), options);
@@ -168,7 +171,7 @@ void build_from_text(Run& run, const PrepareOptions& options) {
   fs::create_directories(run.folder / "data");
   if (holds_back) run.valid.push_back({});
   for (Part& part : parts) {
-    if (!is_built) {
+    if (!built) {
       BuildOptions build_options;
       build_options.out = part.train;
       build_options.valid_out = holds_back ? part.valid : fs::path();
@@ -185,7 +188,9 @@ void build_from_text(Run& run, const PrepareOptions& options) {
 
 void prepare_training(Run& run, const PrepareOptions& options) {
   const DataConfig& data = run.config.data;
-  if (!all_stores(paths_of(data.train), "data.train")) return build_from_text(run, options);
+  std::vector<Part> parts = parts_of(run.config, run.folder);
+  if (is_built(run, parts, options) || !all_stores(paths_of(data.train), "data.train"))
+    return build_from_text(run, std::move(parts), options);
   const TokenizerSpec spec = parse_tokenizer_spec(data.tokenizer);
   if (!spec.trained()) run.tokenizer = Tokenizer::load(spec.file);
   run.train = open_sources(run.config, run.folder, run.tokenizer.get());
@@ -197,6 +202,9 @@ TokenStores prepare_set(const Run& run,
                         const std::string& name,
                         const std::vector<std::string>& paths,
                         const PrepareOptions& options) {
+  const fs::path out =
+      run.folder / "data" / (name.empty() ? "valid.h5" : fmt::format("valid-{}.h5", name));
+  if (options.reuse && fs::exists(out)) return {TokenStore::open(out)};
   TokenStores stores;
   if (all_stores(paths, "data.valid")) {
     for (const std::string& path : paths) open_stores(path, run.tokenizer.get(), stores);
@@ -207,10 +215,7 @@ TokenStores prepare_set(const Run& run,
     fail_user(
         "data.valid is text, but the token stores of data.train came without a tokenizer; set "
         "data.tokenizer to the file they were built with");
-  const fs::path out =
-      run.folder / "data" / (name.empty() ? "valid.h5" : fmt::format("valid-{}.h5", name));
   fs::create_directories(out.parent_path());
-  if (options.reuse && fs::exists(out)) return {TokenStore::open(out)};
   BuildOptions build_options;
   build_options.out = out;
   return {build(Corpus::open(paths, options.stop, run.config.data.field), *run.tokenizer,
