@@ -16,6 +16,7 @@
 #define ISOFLOP_CPU_SIMD_INL_H_
 #endif
 
+#include "core/dtype.hpp"
 #include "hwy/highway.h"
 
 #include <cstdint>
@@ -30,6 +31,51 @@ using VFull = hn::Vec<Full>;
 
 inline int64_t lanes() {
   return static_cast<int64_t>(hn::Lanes(Full()));
+}
+
+/// What activations are stored as does not show in a kernel: load widens to fp32, store rounds to
+/// nearest even (NaN stays NaN), and a kernel is a template on the stored type.
+template <class D>
+HWY_INLINE hn::Vec<D> load(D d, const float* from) {
+  return hn::LoadU(d, from);
+}
+template <class D>
+HWY_INLINE hn::Vec<D> load(D d, const bf16* from) {
+  const hn::Rebind<uint16_t, D> half;
+  const hn::RebindToUnsigned<D> whole;
+  const auto bits = hn::LoadU(half, reinterpret_cast<const uint16_t*>(from));
+  return hn::BitCast(d, hn::ShiftLeft<16>(hn::PromoteTo(whole, bits)));
+}
+
+/// The rounded bf16 in the upper half of each lane; the lower half is left over.
+template <class D>
+HWY_INLINE hn::Vec<hn::RebindToUnsigned<D>> round_to_bf16(D, hn::Vec<D> v) {
+  const hn::RebindToUnsigned<D> whole;
+  const auto bits = hn::BitCast(whole, v);
+  const auto even = hn::And(hn::ShiftRight<16>(bits), hn::Set(whole, 1u));
+  const auto rounded = hn::Add(bits, hn::Add(even, hn::Set(whole, 0x7fffu)));
+  const auto nan = hn::Or(bits, hn::Set(whole, 0x400000u));
+  return hn::IfThenElse(hn::RebindMask(whole, hn::IsNaN(v)), nan, rounded);
+}
+template <class D>
+HWY_INLINE void store(hn::Vec<D> v, D d, float* to) {
+  hn::StoreU(v, d, to);
+}
+template <class D>
+HWY_INLINE void store(hn::Vec<D> v, D d, bf16* to) {
+  const hn::Rebind<uint16_t, D> half;
+  const hn::RebindToSigned<D> integer;
+  const auto bits = hn::BitCast(integer, hn::ShiftRight<16>(round_to_bf16(d, v)));
+  hn::StoreU(hn::DemoteTo(half, bits), half, reinterpret_cast<uint16_t*>(to));
+}
+
+/// f(T()) with T the type that `dtype` names, float or bf16.
+template <class F>
+HWY_INLINE void by_type(DType dtype, F&& f) {
+  if (dtype == DType::bf16)
+    f(bf16());
+  else
+    f(float());
 }
 
 /// f(tag, i) for whole vectors at i = 0, lanes, ..., then for the elements that are left, one by

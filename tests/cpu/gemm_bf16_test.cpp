@@ -1,0 +1,189 @@
+#include "cpu/gemm_bf16.hpp"
+
+#include "tests/support/compare.hpp"
+
+#include <fmt/format.h>
+#include <gtest/gtest.h>
+
+#include <vector>
+
+namespace isoflop::test {
+namespace {
+
+using namespace cpu;
+
+constexpr int64_t kMargin = 3;  // NaN beyond the end of each row, which nobody may read
+
+Tensor matrix(int64_t rows, int64_t cols, DType dtype = DType::bf16) {
+  Tensor t(dtype, rows, cols + kMargin);
+  poison(t);
+  return t;
+}
+
+/// Small whole numbers: every product and sum is exact, so the result has one right value.
+Tensor whole_numbers(int64_t rows, int64_t cols, uint64_t seed, DType dtype = DType::bf16) {
+  Tensor t = matrix(rows, cols, dtype);
+  for (int64_t r = 0; r < rows; ++r)
+    for (int64_t c = 0; c < cols; ++c) {
+      const double u =
+          uniform01(seed, rng_stream(RngUse::probe, 0), static_cast<uint64_t>(r * cols + c));
+      set_value(t, r, c, std::floor(u * 17) - 8);
+    }
+  return t;
+}
+
+std::vector<bf16> packed(View source) {
+  std::vector<bf16> panels(static_cast<size_t>(packed_size(source.rows, source.cols)));
+  const int64_t middle = source.rows / 4 * 2;  // in two pieces, as threads do it
+  pack_rows({source, 0, middle, panels.data()});
+  pack_rows({source, middle, source.rows, panels.data()});
+  return panels;
+}
+
+std::vector<bf16> packed_transpose(View source) {
+  std::vector<bf16> panels(static_cast<size_t>(packed_size(source.cols, source.rows)));
+  for (int64_t p = 0; p < div_ceil(source.rows, kPanel); ++p)
+    pack_columns(source, p, panels.data());
+  return panels;
+}
+
+class GemmBf16On : public ::testing::TestWithParam<Bf16Kernel> {
+ protected:
+  void SetUp() override {
+    if (!runs_here(GetParam()))
+      GTEST_SKIP() << "this processor has no " << cpu::name_of(GetParam());
+  }
+};
+
+constexpr int64_t kSizes[] = {1, 7, 17, 63, 65, 255, 257};
+
+TEST_P(GemmBf16On, IsExactOnWholeNumbersOfEveryOddShape) {
+  for (const int64_t k : {int64_t{1}, int64_t{7}, int64_t{64}, int64_t{257}, int64_t{1001}})
+    for (const int64_t m : kSizes)
+      for (const int64_t n : kSizes) {
+        const Tensor a = whole_numbers(m, k, 1), b = whole_numbers(k, n, 2);
+        Tensor want(DType::f32, m, n), got = matrix(m, n, DType::f32), twice(DType::f32, m, n);
+        for (int64_t r = 0; r < m; ++r)
+          for (int64_t c = 0; c < n; ++c) set_value(want, r, c, 0);
+        for (int64_t r = 0; r < m; ++r)
+          for (int64_t i = 0; i < k; ++i) {
+            const float x = to_float(a.view().row<bf16>(r)[i]);
+            for (int64_t c = 0; c < n; ++c)
+              want.view().row<float>(r)[c] += x * to_float(b.view().row<bf16>(i)[c]);
+          }
+        const std::vector<bf16> panels = packed(b.view().columns(0, n));
+        GemmBf16 product{.m = m,
+                         .n = n,
+                         .k = k,
+                         .a = a.view().as<bf16>(),
+                         .lda = a.view().stride,
+                         .b = panels.data(),
+                         .c = got.view().as<float>(),
+                         .ldc = got.view().stride};
+        gemm_bf16(product, GetParam());
+        const std::string shape = fmt::format("{} x {} x {}", m, n, k);
+        ASSERT_TRUE(same_bits(got.view().columns(0, n), want)) << shape;
+        ASSERT_TRUE(std::isnan(value_at(got, 0, n))) << shape << ": wrote beyond the row";
+        product.accumulate = true;
+        gemm_bf16(product, GetParam());
+        for (int64_t r = 0; r < m; ++r)
+          for (int64_t c = 0; c < n; ++c) set_value(twice, r, c, 2 * value_at(want, r, c));
+        ASSERT_TRUE(same_bits(got.view().columns(0, n), twice)) << shape << ", accumulated";
+      }
+}
+
+TEST_P(GemmBf16On, TakesEitherOperandTransposed) {
+  for (const int64_t k : {int64_t{1}, int64_t{65}, int64_t{770}})
+    for (const int64_t m : {int64_t{1}, int64_t{49}, int64_t{130}})
+      for (const int64_t n : {int64_t{17}, int64_t{97}}) {
+        const Tensor a = whole_numbers(k, m, 1), b = whole_numbers(n, k, 2, DType::f32);
+        Tensor want(DType::f32, m, n), got(DType::f32, m, n);
+        for (int64_t r = 0; r < m; ++r)
+          for (int64_t c = 0; c < n; ++c) {
+            double sum = 0;
+            for (int64_t i = 0; i < k; ++i) sum += value_at(a, i, r) * value_at(b, c, i);
+            set_value(want, r, c, sum);
+          }
+        const std::vector<bf16> left = packed(a.view().columns(0, m));
+        const std::vector<bf16> right = packed_transpose(b.view().columns(0, k));
+        gemm_bf16({.m = m,
+                   .n = n,
+                   .k = k,
+                   .a = left.data(),
+                   .packed_a = true,
+                   .b = right.data(),
+                   .c = got.view().as<float>(),
+                   .ldc = n},
+                  GetParam());
+        ASSERT_TRUE(same_bits(got, want)) << m << " x " << n << " x " << k;
+      }
+}
+
+TEST_P(GemmBf16On, RoundsAsFp32DoesAndKeepsNan) {
+  constexpr int64_t m = 19, n = 70, k = 1501;
+  Tensor a(DType::bf16, m, k), b(DType::bf16, k, n), got(DType::f32, m, n);
+  fill_normal(a, 1);
+  fill_normal(b, 2);
+  a.view().row<bf16>(4)[k - 1] = to_bf16(NAN);
+  const std::vector<bf16> panels = packed(b);
+  gemm_bf16({.m = m,
+             .n = n,
+             .k = k,
+             .a = a.view().as<bf16>(),
+             .lda = k,
+             .b = panels.data(),
+             .c = got.view().as<float>(),
+             .ldc = n},
+            GetParam());
+  for (int64_t r = 0; r < m; ++r)
+    for (int64_t c = 0; c < n; ++c) {
+      double sum = 0, size = 0;
+      for (int64_t i = 0; i < k; ++i) {
+        const double product = value_at(a, r, i) * value_at(b, i, c);
+        sum += product;
+        size += std::abs(product);
+      }
+      if (r == 4) {
+        EXPECT_TRUE(std::isnan(value_at(got, r, c)));
+        continue;
+      }
+      // One rounding of 2^-24 per term, of partial sums whose size grows like sqrt(k), not k.
+      EXPECT_NEAR(value_at(got, r, c), sum, 0x1p-24 * std::sqrt(k) * size) << r << ", " << c;
+    }
+}
+
+INSTANTIATE_TEST_SUITE_P(Kernels,
+                         GemmBf16On,
+                         ::testing::Values(Bf16Kernel::portable, Bf16Kernel::avx512_bf16),
+                         [](const auto& param) {
+                           return param.param == Bf16Kernel::portable ? "portable" : "avx512_bf16";
+                         });
+
+TEST(GemmBf16, TheBestKernelRunsHere) {
+  EXPECT_TRUE(runs_here(Bf16Kernel::portable));
+  EXPECT_TRUE(runs_here(best_bf16_kernel()));
+}
+
+TEST(PackBf16, RoundsEveryPatternAsCoreDoes) {
+  constexpr int64_t n = 1 << 16;
+  Tensor source(DType::f32, 2, n);
+  for (const uint32_t low : {0u, 1u, 0x7fffu, 0x8000u, 0x8001u, 0xffffu}) {
+    for (int64_t c = 0; c < n; ++c)
+      for (int64_t r = 0; r < 2; ++r)
+        source.view().row<float>(r)[c] =
+            std::bit_cast<float>(static_cast<uint32_t>(r ? n - 1 - c : c) << 16 | low);
+    const std::vector<bf16> rows = packed(source);
+    const std::vector<bf16> columns = packed_transpose(source);
+    for (int64_t c = 0; c < n; ++c)
+      for (int64_t r = 0; r < 2; ++r) {
+        const uint16_t want = to_bf16(source.view().row<float>(r)[c]).bits;
+        const int64_t row_at = c / kPanel * panel_stride(2) + c % kPanel * 2 + r;
+        const int64_t column_at = c / 2 * 2 * kPanel + 2 * r + c % 2;
+        ASSERT_EQ(rows[static_cast<size_t>(row_at)].bits, want) << c << ", " << low;
+        ASSERT_EQ(columns[static_cast<size_t>(column_at)].bits, want) << c << ", " << low;
+      }
+  }
+}
+
+}  // namespace
+}  // namespace isoflop::test
