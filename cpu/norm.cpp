@@ -157,6 +157,7 @@ void CpuBackend::rmsnorm_forward(const RmsNormForward& op) {
 void CpuBackend::layernorm_backward(const LayerNormBackward& op) {
   check(op);
   const int64_t rows = op.x.rows, D = op.x.cols, blocks = div_ceil(rows, kRowBlock);
+  if (rows == 0) return;
   float* partials = scratch_.floats(blocks * 2 * D);
   const auto kernel = HWY_DYNAMIC_DISPATCH(layernorm_backward_rows);
   team_.run(blocks, [&](int64_t block, int) {
@@ -174,6 +175,7 @@ void CpuBackend::layernorm_backward(const LayerNormBackward& op) {
 void CpuBackend::rmsnorm_backward(const RmsNormBackward& op) {
   check(op);
   const int64_t rows = op.x.rows, D = op.x.cols, blocks = div_ceil(rows, kRowBlock);
+  if (rows == 0) return;
   float* partials = scratch_.floats(blocks * D);
   const auto kernel = HWY_DYNAMIC_DISPATCH(rmsnorm_backward_rows);
   team_.run(blocks, [&](int64_t block, int) {

@@ -125,7 +125,13 @@ void Build::encode(const TextTile& tile, Encoded& encoded) const {
   encoded.ids.clear();
   encoded.ends.clear();
   for (size_t i = 0; i < tile.parts.size(); ++i) {
-    if (!is_dropped(tile.parts[i].document)) tokenizer_.encode(tile.part_text(i), encoded.ids);
+    const TextTile::Part& part = tile.parts[i];
+    if (!is_dropped(part.document)) {
+      if (part.first)
+        tokenizer_.encode(tile.part_text(i), encoded.ids);
+      else
+        tokenizer_.encode_more(tile.part_text(i), encoded.ids);
+    }
     encoded.ends.push_back(encoded.ids.size());
   }
 }

@@ -67,6 +67,7 @@ std::vector<TokenSource> sources_from_json(const std::string& text, const std::s
   std::vector<TokenSource> sources;
   try {
     for (const auto& item : parse_json<nlohmann::json>(text, file)) {
+      if (!item.at("bytes").is_number_unsigned()) fail_format("bytes is not a whole number");
       TokenSource source{item.at("path").get<std::string>(), item.at("bytes").get<uint64_t>(), 0};
       source.hash = std::stoull(item.at("xxh3").get<std::string>(), nullptr, 16);
       sources.push_back(std::move(source));

@@ -123,11 +123,19 @@ class PieceTokenizer final : public Tokenizer {
   }
 
   void encode(std::string_view text, std::vector<int32_t>& ids, bool special) const override {
+    encode(text, ids, special, true);
+  }
+  void encode_more(std::string_view text, std::vector<int32_t>& ids) const override {
+    encode(text, ids, false, false);
+  }
+
+ private:
+  void encode(std::string_view text, std::vector<int32_t>& ids, bool special, bool starts) const {
     std::unique_ptr<Workspace> work = pool_.borrow();
     controls_.split(
         text, special,
         [&](std::string_view plain) {
-          const std::string normalized = normalize(plain);
+          const std::string normalized = normalize(plain, starts);
           users_.split(
               normalized, false,
               [&](std::string_view stretch) { encode_stretch(stretch, *work, ids); },
@@ -137,7 +145,6 @@ class PieceTokenizer final : public Tokenizer {
     pool_.give_back(std::move(work));
   }
 
- private:
   struct Workspace {
     PieceMerger merger;
     PieceCache cache;
@@ -180,14 +187,15 @@ class PieceTokenizer final : public Tokenizer {
       fail_format("{}: there is no piece for the unknown, nor are there bytes", origin);
   }
 
-  /// As SentencePiece's normalizer does without a map of characters.
-  std::string normalize(std::string_view text) const {
+  /// As SentencePiece's normalizer does without a map of characters; what it does to the beginning
+  /// of a text where the text `starts` here.
+  std::string normalize(std::string_view text, bool starts) const {
     const bool collapse = model_.collapse_spaces;
-    if (collapse) text.remove_prefix(std::min(text.find_first_not_of(' '), text.size()));
+    if (collapse && starts) text.remove_prefix(std::min(text.find_first_not_of(' '), text.size()));
     std::string out;
     if (text.empty()) return out;
-    if (model_.space_prefix) out += kSpaceText;
-    bool behind_space = collapse;
+    if (model_.space_prefix && starts) out += kSpaceText;
+    bool behind_space = collapse && starts;
     while (!text.empty()) {
       const CodePoint point = first_code_point(text);
       const size_t bytes = point.bytes == 0 ? 1 : static_cast<size_t>(point.bytes);

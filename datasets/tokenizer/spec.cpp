@@ -19,8 +19,9 @@ TokenizerSpec parse_tokenizer_spec(std::string_view text) {
   if (text == "bytes") return {{}, Kind::bytes, 0};
   if (text == "chars") return {{}, Kind::chars, 0};
   if (text.empty() || text == "bpe")
-    fail_user("tokenizer {}: say bytes, chars, bpe:N (such as bpe:8192), or name a tokenizer file",
-              in_quotes(text));
+    fail_user(
+        "data.tokenizer {}: say bytes, chars, bpe:N (such as bpe:8192), or name a tokenizer file",
+        in_quotes(text));
   if (text.substr(0, 4) != "bpe:") return {std::filesystem::path(text), Kind::bpe, 0};
   const std::string_view digits = text.substr(4);
   int vocabulary = 0;
@@ -28,7 +29,7 @@ TokenizerSpec parse_tokenizer_spec(std::string_view text) {
       std::from_chars(digits.data(), digits.data() + digits.size(), vocabulary);
   if (error != std::errc() || end != digits.data() + digits.size() || vocabulary < kLeast ||
       vocabulary > kMost)
-    fail_user("tokenizer {}: the vocabulary after bpe: must be a number from {} to {}",
+    fail_user("data.tokenizer {}: the vocabulary after bpe: must be a number from {} to {}",
               in_quotes(text), kLeast, kMost);
   return {{}, Kind::bpe, vocabulary};
 }

@@ -4,6 +4,8 @@
 #include "core/file.hpp"
 #include "datasets/text_reader.hpp"
 #include "datasets/token_store.hpp"
+#include "datasets/tokenizer/sentencepiece_file.hpp"
+#include "tests/datasets/tokenizer/sentencepiece_bytes.hpp"
 #include "tests/datasets/word_tokenizer.hpp"
 #include "tests/support/folder_test.hpp"
 
@@ -73,6 +75,32 @@ TEST_F(BuildTest, OneStoreHoldsTheDocumentsInOrder) {
     expected.push_back(0);
   }
   EXPECT_EQ(all_tokens(*store), expected);
+}
+
+// A document of several pieces, with a tokenizer that treats the beginning of a text its own way.
+TEST_F(BuildTest, LongDocumentsGiveTheIdsOfTheWhole) {
+  std::string text;
+  for (size_t i = 0; text.size() < (900 << 10); ++i)
+    text += i % 13 == 12 ? "\nbc" : i % 7 ? " abc" : "  ab";
+  for (const bool collapse : {false, true})
+    for (const bool lines_only : {false, true}) {
+      std::string document = text;
+      if (lines_only) std::replace(document.begin(), document.end(), ' ', '_');
+      const auto tokenizer =
+          read_sentencepiece(test::sentencepiece_bytes({.pieces = test::small_pieces(true),
+                                                        .byte_fallback = true,
+                                                        .collapse_spaces = collapse}),
+                             "some.model");
+      BuildOptions how = options();
+      how.valid_out.clear();
+      how.overwrite = true;
+      build_stores(Corpus::open({write("in/text.txt", document)}), *tokenizer, how);
+      std::vector<int32_t> expected;
+      tokenizer->encode(document, expected);
+      if (tokenizer->separator() >= 0) expected.push_back(tokenizer->separator());
+      EXPECT_EQ(all_tokens(*TokenStore::open(path("train.h5"))), expected)
+          << collapse << lines_only;
+    }
 }
 
 TEST_F(BuildTest, ThreadsChangeNoByte) {

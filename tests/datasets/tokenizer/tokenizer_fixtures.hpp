@@ -35,7 +35,7 @@ inline std::unique_ptr<Tokenizer> train(const TokenizerTraining& training, std::
 inline std::string random_bytes(uint64_t stream, size_t size, int range = 256) {
   std::string bytes;
   for (size_t i = 0; i < size; ++i)
-    bytes.push_back(static_cast<char>(uniform01(1, stream, i) * range));
+    bytes.push_back(static_cast<char>(static_cast<int>(uniform01(1, stream, i) * range)));
   return bytes;
 }
 
