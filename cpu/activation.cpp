@@ -21,76 +21,94 @@ HWY_INLINE V tanh_gate(D d, V x, V square) {
   return sigmoid(d, hn::Mul(x, inner));
 }
 
-void gelu_rows(const GeluForward& op, int64_t first, int64_t last) {
+template <class T>
+void gelu_rows_of(const GeluForward& op, int64_t first, int64_t last) {
   for (int64_t r = first; r < last; ++r) {
-    const float* x = op.x.row<float>(r);
-    float* y = op.y.row<float>(r);
+    const T* x = op.x.row<T>(r);
+    T* y = op.y.row<T>(r);
     if (op.kind == Gelu::tanh) {
       for_each(op.x.cols, [&](auto d, int64_t i) HWY_ATTR {
-        const auto v = hn::LoadU(d, x + i);
-        hn::StoreU(hn::Mul(v, tanh_gate(d, v, hn::Mul(v, v))), d, y + i);
+        const auto v = load(d, x + i);
+        store(hn::Mul(v, tanh_gate(d, v, hn::Mul(v, v))), d, y + i);
       });
     } else {
       for_each(op.x.cols, [&](auto d, int64_t i) HWY_ATTR {
-        const auto v = hn::LoadU(d, x + i);
+        const auto v = load(d, x + i);
         auto density = v, distribution = v;
         normal(d, v, density, distribution);
-        hn::StoreU(hn::Mul(v, distribution), d, y + i);
+        store(hn::Mul(v, distribution), d, y + i);
       });
     }
   }
 }
+void gelu_rows(const GeluForward& op, int64_t first, int64_t last) {
+  by_type(op.x.dtype, [&](auto zero) HWY_ATTR { gelu_rows_of<decltype(zero)>(op, first, last); });
+}
 
-void gelu_backward_rows(const GeluBackward& op, int64_t first, int64_t last) {
+template <class T>
+void gelu_backward_rows_of(const GeluBackward& op, int64_t first, int64_t last) {
   for (int64_t r = first; r < last; ++r) {
-    const float *x = op.x.row<float>(r), *dy = op.dy.row<float>(r);
-    float* dx = op.dx.row<float>(r);
+    const T *x = op.x.row<T>(r), *dy = op.dy.row<T>(r);
+    T* dx = op.dx.row<T>(r);
     if (op.kind == Gelu::tanh) {
       for_each(op.x.cols, [&](auto d, int64_t i) HWY_ATTR {
-        const auto v = hn::LoadU(d, x + i);
+        const auto v = load(d, x + i);
         const auto square = hn::Mul(v, v), gate = tanh_gate(d, v, square);
         // d(x gate)/dx = gate + x gate (1 - gate) 2u'
         const auto slope =
             hn::MulAdd(square, hn::Set(d, 3 * kTwiceSlope * kCubic), hn::Set(d, kTwiceSlope));
         const auto rest = hn::Mul(hn::Mul(v, slope), hn::NegMulAdd(gate, gate, gate));
-        hn::StoreU(hn::Mul(hn::LoadU(d, dy + i), hn::Add(gate, rest)), d, dx + i);
+        store(hn::Mul(load(d, dy + i), hn::Add(gate, rest)), d, dx + i);
       });
     } else {
       for_each(op.x.cols, [&](auto d, int64_t i) HWY_ATTR {
-        const auto v = hn::LoadU(d, x + i);
+        const auto v = load(d, x + i);
         auto density = v, distribution = v;
         normal(d, v, density, distribution);
         const auto slope = hn::MulAdd(v, density, distribution);
-        hn::StoreU(hn::Mul(hn::LoadU(d, dy + i), slope), d, dx + i);
+        store(hn::Mul(load(d, dy + i), slope), d, dx + i);
       });
     }
   }
 }
+void gelu_backward_rows(const GeluBackward& op, int64_t first, int64_t last) {
+  by_type(op.x.dtype,
+          [&](auto zero) HWY_ATTR { gelu_backward_rows_of<decltype(zero)>(op, first, last); });
+}
 
-void swiglu_rows(const SwigluForward& op, int64_t first, int64_t last) {
+template <class T>
+void swiglu_rows_of(const SwigluForward& op, int64_t first, int64_t last) {
   for (int64_t r = first; r < last; ++r) {
-    const float *gate = op.gate.row<float>(r), *up = op.up.row<float>(r);
-    float* y = op.y.row<float>(r);
+    const T *gate = op.gate.row<T>(r), *up = op.up.row<T>(r);
+    T* y = op.y.row<T>(r);
     for_each(op.y.cols, [&](auto d, int64_t i) HWY_ATTR {
-      const auto g = hn::LoadU(d, gate + i);
+      const auto g = load(d, gate + i);
       const auto silu = hn::Mul(g, sigmoid(d, g));
-      hn::StoreU(hn::Mul(silu, hn::LoadU(d, up + i)), d, y + i);
+      store(hn::Mul(silu, load(d, up + i)), d, y + i);
     });
   }
 }
+void swiglu_rows(const SwigluForward& op, int64_t first, int64_t last) {
+  by_type(op.y.dtype, [&](auto zero) HWY_ATTR { swiglu_rows_of<decltype(zero)>(op, first, last); });
+}
 
-void swiglu_backward_rows(const SwigluBackward& op, int64_t first, int64_t last) {
+template <class T>
+void swiglu_backward_rows_of(const SwigluBackward& op, int64_t first, int64_t last) {
   for (int64_t r = first; r < last; ++r) {
-    const float *gate = op.gate.row<float>(r), *up = op.up.row<float>(r), *dy = op.dy.row<float>(r);
-    float *dgate = op.dgate.row<float>(r), *dup = op.dup.row<float>(r);
+    const T *gate = op.gate.row<T>(r), *up = op.up.row<T>(r), *dy = op.dy.row<T>(r);
+    T *dgate = op.dgate.row<T>(r), *dup = op.dup.row<T>(r);
     for_each(op.dy.cols, [&](auto d, int64_t i) HWY_ATTR {
-      const auto g = hn::LoadU(d, gate + i), u = hn::LoadU(d, up + i), grad = hn::LoadU(d, dy + i);
+      const auto g = load(d, gate + i), u = load(d, up + i), grad = load(d, dy + i);
       const auto s = sigmoid(d, g), silu = hn::Mul(g, s);
       const auto slope = hn::MulAdd(silu, hn::Sub(hn::Set(d, 1.0f), s), s);  // s (1 + g (1 - s))
-      hn::StoreU(hn::Mul(hn::Mul(grad, u), slope), d, dgate + i);
-      hn::StoreU(hn::Mul(grad, silu), d, dup + i);
+      store(hn::Mul(hn::Mul(grad, u), slope), d, dgate + i);
+      store(hn::Mul(grad, silu), d, dup + i);
     });
   }
+}
+void swiglu_backward_rows(const SwigluBackward& op, int64_t first, int64_t last) {
+  by_type(op.dy.dtype,
+          [&](auto zero) HWY_ATTR { swiglu_backward_rows_of<decltype(zero)>(op, first, last); });
 }
 
 }  // namespace isoflop::cpu::HWY_NAMESPACE

@@ -10,8 +10,11 @@
 
 namespace isoflop {
 
-std::unique_ptr<Backend> make_cpu_backend(ThreadTeam& team) {
-  return std::make_unique<cpu::CpuBackend>(team);
+std::unique_ptr<Backend> make_cpu_backend(ThreadTeam& team, DType activation, bool portable) {
+  ISOFLOP_CHECK(activation == DType::f32 || activation == DType::bf16,
+                "the CPU backend computes in f32 or bf16, not in {}", name_of(activation));
+  const cpu::Bf16Kernel kernel = portable ? cpu::Bf16Kernel::portable : cpu::best_bf16_kernel();
+  return std::make_unique<cpu::CpuBackend>(team, activation, kernel);
 }
 
 namespace cpu {
@@ -32,7 +35,12 @@ double* Scratch::doubles(int64_t count) {
   return static_cast<double*>(bytes(static_cast<size_t>(count) * sizeof(double)));
 }
 
-CpuBackend::CpuBackend(ThreadTeam& team) : team_(team) {
+bf16* Scratch::bf16s(int64_t count) {
+  return static_cast<bf16*>(bytes(static_cast<size_t>(count) * sizeof(bf16)));
+}
+
+CpuBackend::CpuBackend(ThreadTeam& team, DType activation, Bf16Kernel kernel)
+    : team_(team), activation_(activation), kernel_(kernel) {
   hwy::GetChosenTarget().Update(hwy::SupportedTargets());  // so that dispatch is a table look-up
 }
 
@@ -40,7 +48,10 @@ std::string CpuBackend::description() const {
   std::string target = vector_target();
   for (char& c : target) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
   const dnnl_version_t* version = dnnl_version();
-  return fmt::format("cpu {}, oneDNN {}.{}.{} fp32", target, version->major, version->minor,
+  const std::string own = activation_ == DType::bf16
+                              ? fmt::format("bf16 products {}, ", cpu::name_of(kernel_))
+                              : std::string();
+  return fmt::format("cpu {}, {}oneDNN {}.{}.{} fp32", target, own, version->major, version->minor,
                      version->patch);
 }
 
@@ -49,7 +60,7 @@ Buffer CpuBackend::allocate(size_t bytes, const std::string& what) {
 }
 
 WeightRef CpuBackend::prepare(View master) {
-  weights_.push_back({master});
+  weights_.push_back({master, {}, {}});
   return {master.rows, master.cols, &weights_.back()};
 }
 

@@ -1,4 +1,7 @@
-// The CPU backend in fp32: oneDNN's sgemm on tiles of our own cutting, Highway for the rest.
+// The CPU backend. In fp32: oneDNN's sgemm on tiles of our own cutting, Highway for the rest. In
+// bf16: activations are stored in bf16, products take bf16 operands (own kernel, own packed copies
+// of the weights) and sum in fp32; masters, gradients, statistics and all other arithmetic are
+// fp32.
 //
 // One file per op family. Work is cut by shape alone into tiles, the team's threads pick tiles,
 // sums over rows are made per fixed block of rows and then added in block order: the bits of a
@@ -11,7 +14,11 @@
 
 namespace isoflop {
 
-/// The team must outlive the backend. One backend serves one calling thread at a time.
-std::unique_ptr<Backend> make_cpu_backend(ThreadTeam& team);
+/// Activations in f32 or bf16. `portable`: bf16 products without the processor's bf16 instructions,
+/// which are otherwise used where it has them. The team must outlive the backend. One backend
+/// serves one calling thread at a time.
+std::unique_ptr<Backend> make_cpu_backend(ThreadTeam& team,
+                                          DType activation = DType::f32,
+                                          bool portable = false);
 
 }  // namespace isoflop

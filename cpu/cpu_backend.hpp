@@ -3,10 +3,12 @@
 #pragma once
 #include "core/math.hpp"
 #include "core/threads.hpp"
+#include "cpu/gemm_bf16.hpp"
 #include "ops/backend.hpp"
 
 #include <algorithm>
 #include <deque>
+
 namespace isoflop::cpu {
 
 /// Memory that grows to the largest request and then stays; contents are not kept between requests.
@@ -14,6 +16,7 @@ class Scratch {
  public:
   float* floats(int64_t count);
   double* doubles(int64_t count);
+  bf16* bf16s(int64_t count);
 
  private:
   void* bytes(size_t count);
@@ -23,24 +26,43 @@ class Scratch {
 /// What a WeightRef's handle points to.
 struct Weight {
   View master;
+  Buffer forward, backward;  // its panels in bf16 for y = x W^T and dx = dy W; empty until used
 };
-inline View master_of(const WeightRef& w) {
-  return static_cast<const Weight*>(w.handle)->master;
+inline Weight& weight_of(const WeightRef& w) {
+  return *static_cast<Weight*>(const_cast<void*>(w.handle));
 }
+inline View master_of(const WeightRef& w) {
+  return weight_of(w).master;
+}
+
+/// result = add + scale (A B + bias), summed in fp32.
+struct Bf16Product {
+  const bf16* a = nullptr;  // (rows of the result, inner), or panels of its transpose
+  int64_t lda = 0;
+  bool packed_a = false;
+  const bf16* b = nullptr;  // panels of (inner, columns of the result)
+  int64_t inner = 0;
+  View bias, add;  // either may be absent; add may be the result
+  View result;
+  double scale = 1;
+};
+
+/// to += scale * column sums of `from`, fp32 or bf16.
+void add_column_sums(View from, float scale, float* to);
 
 /// Highway's name of the instruction set in use.
 const char* vector_target();
 
 class CpuBackend final : public Backend {
  public:
-  explicit CpuBackend(ThreadTeam& team);
+  CpuBackend(ThreadTeam& team, DType activation, Bf16Kernel kernel);
 
-  DType activation_dtype() const override { return DType::f32; }
+  DType activation_dtype() const override { return activation_; }
   DType state_dtype() const override { return DType::f32; }
   std::string description() const override;
   Buffer allocate(size_t bytes, const std::string& what) override;
   WeightRef prepare(View master) override;
-  void refresh(WeightRef) override {}  // products read the fp32 masters themselves
+  void refresh(WeightRef) override;  // fp32 products read the masters themselves
 
   void embedding_forward(const EmbeddingForward&) override;
   void embedding_backward(const EmbeddingBackward&) override;
@@ -99,8 +121,20 @@ class CpuBackend final : public Backend {
   }
   static constexpr int64_t kBlockElements = 16 * 1024;
 
+  void matmul_bf16(const Matmul&);
+  void matmul_grad_input_bf16(const MatmulGradInput&);
+  void matmul_grad_weight_bf16(const MatmulGradWeight&);
+  void multiply_bf16(const Bf16Product&);
+  const bf16* forward_panels(const WeightRef&);
+  const bf16* backward_panels(const WeightRef&);
+  void pack_forward(Weight&);
+  void pack_backward(Weight&);
+  void pack(View source, bf16* panels);
+
   ThreadTeam& team_;
-  Scratch scratch_;
+  DType activation_;
+  Bf16Kernel kernel_;
+  Scratch scratch_, panels_;
   std::deque<Weight> weights_;  // addresses are handles, so they must not move
 };
 

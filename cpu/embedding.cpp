@@ -10,27 +10,36 @@
 HWY_BEFORE_NAMESPACE();
 namespace isoflop::cpu::HWY_NAMESPACE {
 
-void embed_row(const float* token, const float* position, float scale, int64_t count, float* y) {
-  for_each(count, [&](auto d, int64_t i) HWY_ATTR {
-    auto v = hn::LoadU(d, token + i);
-    if (position) v = hn::Add(v, hn::LoadU(d, position + i));
-    hn::StoreU(hn::Mul(v, hn::Set(d, scale)), d, y + i);
+void embed_row(const float* token, const float* position, float scale, View to, int64_t row) {
+  by_type(to.dtype, [&](auto zero) HWY_ATTR {
+    auto* y = to.row<decltype(zero)>(row);
+    for_each(to.cols, [&](auto d, int64_t i) HWY_ATTR {
+      auto v = hn::LoadU(d, token + i);
+      if (position) v = hn::Add(v, hn::LoadU(d, position + i));
+      store(hn::Mul(v, hn::Set(d, scale)), d, y + i);
+    });
   });
 }
 
 /// Columns [first, first + count) of every row, in row order.
-void embedding_backward_columns(const EmbeddingBackward& op, int64_t first, int64_t count) {
+template <class T>
+void embedding_backward_columns_of(const EmbeddingBackward& op, int64_t first, int64_t count) {
   const float scale = static_cast<float>(op.scale);
   for (int64_t r = 0; r < op.dy.rows; ++r) {
-    const float* dy = op.dy.row<float>(r) + first;
+    const T* dy = op.dy.row<T>(r) + first;
     float* token = op.dtable.row<float>(op.tokens[static_cast<size_t>(r)]) + first;
     float* position = op.dpositions ? op.dpositions.row<float>(r % op.sequence) + first : nullptr;
     for_each(count, [&](auto d, int64_t i) HWY_ATTR {
-      const auto grad = hn::Mul(hn::LoadU(d, dy + i), hn::Set(d, scale));
+      const auto grad = hn::Mul(load(d, dy + i), hn::Set(d, scale));
       hn::StoreU(hn::Add(hn::LoadU(d, token + i), grad), d, token + i);
       if (position) hn::StoreU(hn::Add(hn::LoadU(d, position + i), grad), d, position + i);
     });
   }
+}
+void embedding_backward_columns(const EmbeddingBackward& op, int64_t first, int64_t count) {
+  by_type(op.dy.dtype, [&](auto zero) HWY_ATTR {
+    embedding_backward_columns_of<decltype(zero)>(op, first, count);
+  });
 }
 
 }  // namespace isoflop::cpu::HWY_NAMESPACE
@@ -51,7 +60,7 @@ void CpuBackend::embedding_forward(const EmbeddingForward& op) {
     for (int64_t r = first; r < last; ++r)
       kernel(table.row<float>(op.tokens[static_cast<size_t>(r)]),
              positions ? positions.row<float>(op.first_position + r % op.sequence) : nullptr,
-             static_cast<float>(op.scale), op.y.cols, op.y.row<float>(r));
+             static_cast<float>(op.scale), op.y, r);
   });
 }
 

@@ -6,6 +6,7 @@
 #include "cpu/cpu_backend.hpp"
 #include "cpu/gemm.hpp"
 #include "cpu/simd-inl.h"
+#include "cpu/tiling.hpp"
 #include "ops/check.hpp"
 
 HWY_BEFORE_NAMESPACE();
@@ -91,7 +92,7 @@ void matmul_few(const Matmul& op, View w, int64_t first, int64_t last) {
 
 /// kVectors vectors of columns from `column` on: to += scale * sum over rows, in blocks of 64 rows
 /// to keep the rounding small.
-template <int kVectors, class D>
+template <class T, int kVectors, class D>
 HWY_INLINE void add_column_sums_at(D d, View from, float scale, int64_t column, float* to) {
   constexpr int64_t kRows = 64;
   const int64_t step = static_cast<int64_t>(hn::Lanes(d));
@@ -100,8 +101,8 @@ HWY_INLINE void add_column_sums_at(D d, View from, float scale, int64_t column, 
   for (int64_t first = 0; first < from.rows; first += kRows) {
     for (auto& v : sum) v = hn::Zero(d);
     for (int64_t r = first; r < std::min(first + kRows, from.rows); ++r) {
-      const float* row = from.row<float>(r) + column;
-      for (int k = 0; k < kVectors; ++k) sum[k] = hn::Add(sum[k], hn::LoadU(d, row + k * step));
+      const T* row = from.row<T>(r) + column;
+      for (int k = 0; k < kVectors; ++k) sum[k] = hn::Add(sum[k], load(d, row + k * step));
     }
     for (int k = 0; k < kVectors; ++k) total[k] = hn::Add(total[k], sum[k]);
   }
@@ -111,13 +112,18 @@ HWY_INLINE void add_column_sums_at(D d, View from, float scale, int64_t column, 
   }
 }
 
-void add_column_sums(View from, float scale, float* to) {
+template <class T>
+void add_column_sums_of(View from, float scale, float* to) {
   const int64_t step = lanes();
   int64_t c = 0;
   for (; c + 6 * step <= from.cols; c += 6 * step)
-    add_column_sums_at<6>(Full(), from, scale, c, to);
-  for (; c + step <= from.cols; c += step) add_column_sums_at<1>(Full(), from, scale, c, to);
-  for (; c < from.cols; ++c) add_column_sums_at<1>(One(), from, scale, c, to);
+    add_column_sums_at<T, 6>(Full(), from, scale, c, to);
+  for (; c + step <= from.cols; c += step) add_column_sums_at<T, 1>(Full(), from, scale, c, to);
+  for (; c < from.cols; ++c) add_column_sums_at<T, 1>(One(), from, scale, c, to);
+}
+void add_column_sums(View from, float scale, float* to) {
+  by_type(from.dtype,
+          [&](auto zero) HWY_ATTR { add_column_sums_of<decltype(zero)>(from, scale, to); });
 }
 
 }  // namespace isoflop::cpu::HWY_NAMESPACE
@@ -132,49 +138,18 @@ HWY_EXPORT(add_column_sums);
 
 namespace {
 
-// How an output is cut into tiles: by its shape and the inner length only. Measured against the
-// untiled product on one thread (N = 512-4096, widths 128-8192), 128 x 384 keeps 92-100 % although
-// every call of the library packs its operands anew; 32 x 192 still does, but fewer than 128
-// columns do not.
-struct Tiling {
-  int64_t rows, cols;            // of the output
-  int64_t tile_rows, tile_cols;  // of a tile; the last may be smaller
-
-  Tiling(int64_t output_rows, int64_t output_cols, int64_t inner)
-      : rows(output_rows), cols(output_cols) {
-    constexpr int64_t kEnoughTiles = 16;
-    constexpr int64_t kWorthSplitting = 1600 * 1024;  // multiplications; some 30 us
-    constexpr int64_t kSizes[][2] = {{128, 384}, {128, 192}, {64, 192}, {32, 192}};
-    int64_t r = 0, c = 0;
-    for (const auto& size : kSizes) {
-      r = size[0], c = size[1];
-      if (div_ceil(rows, r) * div_ceil(cols, c) >= kEnoughTiles ||
-          std::min(r, rows) * std::min(c, cols) * inner <= kWorthSplitting)
-        break;
-    }
-    tile_rows = round_up(div_ceil(rows, div_ceil(rows, r)), 8);  // even tiles
-    tile_cols = round_up(div_ceil(cols, div_ceil(cols, c)), 16);
-  }
-  int64_t row_tiles() const { return div_ceil(rows, tile_rows); }
-  int64_t count() const { return row_tiles() * div_ceil(cols, tile_cols); }
-
-  struct Tile {
-    int64_t row, col, rows, cols;
-  };
-  /// Down the rows first, so that neighbours share a panel of the weight.
-  Tile operator[](int64_t tile) const {
-    const int64_t r = tile % row_tiles() * tile_rows, c = tile / row_tiles() * tile_cols;
-    return {r, c, std::min(tile_rows, rows - r), std::min(tile_cols, cols - c)};
-  }
-};
-
 // Up to here own dot products stream the weight faster than the library does.
 constexpr int64_t kFewTokens = 32;
 
 }  // namespace
 
+void add_column_sums(View from, float scale, float* to) {
+  HWY_DYNAMIC_DISPATCH(add_column_sums)(from, scale, to);
+}
+
 void CpuBackend::matmul(const Matmul& op) {
   check(op);
+  if (op.x.dtype == DType::bf16) return matmul_bf16(op);
   const View w = master_of(op.w);
   const int64_t in = op.x.cols, out = op.y.cols;
   if (op.x.rows <= kFewTokens) {
@@ -213,6 +188,7 @@ void CpuBackend::matmul(const Matmul& op) {
 
 void CpuBackend::matmul_grad_input(const MatmulGradInput& op) {
   check(op);
+  if (op.dy.dtype == DType::bf16) return matmul_grad_input_bf16(op);
   const View w = master_of(op.w);
   const Tiling tiling(op.dx.rows, op.dx.cols, op.dy.cols);
   team_.run(tiling.count(), [&](int64_t index, int) {
@@ -233,7 +209,7 @@ void CpuBackend::matmul_grad_input(const MatmulGradInput& op) {
 
 void CpuBackend::matmul_grad_weight(const MatmulGradWeight& op) {
   check(op);
-  const auto column_sums = HWY_DYNAMIC_DISPATCH(add_column_sums);
+  if (op.dy.dtype == DType::bf16) return matmul_grad_weight_bf16(op);
   const Tiling tiling(op.dw.rows, op.dw.cols, op.x.rows);
   const float scale = static_cast<float>(op.scale);
   team_.run(tiling.count(), [&](int64_t index, int) {
@@ -251,7 +227,7 @@ void CpuBackend::matmul_grad_weight(const MatmulGradWeight& op) {
           .c = op.dw.row<float>(t.row) + t.col,
           .ldc = op.dw.stride});
     if (op.dbias && t.col == 0)  // these columns of dy are in the cache now
-      column_sums(op.dy.columns(t.row, t.rows), scale, op.dbias.as<float>() + t.row);
+      add_column_sums(op.dy.columns(t.row, t.rows), scale, op.dbias.as<float>() + t.row);
   });
 }
 

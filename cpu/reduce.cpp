@@ -33,9 +33,15 @@ const char* target_name() {
   return hwy::TargetName(HWY_TARGET);
 }
 
-void add_span(const float* from, float* to, int64_t count) {
-  for_each(count, [&](auto d, int64_t i) HWY_ATTR {
-    hn::StoreU(hn::Add(hn::LoadU(d, to + i), hn::LoadU(d, from + i)), d, to + i);
+template <class T>
+HWY_INLINE void add_span_of(const T* from, T* to, int64_t count) {
+  for_each(count, [&](auto d, int64_t i)
+                      HWY_ATTR { store(hn::Add(load(d, to + i), load(d, from + i)), d, to + i); });
+}
+void add_span(View from, View to, int64_t row, int64_t column, int64_t count) {
+  by_type(to.dtype, [&](auto zero) HWY_ATTR {
+    using T = decltype(zero);
+    add_span_of<T>(from.row<T>(row) + column, to.row<T>(row) + column, count);
   });
 }
 
@@ -92,9 +98,7 @@ void CpuBackend::copy(View from, View to) {
 void CpuBackend::add(View from, View to) {
   check_same(from, to);
   const auto kernel = HWY_DYNAMIC_DISPATCH(add_span);
-  for_spans(from, to, [&](int64_t r, int64_t c, int64_t count) {
-    kernel(from.row<float>(r) + c, to.row<float>(r) + c, count);
-  });
+  for_spans(from, to, [&](int64_t r, int64_t c, int64_t count) { kernel(from, to, r, c, count); });
 }
 
 }  // namespace isoflop::cpu

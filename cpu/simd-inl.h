@@ -69,6 +69,20 @@ HWY_INLINE void store(hn::Vec<D> v, D d, bf16* to) {
   hn::StoreU(hn::DemoteTo(half, bits), half, reinterpret_cast<uint16_t*>(to));
 }
 
+/// Single elements, where a kernel needs one.
+inline float value_of(float x) {
+  return x;
+}
+inline float value_of(bf16 x) {
+  return to_float(x);
+}
+inline void assign(float& to, float value) {
+  to = value;
+}
+inline void assign(bf16& to, float value) {
+  to = to_bf16(value);
+}
+
 /// f(T()) with T the type that `dtype` names, float or bf16.
 template <class F>
 HWY_INLINE void by_type(DType dtype, F&& f) {
@@ -109,17 +123,18 @@ HWY_INLINE float reduce_sum(int64_t count, F&& f) {
 }
 
 /// Largest of the values; `count` > 0. NaN may be passed over.
-HWY_INLINE float max_of(const float* x, int64_t count) {
+template <class T>
+HWY_INLINE float max_of(const T* x, int64_t count) {
   const Full d;
   const int64_t step = lanes();
-  float result = x[0];
+  float result = value_of(x[0]);
   int64_t i = 0;
   if (count >= step) {
-    VFull top = hn::LoadU(d, x);
-    for (i = step; i + step <= count; i += step) top = hn::Max(top, hn::LoadU(d, x + i));
+    VFull top = load(d, x);
+    for (i = step; i + step <= count; i += step) top = hn::Max(top, load(d, x + i));
     result = hn::GetLane(hn::MaxOfLanes(d, top));
   }
-  for (; i < count; ++i) result = x[i] > result ? x[i] : result;
+  for (; i < count; ++i) result = value_of(x[i]) > result ? value_of(x[i]) : result;
   return result;
 }
 

@@ -25,11 +25,16 @@ struct Workload {
   static constexpr int64_t N = kBatch * kTime, D = kHeads * kHead, kKv = kKvHeads * kHead;
   static constexpr int64_t kInner = 500, V = 2100;
 
+  DType activation;
   std::deque<Tensor> tensors;
   std::vector<int32_t> tokens;
 
   View make(int64_t rows, int64_t cols, double scale = 1) {
-    tensors.emplace_back(DType::f32, rows, cols);
+    return make(activation, rows, cols, scale);
+  }
+  View state(int64_t rows, int64_t cols) { return make(DType::f32, rows, cols, 1); }
+  View make(DType dtype, int64_t rows, int64_t cols, double scale) {
+    tensors.emplace_back(dtype, rows, cols);
     const View view = tensors.back().view();
     fill_normal(view, static_cast<uint64_t>(tensors.size()), scale, 0);
     return view;
@@ -37,18 +42,19 @@ struct Workload {
 
   View x = make(N, D), y = make(N, D), dx = make(N, D), wide = make(N, kInner);
   View wide_out = make(N, kInner), wide_grad = make(N, kInner), wide_grad2 = make(N, kInner);
-  View w = make(kInner, D), bias = make(1, kInner), dw = make(kInner, D), dbias = make(1, kInner);
-  View gain = make(1, D), shift = make(1, D), dgain = make(1, D), dshift = make(1, D);
-  View mean = make(N, 1), inv = make(N, 1), table = make(V, D), dtable = make(V, D);
-  View positions = make(kTime, D), dpositions = make(kTime, D);
+  View w = state(kInner, D), bias = state(1, kInner), dw = state(kInner, D),
+       dbias = state(1, kInner);
+  View gain = state(1, D), shift = state(1, D), dgain = state(1, D), dshift = state(1, D);
+  View mean = state(N, 1), inv = state(N, 1), table = state(V, D), dtable = state(V, D);
+  View positions = state(kTime, D), dpositions = state(kTime, D);
   View qkv = make(N, D + 2 * kKv), dqkv = make(N, D + 2 * kKv), out = make(N, D), dout = make(N, D);
-  View lse = make(N, kHeads), cos = make(kTime, kHead / 2), sin = make(kTime, kHead / 2);
-  View logits = make(N, V, 3), losses = make(N, 1);
-  View p = make(300, 217), g = make(300, 217), m = make(300, 217), v = make(300, 217);
+  View lse = state(N, kHeads), cos = state(kTime, kHead / 2), sin = state(kTime, kHead / 2);
+  View logits = make(N, V, 3), losses = state(N, 1);
+  View p = state(300, 217), g = state(300, 217), m = state(300, 217), v = state(300, 217);
   View few = make(3, D), few_out = make(3, kInner), row_out = make(1, D);
   double squares = 0;
 
-  Workload() {
+  explicit Workload(DType dtype = DType::f32) : activation(dtype) {
     for (int64_t i = 0; i < N; ++i) tokens.push_back(static_cast<int32_t>(i * i % 97));
     for (int64_t r = 0; r < v.rows; ++r)
       for (int64_t c = 0; c < v.cols; ++c) v.row<float>(r)[c] = std::abs(v.row<float>(r)[c]);
@@ -145,30 +151,39 @@ struct Workload {
   }
 };
 
-uint64_t hash_after_two_passes(int threads) {
+uint64_t hash_after_two_passes(int threads, DType dtype) {
   ThreadTeam team(threads);
-  const std::unique_ptr<Backend> backend = make_cpu_backend(team);
-  Workload work;
+  const std::unique_ptr<Backend> backend = make_cpu_backend(team, dtype);
+  Workload work(dtype);
   const Workload::Refs refs = work.prepare(*backend);
   work.pass(*backend, refs);
+  backend->refresh(refs.w);
   work.pass(*backend, refs);
   return work.hash();
 }
 
-TEST(CpuBackend, BitsDoNotDependOnThreadsOrRepeats) {
-  const uint64_t one = hash_after_two_passes(1);
-  for (const int threads : {1, 2, 3, 8}) EXPECT_EQ(hash_after_two_passes(threads), one) << threads;
+class CpuBackendIn : public ::testing::TestWithParam<DType> {};
+INSTANTIATE_TEST_SUITE_P(CpuBackend,
+                         CpuBackendIn,
+                         ::testing::Values(DType::f32, DType::bf16),
+                         [](const auto& param) { return std::string(name_of(param.param)); });
+
+TEST_P(CpuBackendIn, BitsDoNotDependOnThreadsOrRepeats) {
+  const uint64_t one = hash_after_two_passes(1, GetParam());
+  for (const int threads : {1, 2, 3, 8})
+    EXPECT_EQ(hash_after_two_passes(threads, GetParam()), one) << threads;
 }
 
-TEST(CpuBackend, AllocatesNothingOnceShapesAreSeen) {
+TEST_P(CpuBackendIn, AllocatesNothingOnceShapesAreSeen) {
   const int64_t start = allocation_count();
   ThreadTeam team(2);
-  const std::unique_ptr<Backend> backend = make_cpu_backend(team);
-  Workload work;
+  const std::unique_ptr<Backend> backend = make_cpu_backend(team, GetParam());
+  Workload work(GetParam());
   const Workload::Refs refs = work.prepare(*backend);
   work.pass(*backend, refs);
   const int64_t before = allocation_count();
   ASSERT_GT(before, start) << "nothing is being counted";
+  backend->refresh(refs.w);
   work.pass(*backend, refs);
   EXPECT_EQ(allocation_count() - before, 0);
 }
@@ -212,31 +227,34 @@ TEST(CpuBackend, NamesTheInstructionSetAndNotTheThreads) {
   EXPECT_EQ(make_cpu_backend(three)->description(), name);
 }
 
-TEST(CpuBackend, NanAndInfinityStayVisible) {
+TEST_P(CpuBackendIn, NanAndInfinityStayVisible) {
   ThreadTeam team(1);
-  const std::unique_ptr<Backend> b = make_cpu_backend(team);
+  const DType dtype = GetParam();
+  const std::unique_ptr<Backend> b = make_cpu_backend(team, dtype);
   const float nan = std::numeric_limits<float>::quiet_NaN();
   for (const float bad : {nan, std::numeric_limits<float>::infinity()})
     for (const int64_t at : {0, 5, 40}) {
-      Tensor logits(DType::f32, 1, 41), loss(DType::f32, 1, 1);
-      logits.view().as<float>()[at] = bad;
+      Tensor logits(dtype, 1, 41), loss(DType::f32, 1, 1);
+      set_value(logits, 0, at, bad);
       const std::vector<int32_t> target{3};
       b->cross_entropy(
           {.logits = logits.view(), .targets = target, .losses = loss.view(), .grad_scale = 1});
       EXPECT_FALSE(std::isfinite(*loss.view().as<float>())) << bad << " at " << at;
-      EXPECT_FALSE(std::isfinite(b->sum_squares(logits.view()))) << bad << " at " << at;
+      if (dtype == DType::f32) {
+        EXPECT_FALSE(std::isfinite(b->sum_squares(logits.view()))) << bad << " at " << at;
+      }
     }
   for (const int64_t queries : {1, 16}) {  // the row kernel and the blocks
-    Tensor qkv(DType::f32, 16, 24), out(DType::f32, queries, 8);
+    Tensor qkv(dtype, 16, 24), out(dtype, queries, 8);
     fill_normal(qkv.view(), 1, 1, 0);
-    qkv.view().row<float>(3)[10] = nan;  // a key
+    set_value(qkv, 3, 10, nan);  // a key
     b->attention_forward({.shape = {.queries = queries, .keys = 16, .head_dim = 8},
                           .q = qkv.view().columns(0, 8).slice(0, queries),
                           .k = qkv.view().columns(8, 8),
                           .v = qkv.view().columns(16, 8),
                           .out = out.view(),
                           .lse = {}});
-    EXPECT_TRUE(std::isnan(out.view().row<float>(queries - 1)[0])) << queries;
+    EXPECT_TRUE(std::isnan(value_at(out, queries - 1, 0))) << queries;
   }
 }
 

@@ -38,6 +38,7 @@ class EachBackend : public ::testing::TestWithParam<std::string> {
  protected:
   std::unique_ptr<Backend> make() {
     if (GetParam() == "cpu") return make_cpu_backend(team_);
+    if (GetParam() == "cpu_bf16") return make_cpu_backend(team_, DType::bf16);
     if (GetParam() == "reference_f32") return make_reference_backend(DType::f32);
     if (GetParam() == "reference_f64") return make_reference_backend(DType::f64);
     return make_reference_backend(DType::c128);
@@ -51,12 +52,19 @@ TEST_P(EachBackend, RefreshSeesTheNewMaster) {
   const View x = t.random("x", 3, 16), w = t.random("w", 8, 16), other = t.random("other", 8, 16);
   std::vector<WeightRef> handles;
   for (int i = 0; i < 100; ++i) handles.push_back(backend->prepare(w));
+  const auto use = [&](WeightRef handle, const std::string& name) {
+    const View y = t.output(name, 3, 8);
+    backend->matmul({.x = x, .w = handle, .bias = {}, .add = {}, .y = y});
+    backend->matmul_grad_input({.dy = y, .w = handle, .dx = t.output(name + "_back", 3, 16)});
+  };
+  use(handles[0], "before");
   backend->copy(other, w);
   backend->refresh(handles[0]);
-  backend->matmul({.x = x, .w = handles[0], .bias = {}, .add = {}, .y = t.output("y", 3, 8)});
-  backend->matmul(
-      {.x = x, .w = backend->prepare(other), .bias = {}, .add = {}, .y = t.output("want", 3, 8)});
+  use(handles[0], "y");
+  use(backend->prepare(other), "want");
+  EXPECT_FALSE(same_bits(t["before"], t["want"]));
   EXPECT_TRUE(same_bits(t["y"], t["want"]));
+  EXPECT_TRUE(same_bits(t["y_back"], t["want_back"]));
 }
 
 TEST_P(EachBackend, NamesItself) {
@@ -82,7 +90,7 @@ TEST_P(EachBackend, RefusesWhatDoesNotFit) {
   bad.w.handle = nullptr;
   EXPECT_THROW(backend->matmul(bad), std::logic_error);
   bad = good;
-  bad.y.dtype = DType::bf16;
+  bad.y.dtype = DType::f16;
   EXPECT_THROW(backend->matmul(bad), std::logic_error);
 
   const std::vector<int32_t> tokens = {0, 7, 8};  // 8 is past the table
@@ -100,7 +108,7 @@ TEST_P(EachBackend, RefusesWhatDoesNotFit) {
 INSTANTIATE_TEST_SUITE_P(
     Backends,
     EachBackend,
-    ::testing::Values("reference_f32", "reference_f64", "reference_c128", "cpu"),
+    ::testing::Values("reference_f32", "reference_f64", "reference_c128", "cpu", "cpu_bf16"),
     [](const auto& param) { return param.param; });
 
 }  // namespace

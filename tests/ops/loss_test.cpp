@@ -42,6 +42,8 @@ OpCase cross_entropy(int64_t n, int64_t V, double spread = 1, double z_loss = 0,
   c.outputs = {"losses"};
   // The rounding of a logit of size |x| is its relative error in exp.
   c.bound = fp32_bound(V) * (1 + 5 * spread);
+  // A capped logit is rounded by 2^-8 of itself, and the largest loss is of the cap's size.
+  if (cap > 0) c.bf16_state_bound = 0x1p-8;
   return c;
 }
 

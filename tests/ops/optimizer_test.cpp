@@ -12,7 +12,7 @@ AdamW step(Tensors& t, int64_t rows, int64_t cols, int number) {
   return {.p = t.random("p", rows, cols),
           .g = t.random("g", rows, cols),
           .m = t.constant("m", rows, cols, 0),
-          .v = t.constant("v", rows, cols, 0),
+          .v = t.constant("squares", rows, cols, 0),
           .lr = 0.01,
           .beta1 = 0.9,
           .beta2 = 0.95,

@@ -1,0 +1,198 @@
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "cpu/matmul_bf16.cpp"
+#include "cpu/simd_targets.hpp"
+#include "hwy/foreach_target.h"
+// Below, because the line above includes this file once per instruction set.
+#include "cpu/cpu_backend.hpp"
+#include "cpu/simd-inl.h"
+#include "cpu/tiling.hpp"
+
+// Every tile is summed in fp32 in scratch of its thread, then written once: result = add + scale
+// (sum + bias). The weight's panels are made at its first use in a direction, so a model that only
+// generates holds no transposed copy and an embedding none at all.
+#ifndef ISOFLOP_CPU_MATMUL_BF16_FINISH
+#define ISOFLOP_CPU_MATMUL_BF16_FINISH
+namespace isoflop::cpu {
+struct Finish {
+  const float* sums;
+  int64_t stride;     // of the sums' rows
+  const float* bias;  // of the first column; may be null
+  View add;           // may be absent, or the result itself
+  View result;
+  float scale;
+};
+}  // namespace isoflop::cpu
+#endif
+
+HWY_BEFORE_NAMESPACE();
+namespace isoflop::cpu::HWY_NAMESPACE {
+
+template <class T>
+void finish_tile_of(const Finish& f) {
+  for (int64_t r = 0; r < f.result.rows; ++r) {
+    const float *sums = f.sums + r * f.stride, *bias = f.bias;
+    const T* add = f.add ? f.add.row<T>(r) : nullptr;
+    T* result = f.result.row<T>(r);
+    for_each(f.result.cols, [&](auto d, int64_t i) HWY_ATTR {
+      auto v = hn::LoadU(d, sums + i);
+      if (bias) v = hn::Add(v, hn::LoadU(d, bias + i));
+      v = hn::MulAdd(v, hn::Set(d, f.scale), add ? load(d, add + i) : hn::Zero(d));
+      store(v, d, result + i);
+    });
+  }
+}
+
+void finish_tile(const Finish& f) {
+  by_type(f.result.dtype, [&](auto zero) HWY_ATTR { finish_tile_of<decltype(zero)>(f); });
+}
+
+}  // namespace isoflop::cpu::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace isoflop::cpu {
+
+HWY_EXPORT(finish_tile);
+
+namespace {
+
+constexpr int64_t kFewTokens = 32;   // up to here a product is a stream of the weight
+constexpr int64_t kPackedRows = 32;  // rows that one tile packs
+
+View part(View v, const Tiling::Tile& t) {
+  return v ? v.slice(t.row, t.rows).columns(t.col, t.cols) : v;
+}
+
+/// Tokens by features; few tokens are not cut, only the panels of the weight.
+Tiling tiling_of(int64_t tokens, int64_t cols, int64_t inner) {
+  Tiling tiling(tokens, cols, inner, kBlockRows, kPanel);
+  if (tokens > kFewTokens) return tiling;
+  tiling.tile_rows = std::max<int64_t>(tokens, 1);
+  tiling.tile_cols = round_up(div_ceil(32 * 1024, std::max<int64_t>(inner, 1)), kPanel);
+  return tiling;
+}
+
+}  // namespace
+
+void CpuBackend::pack_forward(Weight& w) {
+  const View master = w.master;
+  bf16* panels = reinterpret_cast<bf16*>(w.forward.data());
+  team_.run(div_ceil(master.rows, kPanel),
+            [&](int64_t panel, int) { pack_columns(master, panel, panels); });
+}
+
+void CpuBackend::pack_backward(Weight& w) {
+  pack(w.master, reinterpret_cast<bf16*>(w.backward.data()));
+}
+
+void CpuBackend::pack(View source, bf16* panels) {
+  team_.run(div_ceil(source.rows, kPackedRows), [&](int64_t tile, int) {
+    const int64_t first = tile * kPackedRows;
+    pack_rows({source, first, std::min(first + kPackedRows, source.rows), panels});
+  });
+}
+
+const bf16* CpuBackend::forward_panels(const WeightRef& ref) {
+  Weight& w = weight_of(ref);
+  if (!w.forward.data()) {
+    const auto count = static_cast<size_t>(packed_size(w.master.cols, w.master.rows));
+    w.forward = allocate_host(count * sizeof(bf16), "a weight in bf16");
+    pack_forward(w);
+  }
+  return reinterpret_cast<const bf16*>(w.forward.data());
+}
+
+const bf16* CpuBackend::backward_panels(const WeightRef& ref) {
+  Weight& w = weight_of(ref);
+  if (!w.backward.data()) {
+    const auto count = static_cast<size_t>(packed_size(w.master.rows, w.master.cols));
+    w.backward = allocate_host(count * sizeof(bf16), "a weight in bf16");
+    pack_backward(w);
+  }
+  return reinterpret_cast<const bf16*>(w.backward.data());
+}
+
+void CpuBackend::refresh(WeightRef ref) {
+  Weight& w = weight_of(ref);
+  if (w.forward.data()) pack_forward(w);
+  if (w.backward.data()) pack_backward(w);
+}
+
+/// result = add + scale (A B + bias), where A is (rows, inner) and B panels of (inner, columns).
+void CpuBackend::multiply_bf16(const Bf16Product& p) {
+  if (p.result.size() == 0) return;
+  const Tiling tiling = p.packed_a ? Tiling(p.result.rows, p.result.cols, p.inner, kPanel, kPanel)
+                                   : tiling_of(p.result.rows, p.result.cols, p.inner);
+  const int64_t stride = round_up(std::min(tiling.tile_cols, p.result.cols), 16);
+  const int64_t room = tiling.tile_rows * stride;
+  float* scratch = scratch_.floats(team_.size() * room);
+  const auto finish = HWY_DYNAMIC_DISPATCH(finish_tile);
+  team_.run(tiling.count(), [&](int64_t index, int thread) {
+    const Tiling::Tile t = tiling[index];
+    float* sums = scratch + thread * room;
+    gemm_bf16({.m = t.rows,
+               .n = t.cols,
+               .k = p.inner,
+               .a = p.packed_a ? p.a + t.row / kPanel * panel_stride(p.inner) : p.a + t.row * p.lda,
+               .lda = p.lda,
+               .packed_a = p.packed_a,
+               .b = p.b + t.col / kPanel * panel_stride(p.inner),
+               .c = sums,
+               .ldc = stride},
+              kernel_);
+    finish({.sums = sums,
+            .stride = stride,
+            .bias = p.bias ? p.bias.as<float>() + t.col : nullptr,
+            .add = part(p.add, t),
+            .result = part(p.result, t),
+            .scale = static_cast<float>(p.scale)});
+  });
+}
+
+void CpuBackend::matmul_bf16(const Matmul& op) {
+  multiply_bf16({.a = op.x.as<bf16>(),
+                 .lda = op.x.stride,
+                 .b = forward_panels(op.w),
+                 .inner = op.x.cols,
+                 .bias = op.bias,
+                 .add = op.add,
+                 .result = op.y,
+                 .scale = op.scale});
+}
+
+void CpuBackend::matmul_grad_input_bf16(const MatmulGradInput& op) {
+  multiply_bf16({.a = op.dy.as<bf16>(),
+                 .lda = op.dy.stride,
+                 .b = backward_panels(op.w),
+                 .inner = op.dy.cols,
+                 .bias = {},
+                 .add = op.accumulate ? op.dx : View{},
+                 .result = op.dx,
+                 .scale = op.scale});
+}
+
+// Both operands are packed, pairs of tokens side by side: dy^T is then read as the left one.
+void CpuBackend::matmul_grad_weight_bf16(const MatmulGradWeight& op) {
+  const int64_t tokens = op.x.rows;
+  bf16* dy = panels_.bf16s(packed_size(tokens, op.dy.cols) + packed_size(tokens, op.x.cols));
+  bf16* x = dy + packed_size(tokens, op.dy.cols);
+  pack(op.dy, dy);
+  pack(op.x, x);
+  multiply_bf16({.a = dy,
+                 .packed_a = true,
+                 .b = x,
+                 .inner = tokens,
+                 .bias = {},
+                 .add = op.dw,
+                 .result = op.dw,
+                 .scale = op.scale});
+  if (!op.dbias) return;
+  team_.run(div_ceil(op.dy.cols, kPanel), [&](int64_t tile, int) {
+    const int64_t first = tile * kPanel, count = std::min(kPanel, op.dy.cols - first);
+    add_column_sums(op.dy.columns(first, count), static_cast<float>(op.scale),
+                    op.dbias.as<float>() + first);
+  });
+}
+
+}  // namespace isoflop::cpu
+#endif
