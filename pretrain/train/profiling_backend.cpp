@@ -1,15 +1,36 @@
 #include "pretrain/train/profiling_backend.hpp"
 
+#include <cstring>
 #include <utility>
 
 namespace isoflop {
 
-template <class Work>
-void ProfilingBackend::timed(const char* name, Work&& work) {
+namespace {
+
+OpWork passes(const View& view, int count) {
+  return {0, count * static_cast<double>(view.bytes())};
+}
+
+}  // namespace
+
+OpTotal& ProfilingBackend::total_of(const char* name) {
+  for (OpTotal& total : totals_)
+    if (std::strcmp(total.name, name) == 0) return total;
+  return totals_.emplace_back(OpTotal{name, 0, 0, {}});
+}
+
+template <class Call>
+void ProfilingBackend::timed(const char* name, const OpWork& work, Call&& call) {
   const double start = trace_.now();
-  work();
+  call();
   backend_.synchronize();
-  trace_.add(Trace::Row::operations, name, start, trace_.now());
+  const double end = trace_.now();
+  trace_.add(Trace::Row::operations, name, start, end);
+  OpTotal& total = total_of(name);
+  ++total.calls;
+  total.seconds += end - start;
+  total.work.flops += work.flops;
+  total.work.bytes += work.bytes;
 }
 
 // --- the ends of the passes
@@ -17,7 +38,7 @@ void ProfilingBackend::timed(const char* name, Work&& work) {
 void ProfilingBackend::embedding_forward(const EmbeddingForward& args) {
   pass_ = Pass::forward;  // one before it that never reached its end was an evaluation
   pass_start_ = trace_.now();
-  timed("embedding_forward", [&] { backend_.embedding_forward(args); });
+  timed("embedding_forward", work_of(args), [&] { backend_.embedding_forward(args); });
 }
 void ProfilingBackend::cross_entropy(const CrossEntropy& args) {
   if (pass_ == Pass::forward) {
@@ -25,10 +46,10 @@ void ProfilingBackend::cross_entropy(const CrossEntropy& args) {
     trace_.add(Trace::Row::model, "forward", std::exchange(pass_start_, now), now);
     pass_ = Pass::backward;
   }
-  timed("cross_entropy", [&] { backend_.cross_entropy(args); });
+  timed("cross_entropy", work_of(args), [&] { backend_.cross_entropy(args); });
 }
 void ProfilingBackend::embedding_backward(const EmbeddingBackward& args) {
-  timed("embedding_backward", [&] { backend_.embedding_backward(args); });
+  timed("embedding_backward", work_of(args), [&] { backend_.embedding_backward(args); });
   if (pass_ == Pass::backward) trace_.add(Trace::Row::model, "backward", pass_start_, trace_.now());
   pass_ = Pass::none;
 }
@@ -36,69 +57,69 @@ void ProfilingBackend::embedding_backward(const EmbeddingBackward& args) {
 // --- the rest
 
 void ProfilingBackend::matmul(const Matmul& args) {
-  timed("matmul", [&] { backend_.matmul(args); });
+  timed("matmul", work_of(args), [&] { backend_.matmul(args); });
 }
 void ProfilingBackend::matmul_grad_input(const MatmulGradInput& args) {
-  timed("matmul_grad_input", [&] { backend_.matmul_grad_input(args); });
+  timed("matmul_grad_input", work_of(args), [&] { backend_.matmul_grad_input(args); });
 }
 void ProfilingBackend::matmul_grad_weight(const MatmulGradWeight& args) {
-  timed("matmul_grad_weight", [&] { backend_.matmul_grad_weight(args); });
+  timed("matmul_grad_weight", work_of(args), [&] { backend_.matmul_grad_weight(args); });
 }
 void ProfilingBackend::layernorm_forward(const LayerNormForward& args) {
-  timed("layernorm_forward", [&] { backend_.layernorm_forward(args); });
+  timed("layernorm_forward", work_of(args), [&] { backend_.layernorm_forward(args); });
 }
 void ProfilingBackend::layernorm_backward(const LayerNormBackward& args) {
-  timed("layernorm_backward", [&] { backend_.layernorm_backward(args); });
+  timed("layernorm_backward", work_of(args), [&] { backend_.layernorm_backward(args); });
 }
 void ProfilingBackend::rmsnorm_forward(const RmsNormForward& args) {
-  timed("rmsnorm_forward", [&] { backend_.rmsnorm_forward(args); });
+  timed("rmsnorm_forward", work_of(args), [&] { backend_.rmsnorm_forward(args); });
 }
 void ProfilingBackend::rmsnorm_backward(const RmsNormBackward& args) {
-  timed("rmsnorm_backward", [&] { backend_.rmsnorm_backward(args); });
+  timed("rmsnorm_backward", work_of(args), [&] { backend_.rmsnorm_backward(args); });
 }
 void ProfilingBackend::rope(const Rope& args) {
-  timed("rope", [&] { backend_.rope(args); });
+  timed("rope", work_of(args), [&] { backend_.rope(args); });
 }
 void ProfilingBackend::attention_forward(const AttentionForward& args) {
-  timed("attention_forward", [&] { backend_.attention_forward(args); });
+  timed("attention_forward", work_of(args), [&] { backend_.attention_forward(args); });
 }
 void ProfilingBackend::attention_backward(const AttentionBackward& args) {
-  timed("attention_backward", [&] { backend_.attention_backward(args); });
+  timed("attention_backward", work_of(args), [&] { backend_.attention_backward(args); });
 }
 void ProfilingBackend::gelu_forward(const GeluForward& args) {
-  timed("gelu_forward", [&] { backend_.gelu_forward(args); });
+  timed("gelu_forward", work_of(args), [&] { backend_.gelu_forward(args); });
 }
 void ProfilingBackend::gelu_backward(const GeluBackward& args) {
-  timed("gelu_backward", [&] { backend_.gelu_backward(args); });
+  timed("gelu_backward", work_of(args), [&] { backend_.gelu_backward(args); });
 }
 void ProfilingBackend::swiglu_forward(const SwigluForward& args) {
-  timed("swiglu_forward", [&] { backend_.swiglu_forward(args); });
+  timed("swiglu_forward", work_of(args), [&] { backend_.swiglu_forward(args); });
 }
 void ProfilingBackend::swiglu_backward(const SwigluBackward& args) {
-  timed("swiglu_backward", [&] { backend_.swiglu_backward(args); });
+  timed("swiglu_backward", work_of(args), [&] { backend_.swiglu_backward(args); });
 }
 void ProfilingBackend::adamw(const AdamW& args) {
-  timed("adamw", [&] { backend_.adamw(args); });
+  timed("adamw", work_of(args), [&] { backend_.adamw(args); });
 }
 void ProfilingBackend::softcap(const SoftCap& args) {
-  timed("softcap", [&] { backend_.softcap(args); });
+  timed("softcap", work_of(args), [&] { backend_.softcap(args); });
 }
 void ProfilingBackend::refresh(WeightRef weight) {
-  timed("refresh", [&] { backend_.refresh(weight); });
+  timed("refresh", {}, [&] { backend_.refresh(weight); });
 }
 double ProfilingBackend::sum_squares(View view) {
   double sum = 0;
-  timed("sum_squares", [&] { sum = backend_.sum_squares(view); });
+  timed("sum_squares", passes(view, 1), [&] { sum = backend_.sum_squares(view); });
   return sum;
 }
 void ProfilingBackend::zero(View view) {
-  timed("zero", [&] { backend_.zero(view); });
+  timed("zero", passes(view, 1), [&] { backend_.zero(view); });
 }
 void ProfilingBackend::copy(View from, View to) {
-  timed("copy", [&] { backend_.copy(from, to); });
+  timed("copy", passes(to, 2), [&] { backend_.copy(from, to); });
 }
 void ProfilingBackend::add(View from, View to) {
-  timed("add", [&] { backend_.add(from, to); });
+  timed("add", passes(to, 3), [&] { backend_.add(from, to); });
 }
 
 }  // namespace isoflop

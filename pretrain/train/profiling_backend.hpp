@@ -1,19 +1,35 @@
-// ProfilingBackend: another backend, with the time of each operation in a trace. Used under
-// `train --profile` only, so a run without it pays nothing. Results are those of the other backend.
+// ProfilingBackend: another backend, with the time of each operation in a trace and summed by name.
+// Used under `train --profile` and for the tables of `bench` only, so a run without it pays
+// nothing. Results are those of the other backend.
 //
 // It also tells forward from backward: a micro-batch's forward pass is what lies between its
 // embedding and its first loss, the backward pass from there to the embedding's gradient. (The head
 // belongs to the backward pass, since each slice of logits is turned into gradients at once.)
 #pragma once
 #include "ops/backend.hpp"
+#include "ops/work.hpp"
 #include "report/trace.hpp"
 
+#include <vector>
+
 namespace isoflop {
+
+/// All calls of one operation.
+struct OpTotal {
+  const char* name;  // as in Backend
+  int64_t calls = 0;
+  double seconds = 0;
+  OpWork work;
+};
 
 class ProfilingBackend final : public Backend {
  public:
   /// Both outlive it.
   ProfilingBackend(Backend& backend, Trace& trace) : backend_(backend), trace_(trace) {}
+
+  /// In the order in which they were first called.
+  const std::vector<OpTotal>& totals() const { return totals_; }
+  void forget_totals() { totals_.clear(); }
 
   DType activation_dtype() const override { return backend_.activation_dtype(); }
   DType state_dtype() const override { return backend_.state_dtype(); }
@@ -51,13 +67,15 @@ class ProfilingBackend final : public Backend {
   void add(View from, View to) override;
 
  private:
-  /// Calls work(), waits for the device, and records how long that took.
-  template <class Work>
-  void timed(const char* name, Work&& work);
+  /// Makes the call, waits for the device, and records how long that took.
+  template <class Call>
+  void timed(const char* name, const OpWork& work, Call&& call);
+  OpTotal& total_of(const char* name);
 
   enum class Pass { none, forward, backward };
   Backend& backend_;
   Trace& trace_;
+  std::vector<OpTotal> totals_;
   Pass pass_ = Pass::none;
   double pass_start_ = 0;
 };
