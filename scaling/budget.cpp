@@ -1,8 +1,8 @@
 #include "scaling/budget.hpp"
 
-#include "core/rng.hpp"
 #include "pretrain/config/resolve.hpp"
 #include "pretrain/train/prepare.hpp"
+#include "pretrain/train/random_source.hpp"
 #include "pretrain/train/train_step.hpp"
 #include "report/humanize.hpp"
 
@@ -91,11 +91,7 @@ double measure_tokens_per_s(const RunConfig& config, Backend& backend, double se
   TrainStep step(config, plan, table, backend);
   initialize_parameters(table, 1, step.parameters);
   step.refresh_weights();
-  const SequenceSource random = [&](uint64_t sequence, std::span<int32_t> window) {
-    for (size_t i = 0; i < window.size(); ++i)
-      window[i] = static_cast<int32_t>(philox(sequence, 0, i)[0] %
-                                       static_cast<uint64_t>(config.model.vocabulary));
-  };
+  const SequenceSource random = random_source(config.model.vocabulary, 1);
   using Clock = std::chrono::steady_clock;
   std::vector<double> times;
   const Clock::time_point start = Clock::now();
