@@ -198,10 +198,11 @@ int64_t non_embedding_parameter_count(const ModelConfig& config) {
   return count;
 }
 
-double training_flops_per_token(const ModelConfig& config) {
+double training_flops_per_token(const ModelConfig& config, CountAttention attention) {
   const double width = static_cast<double>(config.heads * config.head_dim);
+  const double per_pair = attention == CountAttention::full ? 12.0 : 6.0;
   return 6.0 * static_cast<double>(matmul_parameter_count(config)) +
-         12.0 * static_cast<double>(config.layers * config.context) * width;
+         per_pair * static_cast<double>(config.layers * config.context) * width;
 }
 
 }  // namespace isoflop

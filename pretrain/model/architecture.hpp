@@ -27,7 +27,12 @@ int64_t matmul_parameter_count(const ModelConfig& config);
 /// All parameters but the tables of tokens and positions and an own head: what Pythia and Kaplan et
 /// al. count.
 int64_t non_embedding_parameter_count(const ModelConfig& config);
-/// Training FLOPs per token: 6 x matmul weights + 12 L T d (attention counted in full, not causal).
-double training_flops_per_token(const ModelConfig& config);
+/// Whether the scores that the causal mask removes are counted: `full` is the convention of PaLM
+/// (appendix B) and most published figures, `causal` counts half of them.
+enum class CountAttention { full, causal };
+/// FLOPs of training on one token: 6 x matmul weights (2 per weight forward, 4 backward) + 12 L T
+/// d, or 6 L T d; d = heads x head_dim. Recomputation is not counted.
+double training_flops_per_token(const ModelConfig& config,
+                                CountAttention attention = CountAttention::full);
 
 }  // namespace isoflop
