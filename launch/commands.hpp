@@ -14,6 +14,7 @@ Command export_command();
 Command import_command();
 Command inspect_command();
 Command diff_command();
+std::vector<Command> bench_commands();
 Command replay_command();
 Command doctor_command();
 

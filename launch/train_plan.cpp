@@ -22,27 +22,36 @@ size_t total(const std::vector<MemoryRow>& rows) {
 
 }  // namespace
 
-void print_plan(const Run& run, const Backend& backend, const Context& context) {
+void print_shape(const Run& run, const Backend& backend, const Context& context) {
   const ModelConfig& m = run.config.model;
-  const double parameters = static_cast<double>(parameter_count(run.table));
-  const double tokens = static_cast<double>(run.schedule.steps * run.batch.tokens());
   context.note("model    {} layers x {} wide, {} heads, context {}, vocabulary {}: {} parameters",
-               m.layers, m.d_model, m.heads, m.context, m.vocabulary, human_count(parameters));
-  context.note("run      {} steps x {} tokens = {} tokens, {:.1f} per parameter",
-               run.schedule.steps, run.batch.tokens(), human_count(tokens), tokens / parameters);
+               m.layers, m.d_model, m.heads, m.context, m.vocabulary,
+               human_count(static_cast<double>(parameter_count(run.table))));
   context.note("batch    {} slots x {} micro-batches x {} sequences x {} tokens", run.batch.slots,
                run.batch.micro_batches, run.batch.micro_batch, run.batch.context);
+  context.note("device   {}", backend.description());
+}
+
+void print_plan(const Run& run, const Backend& backend, const Context& context) {
+  const double parameters = static_cast<double>(parameter_count(run.table));
+  const double tokens = static_cast<double>(run.schedule.steps * run.batch.tokens());
+  print_shape(run, backend, context);
+  context.note("run      {} steps x {} tokens = {} tokens, {:.1f} per parameter",
+               run.schedule.steps, run.batch.tokens(), human_count(tokens), tokens / parameters);
   const std::vector<MemoryRow> memory = memory_of(run, backend);
   context.note("memory   {} in all", human_bytes(static_cast<double>(total(memory))));
   for (const MemoryRow& row : memory)
     context.note("         {:<20} {}", row.kind, human_bytes(static_cast<double>(row.bytes)));
-  context.note("device   {}", backend.description());
   context.note("rate     peak {} ({} decay)\n{}", human_rate(run.schedule.peak),
                run.config.schedule.decay, draw(run.schedule));
 }
 
 size_t planned_memory(const Run& run, const Backend& backend) {
   return total(memory_of(run, backend));
+}
+
+size_t planned_step_memory(const Run& run, const Backend& backend) {
+  return planned_memory(run, backend) - CheckpointWriter::staging_bytes(run.table);
 }
 
 void print_memory(size_t planned, size_t peak, const Context& context) {
