@@ -1,6 +1,7 @@
 #include "core/math.hpp"
 #include "core/param.hpp"
 #include "launch/describe.hpp"
+#include "launch/machine.hpp"
 #include "pretrain/config/dump.hpp"
 #include "pretrain/config/fields.hpp"
 #include "pretrain/config/resolve.hpp"
@@ -59,8 +60,8 @@ Json count(const RunConfig& config) {
   }
   Json memory;
   size_t total = 0;
-  for (const MemoryRow& row :
-       plan_memory(config, table, batch_plan(config), DType::f32, DType::f32)) {
+  for (const MemoryRow& row : plan_memory(config, table, batch_plan(config),
+                                          activation_dtype(config.compute), DType::f32)) {
     memory[row.kind] = row.bytes;
     total += row.bytes;
   }

@@ -8,6 +8,9 @@
 
 namespace isoflop {
 
+/// Type of activations for compute.dtype; "auto" is fp32.
+DType activation_dtype(const ComputeConfig& compute);
+
 struct Machine {
   explicit Machine(const ComputeConfig& compute);
 

@@ -202,7 +202,10 @@ Initializer initializer_for(const Run& run, Machine& machine) {
 }
 
 std::string kernel_plan_of(const Machine& machine) {
-  return Json({{"device", "cpu"}, {"dtype", "fp32"}, {"kernels", machine.backend->description()}})
+  const bool bf16 = machine.backend->activation_dtype() == DType::bf16;
+  return Json({{"device", "cpu"},
+               {"dtype", bf16 ? "bf16" : "fp32"},
+               {"kernels", machine.backend->description()}})
              .dump() +
          "\n";
 }

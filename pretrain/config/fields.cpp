@@ -259,7 +259,8 @@ void add_rest(std::vector<Field>& list) {
   add(frozen(text("parametrization.kind", {"sp"}, "how rates and initialization depend on width")),
       &RunConfig::parametrization, &ParametrizationConfig::kind);
   add(text("compute.device", {"auto", "cpu"}, "what computes"), compute, &ComputeConfig::device);
-  add(frozen(text("compute.dtype", {"auto", "fp32"}, "type of activations and matrix products")),
+  add(frozen(text("compute.dtype", {"auto", "fp32", "bf16"},
+                  "type of activations and matrix products; auto = fp32, parameters stay fp32")),
       compute, &ComputeConfig::dtype);
   add(automatic(integer("compute.threads", 1, 4096, "auto = the usable cores")), compute,
       &ComputeConfig::threads);

@@ -125,7 +125,7 @@ struct ParametrizationConfig {
 
 struct ComputeConfig {
   std::string device = "auto";     // cpu
-  std::string dtype = "auto";      // fp32
+  std::string dtype = "auto";      // fp32 | bf16
   int threads = 0;                 // 0 = auto
   std::string recompute = "none";  // none | cheap | ffn | block
 };
