@@ -76,6 +76,15 @@ TEST_P(Bf16Run, LossesStayBesideThoseOfFp32) {
   EXPECT_GT(largest, 0) << "bf16 was not in use";
 }
 
+TEST_P(Bf16Run, WritesSamplesWithoutChangingTheRun) {
+  ASSERT_EQ(train("quiet", {"compute.dtype=bf16", "schedule.steps=20"}).code, 0);
+  ASSERT_EQ(
+      train("writing", {"compute.dtype=bf16", "schedule.steps=20", "eval.sample_every=5"}).code, 0);
+  const ProgramResult difference =
+      run_isoflop({"diff", (dir.path() / "quiet").string(), (dir.path() / "writing").string()});
+  EXPECT_EQ(difference.code, 0) << difference.out << difference.err;
+}
+
 TEST_P(Bf16Run, TheTypeBelongsToTheRun) {
   ASSERT_EQ(train("run", {"compute.dtype=bf16", "schedule.steps=10"}).code, 0);
   std::ifstream plan(dir.path() / "run/kernel-plan.json");
