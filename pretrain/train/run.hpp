@@ -43,7 +43,8 @@ struct MemoryRow {
   size_t bytes = 0;
 };
 /// Everything a run allocates, by kind: parameters, gradients, moments, activations, staging of
-/// checkpoints, copies of the weights in the activations' type. What --dry-run prints and a launch is held to.
+/// checkpoints, copies of the weights in the activations' type. What --dry-run prints and a launch
+/// is held to.
 std::vector<MemoryRow> plan_memory(const RunConfig& config,
                                    const ParamTable& table,
                                    const BatchPlan& batch,
