@@ -39,11 +39,6 @@ static void write_seeds(const fs::path& folder) {
 
 }  // namespace isoflop::fuzz
 
-// HDF5 1.10.8 now and then keeps a few bytes of a file it could not open.
-extern "C" const char* __lsan_default_suppressions() {
-  return "leak:libhdf5_serial\n";
-}
-
 extern "C" int LLVMFuzzerInitialize(int* argc, char*** argv) {
   using namespace isoflop::fuzz;
   const auto value_of = [](std::string_view argument, std::string_view flag) {
