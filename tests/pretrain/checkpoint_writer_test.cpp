@@ -19,11 +19,6 @@
 
 extern char** environ;
 
-/// The HDF5 library gives up the memory of a file that it could not close, as on a full disk.
-extern "C" const char* __lsan_default_suppressions() {
-  return "leak:libhdf5\n";
-}
-
 namespace isoflop {
 namespace {
 
