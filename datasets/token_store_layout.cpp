@@ -3,8 +3,6 @@
 #include "core/json.hpp"
 #include "core/math.hpp"
 
-#include <nlohmann/json.hpp>
-
 #include <algorithm>
 #include <cstring>
 #include <fstream>
@@ -64,9 +62,10 @@ std::string sources_to_json(const std::vector<TokenSource>& sources) {
 }
 
 std::vector<TokenSource> sources_from_json(const std::string& text, const std::string& file) {
+  const auto list = parse_json<nlohmann::json>(text, file);
   std::vector<TokenSource> sources;
   try {
-    for (const auto& item : parse_json<nlohmann::json>(text, file)) {
+    for (const auto& item : list) {
       if (!item.at("bytes").is_number_unsigned()) fail_format("bytes is not a whole number");
       TokenSource source{item.at("path").get<std::string>(), item.at("bytes").get<uint64_t>(), 0};
       source.hash = std::stoull(item.at("xxh3").get<std::string>(), nullptr, 16);

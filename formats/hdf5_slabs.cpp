@@ -41,7 +41,7 @@ struct Storage {
   uint64_t chunk_bytes() const { return chunk[0] * chunk[1] * chunk[2] * width; }
 };
 
-// Throws text about what is wrong with the way a dataset is stored.
+// FormatError naming what is wrong with the way a dataset is stored.
 Storage read_storage(hid_t dataset, hid_t type, const std::string& name) {
   Storage storage;
   storage.width = H5Tget_size(type);

@@ -47,12 +47,21 @@ extern "C" int LLVMFuzzerInitialize(int* argc, char*** argv) {
   std::string_view seeds;
   for (int i = 1; i < *argc; ++i) {
     const std::string_view argument = (*argv)[i];
-    if (argument == "--list") return list(), std::exit(0), 0;
+    if (argument == "--list") {
+      list();
+      std::exit(0);
+    }
     if (const auto name = value_of(argument, "--target="); !name.empty()) choose(name);
     if (const auto folder = value_of(argument, "--seeds="); !folder.empty()) seeds = folder;
   }
-  if (!chosen) return std::fprintf(stderr, "name a --target (see --list)\n"), std::exit(2), 0;
-  if (!seeds.empty()) write_seeds(seeds), std::exit(0);
+  if (!chosen) {
+    std::fprintf(stderr, "name a --target (see --list)\n");
+    std::exit(2);
+  }
+  if (!seeds.empty()) {
+    write_seeds(seeds);
+    std::exit(0);
+  }
   return 0;
 }
 
