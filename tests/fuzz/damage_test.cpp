@@ -6,6 +6,9 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <iterator>
+
 namespace isoflop::fuzz {
 namespace {
 
@@ -15,6 +18,14 @@ TEST_P(Damage, SeedsAreValid) {
   const std::vector<std::string> seeds = GetParam().seeds();
   for (size_t i = 0; i < seeds.size(); ++i)
     EXPECT_NO_THROW(GetParam().run(seeds[i])) << "seed " << i;
+}
+
+class NearlyValid : public testing::TestWithParam<Target> {};
+
+TEST_P(NearlyValid, IsRefusedByName) {
+  const std::vector<std::string> inputs = GetParam().refused();
+  for (size_t i = 0; i < inputs.size(); ++i)
+    EXPECT_NO_THROW(EXPECT_FALSE(accepts(GetParam(), inputs[i])) << "input " << i);
 }
 
 TEST_P(Damage, IsReadOrRefusedByName) {
@@ -28,9 +39,19 @@ TEST_P(Damage, IsReadOrRefusedByName) {
   RecordProperty("accepted", accepted);
 }
 
-INSTANTIATE_TEST_SUITE_P(Every, Damage, testing::ValuesIn(targets()), [](const auto& test) {
+std::string name_of(const testing::TestParamInfo<Target>& test) {
   return std::string(test.param.name);
-});
+}
+
+std::vector<Target> those_with_refused() {
+  std::vector<Target> some;
+  std::ranges::copy_if(targets(), std::back_inserter(some),
+                       [](const Target& t) { return t.refused; });
+  return some;
+}
+
+INSTANTIATE_TEST_SUITE_P(Every, Damage, testing::ValuesIn(targets()), name_of);
+INSTANTIATE_TEST_SUITE_P(Every, NearlyValid, testing::ValuesIn(those_with_refused()), name_of);
 
 }  // namespace
 }  // namespace isoflop::fuzz

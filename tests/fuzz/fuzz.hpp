@@ -2,9 +2,9 @@
 //
 //   seeds    valid inputs, small ones, to start from
 //   run      feeds the bytes to a reader under the name "fuzz" and uses what comes out. It may
-//   throw
-//            isoflop::Error, whose message must name the input; anything else is a finding, and so
-//            is a crash, a hang, a leak or a broken invariant (found)
+//            throw isoflop::Error, whose message must name the input; anything else is a finding,
+//            and so is a crash, a hang, a leak or a broken invariant (found)
+//   refused  inputs that are valid but for one thing deep inside, where damage seldom hits
 //
 // Two programs hold them all: the fuzzer (scripts/fuzz, clang's libFuzzer) and the test program
 // test_fuzz, which runs each target on thousands of damaged seeds with any compiler.
@@ -24,6 +24,7 @@ struct Target {
   void (*run)(std::string_view bytes);
   /// The reader's own files, whose lines scripts/fuzz --coverage counts.
   std::vector<std::string_view> sources;
+  std::vector<std::string> (*refused)() = nullptr;
 };
 
 /// All of them, by name.

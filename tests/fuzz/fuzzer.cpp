@@ -2,7 +2,7 @@
 //
 //   --list                            names of the targets, each with its reader's files
 //   --target=NAME                     which one to run
-//   --target=NAME --seeds=FOLDER      write its seeds there and end
+//   --target=NAME --seeds=FOLDER      write what it starts from there and end
 #include "core/file.hpp"
 #include "tests/fuzz/fuzz.hpp"
 
@@ -32,9 +32,11 @@ static void list() {
 
 static void write_seeds(const fs::path& folder) {
   fs::create_directories(folder);
-  int number = 0;
-  for (const std::string& seed : chosen->seeds())
-    write_file_atomically(folder / ("seed-" + std::to_string(number++)), seed);
+  std::vector<std::string> inputs = chosen->seeds();
+  if (chosen->refused)
+    for (std::string& input : chosen->refused()) inputs.push_back(std::move(input));
+  for (size_t i = 0; i < inputs.size(); ++i)
+    write_file_atomically(folder / ("seed-" + std::to_string(i)), inputs[i]);
 }
 
 }  // namespace isoflop::fuzz

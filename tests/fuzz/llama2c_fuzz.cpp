@@ -1,5 +1,6 @@
 #include "formats/llama2c.hpp"
 #include "tests/fuzz/fuzz.hpp"
+#include "tests/fuzz/input_file.hpp"
 
 #include <cstring>
 
@@ -25,7 +26,10 @@ std::vector<std::string> seeds() {
 
 void run(std::string_view input) {
   using T = Llama2cTensor;
+  const std::string path = input_file("fuzz.bin", input);
+  const bool looks_right = Llama2cFile::looks_like_llama2c(path);
   const Llama2cFile file(bytes_of(input), "fuzz");
+  if (!looks_right) found("a llama2.c file that does not look like one");
   const auto read = [&](T kind, int64_t layer) {
     const auto bytes = file.tensor(kind, layer);
     const auto all = bytes_of(input);

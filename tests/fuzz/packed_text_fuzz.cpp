@@ -11,7 +11,14 @@ std::vector<std::string> seeds() {
   for (int i = 0; i < 100; ++i) text += "line " + std::to_string(i * i % 37) + "\n";
   text += "<|endoftext|>\nanother\n";
   const std::string half = text.substr(0, 300);
+  // Long documents are read in pieces: with blanks to cut at, and with line ends only.
+  constexpr size_t kLong = 300 << 10;
+  std::string words, lines = "\u00e9\n";
+  while (words.size() < kLong) words += "a word and ";
+  while (lines.size() < kLong) lines += "1,2\u3000\n3";
   return {text,
+          test::zstd(words),
+          test::zstd(lines),
           test::gzip(text),
           test::gzip(half) + test::gzip(text),
           test::zstd(text),

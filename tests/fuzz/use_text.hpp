@@ -8,7 +8,7 @@ namespace isoflop::fuzz {
 inline void use_text(const std::string& path) {
   const Corpus corpus = Corpus::open({path});
   uint64_t bytes = 0, again = 0;
-  for_each_document(corpus, [&](std::string_view text) { bytes += text.size(); });
+  for_each_document(std::vector{path}, [&](std::string_view text) { bytes += text.size(); });
   const uint64_t cut = tail_cut(corpus.files()[0], 0.3);
   TextReader reader(corpus, {cut});
   bool open = false;
