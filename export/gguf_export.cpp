@@ -6,6 +6,7 @@
 #include "export/gguf_vocabulary.hpp"
 #include "formats/gguf.hpp"
 #include "pretrain/gguf_names.hpp"
+#include "pretrain/gguf_rope.hpp"
 #include "pretrain/model/architecture.hpp"
 
 #include <algorithm>
@@ -48,8 +49,10 @@ void require_common_options(const ModelConfig& model) {
     fail_user("model.qk_norm cannot be exported: this architecture has none in a GGUF file");
   if (model.logit_softcap > 0)
     fail_user("model.logit_softcap cannot be exported: no factor folds a bend of the logits");
-  if (model.rope_scaling == "llama3")
-    fail_user("model.rope_scaling = \"llama3\" cannot be exported yet; \"linear\" can");
+  if (model.rope_scaling == "llama3" && !is_llama(model.arch))
+    fail_user(
+        "model.rope_scaling = \"llama3\" cannot be exported: GGUF files have it in the "
+        "architecture llama alone; \"linear\" can");
 }
 
 std::string size_label(int64_t parameters) {
@@ -215,11 +218,16 @@ ExportReport export_gguf(const GgufExport& job, const fs::path& out, ThreadTeam&
   put_general_keys(writer, job, recipe, keys);
   put_model_keys(writer, job.model, keys);
   put_tokenizer_keys(writer, vocabulary);
+  std::vector<float> divisors;
+  if (job.model.rope_scaling == "llama3") divisors = gguf::rope_divisors(job.model);
+  if (!divisors.empty())
+    writer.add_tensor(gguf::kRopeDivisors, {static_cast<int64_t>(divisors.size())}, BlockType::f32);
   for (const Piece& piece : pieces) {
     writer.add_tensor(piece.name, piece.dims, piece.codec->type);
     report.tensor_bytes +=
         static_cast<uint64_t>(piece.codec->bytes_for(piece.outputs * piece.width));
   }
+  if (!divisors.empty()) writer.write(gguf::kRopeDivisors, std::as_bytes(std::span(divisors)));
   for (const Piece& piece : pieces) write_piece(writer, piece, team);
   report.file_bytes = writer.finish();
   return report;

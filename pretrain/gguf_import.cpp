@@ -3,6 +3,7 @@
 #include "core/math.hpp"
 #include "datasets/tokenizer/gguf_tokenizer.hpp"
 #include "pretrain/gguf_names.hpp"
+#include "pretrain/gguf_rope.hpp"
 #include "pretrain/model/architecture.hpp"
 
 #include <fmt/ranges.h>
@@ -10,6 +11,7 @@
 #include <algorithm>
 #include <charconv>
 #include <cmath>
+#include <cstring>
 #include <set>
 
 namespace isoflop {
@@ -118,6 +120,7 @@ void GgufModel::read_config() {
     } else if (scaling != "none") {
       fail_user("{}: rotary scaling \"{}\" is not supported", file_.origin(), scaling);
     }
+    read_rope_divisors();
   }
   if (c.arch == Arch::pythia && !file_.boolean(keys.parallel_residual))
     fail_user("{}: {} is false; our pythia has attention and MLP side by side", file_.origin(),
@@ -130,9 +133,26 @@ void GgufModel::read_config() {
     notes_.push_back("the file asks for a start token before each text; none is added here");
 }
 
+void GgufModel::read_rope_divisors() {
+  const GgufTensor* tensor = file_.find_tensor(gguf::kRopeDivisors);
+  if (!tensor || !is_llama(config_.arch)) return;
+  if (tensor->codec->type != BlockType::f32 ||
+      tensor->dims != std::vector{config_.rotary_dim() / 2})
+    fail_user("{}: tensor {} is not a list of {} F32", file_.origin(), tensor->name,
+              config_.rotary_dim() / 2);
+  std::vector<float> divisors(static_cast<size_t>(config_.rotary_dim() / 2));
+  std::memcpy(divisors.data(), tensor->data.data(), tensor->data.size());
+  if (config_.rope_scaling != "none" || !gguf::set_rope_divisors(config_, divisors))
+    fail_user("{}: tensor {} is no scaling that Llama 3 models use", file_.origin(), tensor->name);
+}
+
 void GgufModel::require_exact_tensors() const {
   size_t used = 0;
   std::set<std::string_view> names;
+  if (config_.rope_scaling == "llama3") {
+    names.insert(gguf::kRopeDivisors);
+    ++used;
+  }
   for (const ParamSpec& spec : make_param_table(config_)) {
     const Shape shape(spec);
     for (const ForeignName& foreign : spec.gguf) {

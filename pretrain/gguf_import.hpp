@@ -1,8 +1,9 @@
 // A GGUF file as a model of ours: configuration, parameters as f32, tokenizer.
 //
-// Reads architectures "gpt2" and "llama" in any block type that we can dequantize, ours or another
-// program's. What our models cannot represent (other tensors, rotary scaling, experts, other
-// tokenizers) is a UserError that names it. All shapes are proven before anything is allocated.
+// Reads architectures "gpt2", "gptneox" and "llama" in any block type that we can dequantize, ours
+// or another program's. What our models cannot represent (other tensors, rotary scaling, experts,
+// other tokenizers) is a UserError that names it. All shapes are proven before anything is
+// allocated.
 #pragma once
 #include "core/param.hpp"
 #include "core/threads.hpp"
@@ -34,6 +35,7 @@ class GgufModel {
 
  private:
   void read_config();
+  void read_rope_divisors();
   void require_exact_tensors() const;
 
   GgufFile file_;

@@ -5,8 +5,10 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cmath>
 #include <complex>
+#include <numbers>
 
 namespace isoflop {
 
@@ -203,6 +205,17 @@ double training_flops_per_token(const ModelConfig& config, CountAttention attent
   const double per_pair = attention == CountAttention::full ? 12.0 : 6.0;
   return 6.0 * static_cast<double>(matmul_parameter_count(config)) +
          per_pair * static_cast<double>(config.layers * config.context) * width;
+}
+
+double rope_frequency(const ModelConfig& c, int64_t j) {
+  const double exponent = -2.0 * static_cast<double>(j) / static_cast<double>(c.rotary_dim());
+  const double plain = std::pow(c.rope_base, exponent);
+  if (c.rope_scaling == "linear") return plain / c.rope_scaling_factor;
+  if (c.rope_scaling != "llama3") return plain;
+  const double turns =
+      static_cast<double>(c.rope_original_context) * plain / (2 * std::numbers::pi);
+  const double keep = std::clamp((turns - 1) / (4 - 1), 0.0, 1.0);
+  return plain * (keep + (1 - keep) / c.rope_scaling_factor);
 }
 
 }  // namespace isoflop

@@ -35,4 +35,9 @@ enum class CountAttention { full, causal };
 double training_flops_per_token(const ModelConfig& config,
                                 CountAttention attention = CountAttention::full);
 
+/// Radians per position of the pair j of a head. linear: Chen et al. 2023, positions shrink by the
+/// factor. llama3 (Llama 3.1): slow pairs shrink by the factor, fast ones not, with a ramp for
+/// those that turn 1 to 4 times within the original context.
+double rope_frequency(const ModelConfig& config, int64_t j);
+
 }  // namespace isoflop

@@ -56,20 +56,6 @@ struct OuterRows {
   }
 };
 
-/// Radians per position of pair j. linear: Chen et al. 2023, positions shrink by the factor. llama3
-/// (Llama 3.1): slow pairs shrink by the factor, fast ones not, with a ramp for those that turn 1
-/// to 4 times within the original context.
-double rope_frequency(const ModelConfig& c, int64_t j) {
-  const double exponent = -2.0 * static_cast<double>(j) / static_cast<double>(c.rotary_dim());
-  const double plain = std::pow(c.rope_base, exponent);
-  if (c.rope_scaling == "linear") return plain / c.rope_scaling_factor;
-  if (c.rope_scaling != "llama3") return plain;
-  const double turns =
-      static_cast<double>(c.rope_original_context) * plain / (2 * std::numbers::pi);
-  const double keep = std::clamp((turns - 1) / (4 - 1), 0.0, 1.0);
-  return plain * (keep + (1 - keep) / c.rope_scaling_factor);
-}
-
 void fill_rope_table(const ModelConfig& c, View cosines, View sines) {
   for (int64_t j = 0; j < cosines.cols; ++j) {
     const double frequency = rope_frequency(c, j);

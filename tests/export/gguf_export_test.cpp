@@ -247,16 +247,14 @@ TEST_P(EveryModelToGguf, AbsentBiasesAreWrittenAsZeros) {
   for (size_t i = 0; i < expected.size(); ++i) EXPECT_NEAR(read[i], expected[i], 1e-4) << i;
 }
 
-TEST_P(EveryModelToGguf, LinearRotaryScalingTravels) {
-  ModelConfig config = small(GetParam().arch, GetParam().tied, false);
-  if (!has_rope(config.arch)) GTEST_SKIP() << "no rotation in " << name_of(config.arch);
-  config.rope_scaling = "linear";
-  config.rope_scaling_factor = 4;
+/// Per-token losses agree after the round trip, and would not without the scaling.
+void expect_scaling_travels(ModelConfig config, const fs::path& file) {
   const Source source(config);
-  source.write("f32", file_);
-  EXPECT_EQ(GgufModel(file_).config().rope_scaling_factor, 4);
+  source.write("f32", file);
+  EXPECT_EQ(GgufModel(file).config().rope_scaling, config.rope_scaling);
+  EXPECT_EQ(GgufModel(file).config().rope_scaling_factor, config.rope_scaling_factor);
   const auto expected = token_losses(source.config, source.table, source.parameters);
-  const auto read = token_losses(file_);
+  const auto read = token_losses(file);
   config.rope_scaling = "none";
   const auto unscaled = token_losses(config, source.table, source.parameters);
   double difference = 0;
@@ -265,6 +263,29 @@ TEST_P(EveryModelToGguf, LinearRotaryScalingTravels) {
     difference += std::fabs(unscaled[i] - expected[i]);
   }
   EXPECT_GT(difference, 1e-3) << "the scaling has no effect here";
+}
+
+TEST_P(EveryModelToGguf, LinearRotaryScalingTravels) {
+  ModelConfig config = small(GetParam().arch, GetParam().tied, false);
+  if (!has_rope(config.arch)) GTEST_SKIP() << "no rotation in " << name_of(config.arch);
+  config.rope_scaling = "linear";
+  config.rope_scaling_factor = 4;
+  expect_scaling_travels(config, file_);
+}
+
+TEST_P(EveryModelToGguf, Llama3RotaryScalingTravelsWhereTheArchitectureHasIt) {
+  ModelConfig config = small(GetParam().arch, GetParam().tied, false);
+  if (!has_rope(config.arch)) GTEST_SKIP() << "no rotation in " << name_of(config.arch);
+  config.rope_base = 700;  // one of the four pairs lies on the ramp
+  config.rope_scaling = "llama3";
+  config.rope_scaling_factor = 8;
+  config.rope_original_context = 512;
+  if (!is_llama(config.arch)) {
+    EXPECT_THROW(Source(config).write("f32", file_), UserError);
+    return;
+  }
+  expect_scaling_travels(config, file_);
+  EXPECT_EQ(GgufModel(file_).config().rope_original_context, 512);
 }
 
 class ExportToGguf : public ::testing::Test {
