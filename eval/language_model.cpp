@@ -93,6 +93,12 @@ TextScore score_store(LanguageModel& model, const TokenStore& store) {
   result.bytes = store.info().text_bytes;
   score_into(result, model, store.tokens(),
              [&](uint64_t first, std::span<int32_t> out) { store.read(first, out); });
+  if (result.bytes == 0 && model.find_tokenizer()) {
+    std::vector<int32_t> text(store.tokens());
+    store.read(0, text);
+    std::erase(text, store.info().separator);
+    result.bytes = model.tokenizer().decode(text).size();
+  }
   return result;
 }
 

@@ -25,6 +25,8 @@ class LanguageModel {
   const ParamBuffer& parameters() const { return parameters_; }
   /// UserError when the model came without one.
   const Tokenizer& tokenizer() const;
+  /// Null when the model came without one.
+  const Tokenizer* find_tokenizer() const { return tokenizer_.get(); }
   /// What was loaded, for people: "runs/a/checkpoints/step-00000500".
   const std::string& origin() const { return origin_; }
   const std::vector<std::string>& notes() const { return notes_; }
@@ -59,7 +61,8 @@ TextScore score_documents(LanguageModel& model, const std::vector<std::string>& 
 /// The documents of text files, folders or globs, whole.
 std::vector<std::string> read_documents(const std::vector<std::string>& inputs);
 
-/// A whole store, as validation does during training.
+/// A whole store, as validation does during training. Files of other programs do not say how long
+/// their text is: it is what the tokens stand for, or unknown (0) without a tokenizer.
 TextScore score_store(LanguageModel& model, const TokenStore& store);
 
 }  // namespace isoflop

@@ -22,7 +22,8 @@ struct Options {
 };
 
 TextScore score(const Options& options, LanguageModel& model) {
-  if (!options.data.empty()) return score_store(model, *TokenStore::open(options.data));
+  if (!options.data.empty())
+    return score_store(model, *TokenStore::open(options.data, false, model.find_tokenizer()));
   return score_documents(model, read_documents(options.text));
 }
 
@@ -40,12 +41,13 @@ ExitCode run(const Options& options, const Context& context) {
   context.print("{:<16} {}", "model", model.origin());
   context.print("{:<16} {:.5f} nats per token", "loss", loss);
   context.print("{:<16} {:.3f}", "perplexity", std::exp(loss));
-  context.print("{:<16} {:.4f}", "bits per byte", result.bits_per_byte());
+  if (result.bytes > 0) context.print("{:<16} {:.4f}", "bits per byte", result.bits_per_byte());
   context.print("{:<16} {}", "tokens scored", result.score.tokens);
   nlohmann::ordered_json object = {
       {"model", model.origin()},       {"loss", loss},
       {"perplexity", std::exp(loss)},  {"bits_per_byte", result.bits_per_byte()},
       {"tokens", result.score.tokens}, {"bytes", result.bytes}};
+  if (result.bytes == 0) object["bits_per_byte"] = nullptr;  // tokens of unknown text
   if (options.per_token) {
     object["ids"] = result.ids;
     object["nll"] = result.nats;
@@ -57,7 +59,7 @@ ExitCode run(const Options& options, const Context& context) {
 Action declare(CLI::App& app, Context& context) {
   auto options = std::make_shared<Options>();
   app.add_option("model", options->model, "run folder, checkpoint or GGUF file")->required();
-  app.add_option("--data", options->data, "token store");
+  app.add_option("--data", options->data, "token store, or token file of llm.c or Megatron");
   app.add_option("--text", options->text, "text: files, folders or globs");
   app.add_flag("--per-token", options->per_token, "with --json: every scored id and its nats");
   app.add_option("--threads", options->threads, "cores to use; 0 = all");

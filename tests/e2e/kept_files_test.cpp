@@ -9,6 +9,7 @@
 #include <nlohmann/json.hpp>
 
 #include <filesystem>
+#include <fstream>
 #include <string>
 #include <vector>
 
@@ -57,6 +58,28 @@ TEST_F(KeptFiles, CheckpointHasTheLossItHad) {
   const ProgramResult result = at_home("eval run --data run/data/valid.h5 --json");
   ASSERT_EQ(result.code, 0) << result.err;
   EXPECT_NEAR(Json::parse(result.out).at("loss"), 3.82439430443557, kKernels);
+}
+
+// The same tokens as a file of llm.c: its tokenizer is the model's, its text what they stand for.
+TEST_F(KeptFiles, TokensOfAnotherProgramAreScoredLikeTheStore) {
+  const auto store = TokenStore::open(dir.path() / "run/data/valid.h5");
+  std::vector<int32_t> tokens(store->tokens());
+  store->read(0, tokens);
+  std::vector<int32_t> header(256);
+  header[0] = 20240520;
+  header[1] = 1;
+  header[2] = static_cast<int32_t>(tokens.size());
+  std::ofstream file(dir.path() / "valid.bin", std::ios::binary);
+  file.write(reinterpret_cast<const char*>(header.data()), 1024);
+  for (const int32_t id : tokens) {
+    const auto stored = static_cast<uint16_t>(id);
+    file.write(reinterpret_cast<const char*>(&stored), 2);
+  }
+  file.close();
+  const ProgramResult ours = at_home("eval run --data run/data/valid.h5 --json");
+  const ProgramResult theirs = at_home("eval run --data valid.bin --json");
+  ASSERT_EQ(theirs.code, 0) << theirs.err;
+  EXPECT_EQ(Json::parse(theirs.out), Json::parse(ours.out));
 }
 
 // The text it was built from is gone.
