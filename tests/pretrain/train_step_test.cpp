@@ -129,6 +129,75 @@ TEST(TrainStep, ClipFactorIsTheFormula) {
   EXPECT_DOUBLE_EQ(clip_factor(4.0, 0.0), 1.0);
 }
 
+// Kingma and Ba 2015, algorithm 1 with decoupled decay, two updates of one weight in double.
+TEST(AdamWOptimizer, MomentsAreCorrectedByTheUpdatesDone) {
+  ParamSpec spec;
+  spec.name = "w";
+  spec.cols = 1;
+  const ParamTable table = {spec};
+  ThreadTeam team(1);
+  const auto backend = make_cpu_backend(team);
+  OptimizerConfig config;
+  config.beta1 = 0.9;
+  config.beta2 = 0.95;
+  AdamWOptimizer optimizer(table, config, DType::f32);
+  ParamBuffer parameters(table, DType::f32, "p"), gradients(table, DType::f32, "g");
+  double p = 0.5, m = 0, v = 0;
+  parameters[0].as<float>()[0] = 0.5f;
+  for (int t = 1; t <= 2; ++t) {
+    const double g = t == 1 ? 0.25 : -2;
+    gradients[0].as<float>()[0] = static_cast<float>(g);
+    optimizer.update(*backend, parameters, gradients, 0.1, 1, t - 1);
+    m = 0.9 * m + 0.1 * g;
+    v = 0.95 * v + 0.05 * g * g;
+    p -= 0.1 * (m / (1 - std::pow(0.9, t))) / (std::sqrt(v / (1 - std::pow(0.95, t))) + config.eps);
+    EXPECT_NEAR(parameters[0].as<float>()[0], p, 1e-6) << "update " << t;  // fp32
+  }
+}
+
+// What the matrix gets as a table and as a head, which are two parameters in an untied twin.
+TEST(TrainStep, ATiedMatrixGetsBothGradients) {
+  for (const Arch arch : {Arch::gpt3, Arch::llama}) {
+    RunConfig config = tiny_run(arch);
+    config.model.tied_embeddings = true;
+    RunConfig twin = config;
+    twin.model.tied_embeddings = false;
+    const BatchPlan plan{.slots = 2, .micro_batches = 1, .micro_batch = 2, .context = 24};
+    Rig tied(config, plan), untied(twin, plan);
+    for (size_t i = 0; i < untied.table.size(); ++i) {
+      const std::string& name = untied.table[i].name;
+      const int same = find_param(tied.table, name == "head.weight" ? "embedding.weight" : name);
+      const View from = tied.step.parameters[static_cast<size_t>(same)];
+      std::memcpy(untied.step.parameters[i].data, from.data, from.bytes());
+    }
+    untied.step.refresh_weights();
+    EXPECT_EQ(tied.step.compute(0, kRandomTokens).loss, untied.step.compute(0, kRandomTokens).loss);
+    const auto gradient = [](Rig& rig, const char* name) {
+      return rig.step.gradients()[static_cast<size_t>(find_param(rig.table, name))];
+    };
+    const View both = gradient(tied, "embedding.weight");
+    const View table = gradient(untied, "embedding.weight"), head = gradient(untied, "head.weight");
+    for (int64_t k = 0; k < both.size(); ++k)
+      ASSERT_EQ(both.as<float>()[k], table.as<float>()[k] + head.as<float>()[k]) << k;
+  }
+}
+
+TEST(TreeSum, IsTheGradientTreesOrder) {
+  for (size_t count = 1; count <= 13; ++count) {
+    std::vector<double> leaves;
+    for (size_t i = 0; i < count; ++i)
+      leaves.push_back(normal01(1, 2, i) * std::pow(10.0, static_cast<double>(i % 5)));
+    const std::function<double(size_t, size_t)> sum = [&](size_t first, size_t size) -> double {
+      if (size == 1) return leaves[first];
+      size_t half = 1;
+      while (half * 2 < size) half *= 2;
+      return sum(first, half) + sum(first + half, size - half);
+    };
+    EXPECT_EQ(tree_sum(leaves), sum(0, count)) << count;
+  }
+  EXPECT_EQ(tree_sum({}), 0);
+}
+
 TEST(GradientTree, SplitsAtTheLargestPowerOfTwoWhateverTheSlots) {
   ParamSpec spec;
   spec.name = "w";
