@@ -1,7 +1,10 @@
-// FLOPs per token, counted by hand.
+// FLOPs per token, counted by hand, and what parameters start from.
 #include "pretrain/model/architecture.hpp"
 
 #include <gtest/gtest.h>
+
+#include <cmath>
+#include <string>
 
 namespace isoflop {
 namespace {
@@ -42,6 +45,38 @@ TEST(TrainingFlops, LlamaWithGroupedQueries) {
   EXPECT_EQ(training_flops_per_token(c, CountAttention::causal), 6 * weights + 6 * attention);
   c.tied_embeddings = true;
   EXPECT_EQ(training_flops_per_token(c), 6 * weights + 12 * attention);
+}
+
+/// Root mean square of what a tensor starts from.
+double drawn(const ModelConfig& config, const std::string& name) {
+  const ParamTable table = make_param_table(config);
+  ParamBuffer parameters(table, DType::f32, "test");
+  initialize_parameters(table, 3, parameters);
+  const View values = parameters[static_cast<size_t>(find_param(table, name))];
+  double sum = 0;
+  for (int64_t i = 0; i < values.size(); ++i)
+    sum += std::pow(static_cast<double>(values.as<float>()[i]), 2);
+  return std::sqrt(sum / static_cast<double>(values.size()));
+}
+
+// Thousands of draws: a deviation is known to 3 percent.
+TEST(Initialization, Gpt2sHasSmallerProjectionsIntoTheResidualStream) {
+  for (const Arch arch : {Arch::gpt3, Arch::pythia, Arch::llama}) {
+    ModelConfig c = small(arch);
+    c.d_model = 64;
+    c.head_dim = 16;
+    c.d_ff = 128;
+    c.layers = 8;
+    c.rotary_fraction = arch == Arch::gpt3 ? 0 : 1;
+    EXPECT_NEAR(drawn(c, "embedding.weight"), 0.02, 0.03 * 0.02);
+    EXPECT_NEAR(drawn(c, "blocks.3.mlp.up.weight"), 0.02, 0.03 * 0.02);
+    for (const char* name : {"blocks.0.attention.out.weight", "blocks.7.mlp.down.weight"})
+      EXPECT_NEAR(drawn(c, name), 0.02 / 4, 0.03 * 0.02 / 4) << name;  // sqrt(2 x 8 layers)
+    EXPECT_EQ(drawn(c, "norm.weight"), 1);
+    c.initializer = "neox";
+    EXPECT_NEAR(drawn(c, "blocks.3.mlp.up.weight"), std::sqrt(2.0 / (5 * 64)), 0.03 * 0.079);
+    EXPECT_NEAR(drawn(c, "blocks.7.mlp.down.weight"), 2 / (8 * 8.0), 0.03 * 0.031);
+  }
 }
 
 }  // namespace
