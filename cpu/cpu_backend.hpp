@@ -121,6 +121,11 @@ class CpuBackend final : public Backend {
   }
   static constexpr int64_t kBlockElements = 16 * 1024;
 
+  void attention_few(const AttentionForward&);
+  void attention_forward_blocks(const AttentionForward&);
+  void attention_backward_blocks(const AttentionBackward&);
+  void attention_forward_bf16(const AttentionForward&);
+  void attention_backward_bf16(const AttentionBackward&);
   void matmul_bf16(const Matmul&);
   void matmul_grad_input_bf16(const MatmulGradInput&);
   void matmul_grad_weight_bf16(const MatmulGradWeight&);

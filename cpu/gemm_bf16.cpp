@@ -7,6 +7,7 @@
 #include "cpu/simd-inl.h"
 
 #include <algorithm>
+#include <cstring>
 
 HWY_BEFORE_NAMESPACE();
 namespace isoflop::cpu::HWY_NAMESPACE {
@@ -59,18 +60,25 @@ void multiply_block(const Bf16Block& block) {
   for (; row < block.rows; ++row) multiply_rows<1>(block, row);
 }
 
+/// The bf16 of each element, in the lower half of a lane.
+template <class D>
+HWY_INLINE hn::Vec<hn::RebindToUnsigned<D>> bits_of(D d, const float* from) {
+  return hn::ShiftRight<16>(round_to_bf16(d, hn::LoadU(d, from)));
+}
+template <class D>
+HWY_INLINE hn::Vec<hn::RebindToUnsigned<D>> bits_of(D, const bf16* from) {
+  const hn::Rebind<uint16_t, D> half;
+  return hn::PromoteTo(hn::RebindToUnsigned<D>(),
+                       hn::LoadU(half, reinterpret_cast<const uint16_t*>(from)));
+}
+
 /// count pairs: to[2 i] = first[i], to[2 i + 1] = second[i], or zero where there is no second.
 template <class T>
 HWY_INLINE void interleave(const T* first, const T* second, int64_t count, bf16* to) {
   for_each(count, [&](auto d, int64_t i) HWY_ATTR {
-    const hn::RebindToUnsigned<decltype(d)> whole;
-    const auto low = hn::ShiftRight<16>(round_to_bf16(d, load(d, first + i)));
-    auto pair = low;
-    if (second) {
-      const auto high = round_to_bf16(d, load(d, second + i));
-      pair = hn::Or(low, hn::And(high, hn::Set(whole, 0xffff0000u)));
-    }
-    hn::StoreU(pair, whole, reinterpret_cast<uint32_t*>(to + 2 * i));
+    auto pair = bits_of(d, first + i);
+    if (second) pair = hn::Or(pair, hn::ShiftLeft<16>(bits_of(d, second + i)));
+    hn::StoreU(pair, hn::RebindToUnsigned<decltype(d)>(), reinterpret_cast<uint32_t*>(to + 2 * i));
   });
 }
 
@@ -117,10 +125,15 @@ void pack_columns(View source, int64_t panel, bf16* panels) {
   for (int64_t k = 0; k < inner; k += kInner) {
     const int64_t width = std::min(kInner, inner - k);
     for (int64_t column = 0; column < count; ++column) {
-      bf16 row[kInner + 1] = {};
-      convert(source.row<float>(first + column) + k, width, row);
-      for (int64_t i = 0; i < width; i += 2)
-        std::copy_n(row + i, 2, to + (k + i) * kPanel + 2 * column);
+      bf16 converted[kInner];
+      const bf16* row = converted;
+      if (source.dtype == DType::f32)
+        convert(source.row<float>(first + column) + k, width, converted);
+      else
+        row = source.row<bf16>(first + column) + k;
+      bf16* pair = to + k * kPanel + 2 * column;
+      for (int64_t i = 0; i + 2 <= width; i += 2, pair += 2 * kPanel) std::memcpy(pair, row + i, 4);
+      if (width % 2 != 0) pair[0] = row[width - 1], pair[1] = bf16();
     }
   }
 }
@@ -149,7 +162,7 @@ void gemm_bf16(const GemmBf16& g, Bf16Kernel kernel) {
   constexpr int64_t kInner = 384;
   const auto multiply = kernel == Bf16Kernel::avx512_bf16 ? multiply_block_avx512_bf16
                                                           : HWY_DYNAMIC_DISPATCH(multiply_block);
-  const int64_t stride = panel_stride(g.k);
+  const int64_t stride = panel_stride(g.k), b_stride = panel_stride(g.b_inner ? g.b_inner : g.k);
   const auto rows_of_a = [&](int64_t row, int64_t k) {
     return g.packed_a ? g.a + row / kPanel * stride + row % kPanel * 2 + k * kPanel
                       : g.a + row * g.lda + k;
@@ -165,7 +178,7 @@ void gemm_bf16(const GemmBf16& g, Bf16Kernel kernel) {
                   .a = rows_of_a(row, k),
                   .row_step = g.packed_a ? 2 : g.lda,
                   .pair_step = g.packed_a ? 2 * kPanel : 2,
-                  .panel = g.b + column / kPanel * stride + k * kPanel,
+                  .panel = g.b + column / kPanel * b_stride + k * kPanel,
                   .c = g.c + row * g.ldc + column,
                   .ldc = g.ldc,
                   .accumulate = g.accumulate || k > 0});

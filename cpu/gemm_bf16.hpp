@@ -34,7 +34,7 @@ struct PackRows {
   bf16* panels;
 };
 void pack_rows(const PackRows& job);
-/// Packs one panel of B = source^T, from (cols, inner) of fp32.
+/// Packs one panel of B = source^T, from (cols, inner) of fp32 or bf16.
 void pack_columns(View source, int64_t panel, bf16* panels);
 
 /// C = A B, or C += A B when `accumulate`, with C (m, n) of fp32 and inner length k.
@@ -44,6 +44,7 @@ struct GemmBf16 {
   int64_t lda = 0;          // elements from a row to the next; not used when packed_a
   bool packed_a = false;    // `a` is panels of A^T, (k, m)
   const bf16* b = nullptr;  // panels of (k, n)
+  int64_t b_inner = 0;      // inner length that B was packed with, when only k of it are used
   float* c = nullptr;
   int64_t ldc = 0;
   bool accumulate = false;

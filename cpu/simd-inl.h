@@ -102,6 +102,13 @@ HWY_INLINE void for_each(int64_t count, F&& f) {
   for (; i < count; ++i) f(One(), i);
 }
 
+/// f(tag, i) for whole vectors alone, the last of which may reach behind `count`: rows with room
+/// for that need no scalar tail, which for a row of a hundred elements costs as much as the rest.
+template <class F>
+HWY_INLINE void for_each_whole(int64_t count, F&& f) {
+  for (int64_t i = 0; i < count; i += lanes()) f(Full(), i);
+}
+
 /// Sum over [0, count) of the vectors that f(tag, i) returns, in an order fixed by count.
 template <class F>
 HWY_INLINE float reduce_sum(int64_t count, F&& f) {
