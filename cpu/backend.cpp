@@ -10,10 +10,12 @@
 
 namespace isoflop {
 
-std::unique_ptr<Backend> make_cpu_backend(ThreadTeam& team, DType activation, bool portable) {
+std::unique_ptr<Backend> make_cpu_backend(ThreadTeam& team,
+                                          DType activation,
+                                          cpu::Bf16Kernel kernel) {
   ISOFLOP_CHECK(activation == DType::f32 || activation == DType::bf16,
                 "the CPU backend computes in f32 or bf16, not in {}", name_of(activation));
-  const cpu::Bf16Kernel kernel = portable ? cpu::Bf16Kernel::portable : cpu::best_bf16_kernel();
+  ISOFLOP_CHECK(cpu::runs_here(kernel), "this processor has no {}", cpu::name_of(kernel));
   return std::make_unique<cpu::CpuBackend>(team, activation, kernel);
 }
 

@@ -8,17 +8,18 @@
 // result are the same for any number of threads.
 #pragma once
 #include "core/threads.hpp"
+#include "cpu/gemm_bf16.hpp"
 #include "ops/backend.hpp"
 
 #include <memory>
 
 namespace isoflop {
 
-/// Activations in f32 or bf16. `portable`: bf16 products without the processor's bf16 instructions,
-/// which are otherwise used where it has them. The team must outlive the backend. One backend
-/// serves one calling thread at a time.
+/// Activations in f32 or bf16; `kernel`, which must run here, multiplies in bf16
+/// (compute_path.hpp chooses). The team must outlive the backend. One backend serves one calling
+/// thread at a time.
 std::unique_ptr<Backend> make_cpu_backend(ThreadTeam& team,
                                           DType activation = DType::f32,
-                                          bool portable = false);
+                                          cpu::Bf16Kernel kernel = cpu::first_bf16_kernel());
 
 }  // namespace isoflop

@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <iterator>
 
 HWY_BEFORE_NAMESPACE();
 namespace isoflop::cpu::HWY_NAMESPACE {
@@ -148,12 +149,18 @@ bool runs_here(Bf16Kernel kernel) {
   return kernel == Bf16Kernel::portable;
 }
 
-Bf16Kernel best_bf16_kernel() {
-  return runs_here(Bf16Kernel::avx512_bf16) ? Bf16Kernel::avx512_bf16 : Bf16Kernel::portable;
+Bf16Kernel first_bf16_kernel() {
+  return *std::find_if(std::begin(kBf16Kernels), std::end(kBf16Kernels), runs_here);
 }
 
 std::string_view name_of(Bf16Kernel kernel) {
   return kernel == Bf16Kernel::portable ? "portable" : "avx512-bf16";
+}
+
+std::optional<Bf16Kernel> bf16_kernel_named(std::string_view name) {
+  for (const Bf16Kernel kernel : kBf16Kernels)
+    if (name_of(kernel) == name) return kernel;
+  return std::nullopt;
 }
 
 void gemm_bf16(const GemmBf16& g, Bf16Kernel kernel) {

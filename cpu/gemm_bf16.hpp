@@ -13,6 +13,7 @@
 #include "core/math.hpp"
 #include "core/view.hpp"
 
+#include <optional>
 #include <string_view>
 
 namespace isoflop::cpu {
@@ -55,9 +56,14 @@ enum class Bf16Kernel {
   portable,     // fp32 instructions on widened numbers
   avx512_bf16,  // VDPBF16PS
 };
+/// All of them, those that need more of the processor first.
+constexpr Bf16Kernel kBf16Kernels[] = {Bf16Kernel::avx512_bf16, Bf16Kernel::portable};
 bool runs_here(Bf16Kernel kernel);
-Bf16Kernel best_bf16_kernel();
+/// The first that runs here, which need not be the fastest (compute_path.hpp).
+Bf16Kernel first_bf16_kernel();
 std::string_view name_of(Bf16Kernel kernel);
+/// Nothing when no kernel is called that.
+std::optional<Bf16Kernel> bf16_kernel_named(std::string_view name);
 
 void gemm_bf16(const GemmBf16& product, Bf16Kernel kernel);
 

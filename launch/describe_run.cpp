@@ -60,8 +60,9 @@ Json count(const RunConfig& config) {
   }
   Json memory;
   size_t total = 0;
-  for (const MemoryRow& row : plan_memory(config, table, batch_plan(config),
-                                          activation_dtype(config.compute), DType::f32)) {
+  for (const MemoryRow& row :
+       plan_memory(config, table, batch_plan(config),
+                   choose_compute(config.compute).path.activation, DType::f32)) {
     memory[row.kind] = row.bytes;
     total += row.bytes;
   }

@@ -2,13 +2,110 @@
 
 #include "cpu/backend.hpp"
 
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
+#include <cmath>
+
 namespace isoflop {
 
-DType activation_dtype(const ComputeConfig& compute) {
-  return compute.dtype == "bf16" ? DType::bf16 : DType::f32;
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+std::vector<ComputePath> candidates(const ComputeConfig& compute) {
+  std::vector<ComputePath> paths;
+  const bool named = compute.bf16_kernel != "auto";
+  if (compute.dtype != "bf16") paths.push_back({});
+  if (compute.dtype == "fp32") return paths;
+  if (named) {
+    const auto kernel = cpu::bf16_kernel_named(compute.bf16_kernel);
+    ISOFLOP_CHECK(kernel, "no kernel is called {}", compute.bf16_kernel);
+    if (!cpu::runs_here(*kernel))
+      fail_user("this processor cannot run compute.bf16_kernel = \"{}\"; set it to auto",
+                compute.bf16_kernel);
+    paths.push_back({DType::bf16, *kernel});
+    return paths;
+  }
+  for (const ComputePath& path : available_paths())
+    if (path.activation == DType::bf16) paths.push_back(path);
+  return paths;
+}
+
+/// Nothing when it is not one.
+Json parse_plan(const std::string& kernel_plan) {
+  Json plan = Json::parse(kernel_plan, nullptr, false);
+  return plan.is_object() ? plan : Json::object();
+}
+
+std::string text_of(const Json& plan, const char* key) {
+  const auto found = plan.find(key);
+  return found != plan.end() && found->is_string() ? found->get<std::string>() : std::string();
+}
+
+}  // namespace
+
+ComputeChoice choose_compute(const ComputeConfig& compute) {
+  const std::vector<ComputePath> paths = candidates(compute);
+  if (paths.size() == 1) return {paths.front(), {}, "as configured"};
+  ComputeChoice choice;
+  for (const ComputePath& path : paths) choice.rates.push_back(measure_path(path));
+  PathChoice chosen = choose_path(choice.rates);
+  choice.path = chosen.path;
+  choice.reason = std::move(chosen.reason);
+  return choice;
+}
+
+ComputeConfig fp32_on(int threads) {
+  ComputeConfig compute;
+  compute.dtype = "fp32";
+  compute.threads = threads;
+  return compute;
+}
+
+ComputeConfig with_path(ComputeConfig compute, const ComputePath& path) {
+  compute.dtype = path.activation == DType::bf16 ? "bf16" : "fp32";
+  if (path.activation == DType::bf16) compute.bf16_kernel = cpu::name_of(path.kernel);
+  return compute;
+}
+
+ComputeConfig as_planned(ComputeConfig compute, const std::string& kernel_plan) {
+  const Json plan = parse_plan(kernel_plan);
+  const std::string dtype = text_of(plan, "dtype"), kernel = text_of(plan, "bf16_kernel");
+  if (compute.dtype == "auto" && (dtype == "fp32" || dtype == "bf16")) compute.dtype = dtype;
+  const auto known = cpu::bf16_kernel_named(kernel);
+  if (compute.bf16_kernel == "auto" && known && cpu::runs_here(*known))
+    compute.bf16_kernel = kernel;
+  return compute;
 }
 
 Machine::Machine(const ComputeConfig& compute)
-    : team(compute.threads), backend(make_cpu_backend(team, activation_dtype(compute))) {}
+    : choice(choose_compute(compute)),
+      team(compute.threads),
+      backend(make_cpu_backend(team, choice.path.activation, choice.path.kernel)) {}
+
+std::string kernel_plan_of(const Machine& machine, const std::string& stored) {
+  const ComputeChoice& choice = machine.choice;
+  const bool bf16 = choice.path.activation == DType::bf16;
+  const std::string kernels = machine.backend->description();
+  // The description names device, type, instruction set, kernel and library: all that matters.
+  if (text_of(parse_plan(stored), "kernels") == kernels) return stored;
+  Json plan = {{"device", "cpu"}, {"dtype", bf16 ? "bf16" : "fp32"}, {"kernels", kernels}};
+  if (bf16) plan["bf16_kernel"] = cpu::name_of(choice.path.kernel);
+  plan["reason"] = choice.reason;
+  for (const PathRate& rate : choice.rates)
+    plan["gflops_of_a_thread"][name_of(rate.path)] = std::round(rate.flops * 1e-8) / 10;
+  return plan.dump() + "\n";
+}
+
+void print_choice(const ComputeChoice& choice, const Context& context) {
+  if (choice.rates.empty()) return;
+  std::string rates;
+  for (const PathRate& rate : choice.rates)
+    rates += fmt::format("{}{} {:.0f}", rates.empty() ? "" : ", ", name_of(rate.path),
+                         rate.flops * 1e-9);
+  context.note("computing in {}: {} (GFLOP/s of a thread: {})", name_of(choice.path), choice.reason,
+               rates);
+}
 
 }  // namespace isoflop

@@ -1,21 +1,48 @@
 // The device a command computes on, made here and passed to everything below.
 #pragma once
 #include "core/threads.hpp"
+#include "cpu/compute_path.hpp"
+#include "launch/context.hpp"
 #include "ops/backend.hpp"
 #include "pretrain/config/run_config.hpp"
 
 #include <memory>
+#include <string>
+#include <vector>
 
 namespace isoflop {
 
-/// Type of activations for compute.dtype; "auto" is fp32.
-DType activation_dtype(const ComputeConfig& compute);
+/// How a run computes and why.
+struct ComputeChoice {
+  ComputePath path;
+  std::vector<PathRate> rates;  // what was measured; empty when nothing was left to choose
+  std::string reason;
+};
+/// What compute.dtype and compute.bf16_kernel say, the rest by measurement. UserError when a kernel
+/// is named that this processor does not run.
+ComputeChoice choose_compute(const ComputeConfig& compute);
+
+/// For commands that compute as exactly as they can.
+ComputeConfig fp32_on(int threads);
+/// `compute` with the path spelled out.
+ComputeConfig with_path(ComputeConfig compute, const ComputePath& path);
+/// What `compute` leaves open, as a kernel plan has it. A plan of another program, or a kernel that
+/// does not run here, changes nothing.
+ComputeConfig as_planned(ComputeConfig compute, const std::string& kernel_plan);
 
 struct Machine {
   explicit Machine(const ComputeConfig& compute);
 
+  ComputeChoice choice;
   ThreadTeam team;
   std::unique_ptr<Backend> backend;  // goes before the team it runs on
 };
+
+/// Text of kernel-plan.json: what must be the same for the bits to be, and how it was chosen.
+/// `stored`, that of a run to go on with, is returned as it is when this machine computes so.
+std::string kernel_plan_of(const Machine& machine, const std::string& stored = {});
+
+/// What was measured and chosen, as a note, if there was a choice.
+void print_choice(const ComputeChoice& choice, const Context& context);
 
 }  // namespace isoflop

@@ -69,17 +69,32 @@ std::optional<CheckpointRef> checkpoint_to_resume(const TrainRequest& request,
 
 /// What today's config does differently, said key by key.
 std::vector<std::string> changes_since(const CheckpointRef& checkpoint,
+                                       const TrainState& state,
                                        const Run& run,
                                        const TrainRequest& request,
                                        const Context& context) {
   Origins ignored;
-  const RunConfig stored = parse_config(load_state(checkpoint).config,
-                                        (checkpoint.folder / "config.toml").string(), {}, ignored);
+  RunConfig stored =
+      parse_config(state.config, (checkpoint.folder / "config.toml").string(), {}, ignored);
+  stored.compute = as_planned(stored.compute, state.kernel_plan);  // earlier versions left "auto"
   const std::vector<std::string> changes =
       changes_on_resume(stored, run, checkpoint.step(), request.extend);
   if (!changes.empty()) context.note("changed since step {}:", checkpoint.step());
   for (const std::string& change : changes) context.note("  {}", change);
   return changes;
+}
+
+/// What the machine took instead of "auto" belongs to the run from here on.
+void settle_path(RunConfig& config,
+                 Origins& origins,
+                 const Machine& machine,
+                 const Context& context) {
+  print_choice(machine.choice, context);
+  const ComputeConfig asked = config.compute;
+  config.compute = with_path(config.compute, machine.choice.path);
+  if (asked.dtype == "auto") origins.of["compute.dtype"] = "measured";
+  if (asked.bf16_kernel != config.compute.bf16_kernel)
+    origins.of["compute.bf16_kernel"] = "measured";
 }
 
 /// The dial: turns a time into a model, and says first what it buys.
@@ -201,15 +216,6 @@ Initializer initializer_for(const Run& run, Machine& machine) {
   };
 }
 
-std::string kernel_plan_of(const Machine& machine) {
-  const bool bf16 = machine.backend->activation_dtype() == DType::bf16;
-  return Json({{"device", "cpu"},
-               {"dtype", bf16 ? "bf16" : "fp32"},
-               {"kernels", machine.backend->description()}})
-             .dump() +
-         "\n";
-}
-
 TrainOutcome train(const TrainRequest& request, const Context& context) {
   Origins origins;
   RunConfig config = read_config(request, origins);
@@ -219,16 +225,18 @@ TrainOutcome train(const TrainRequest& request, const Context& context) {
   const std::optional<CheckpointRef> resume = checkpoint_to_resume(request, folder, context);
   install_stop_signals();
 
-  Machine machine(config.compute);
+  const TrainState before = resume ? load_state(*resume) : TrainState();
+  Machine machine(as_planned(config.compute, before.kernel_plan));
+  settle_path(config, origins, machine, context);
   if (!config.schedule.budget.empty())
     spend_budget(config, request.tokens_per_parameter, machine, context);
   const Run run = prepare(config, origins, folder, resume.has_value(), machine, context);
   const std::vector<std::string> changes =
-      resume ? changes_since(*resume, run, request, context) : std::vector<std::string>();
+      resume ? changes_since(*resume, before, run, request, context) : std::vector<std::string>();
   const fs::path manifest = folder / "data-manifest.json";
   if (resume && fs::exists(manifest))
     require_same_data(read_file(manifest), manifest.string(), run);
-  const std::string kernel_plan = kernel_plan_of(machine);
+  const std::string kernel_plan = kernel_plan_of(machine, before.kernel_plan);
   write_run_files(run, machine, kernel_plan);
   print_plan(run, *machine.backend, context);
   const size_t planned = planned_memory(run, *machine.backend);
@@ -269,6 +277,7 @@ Json dry_run(const TrainRequest& request, const Context& context) {
   RunConfig config = read_config(request, origins);
   for (const std::string& note : origins.notes) context.note("{}", note);
   Machine machine(config.compute);
+  settle_path(config, origins, machine, context);
   if (!config.schedule.budget.empty())
     spend_budget(config, request.tokens_per_parameter, machine, context);
   const Run run = plan_run(config, origins, run_folder(request, config));

@@ -37,9 +37,6 @@ struct TrainOutcome {
   fs::path folder;
 };
 
-/// Text of kernel-plan.json: what must be the same for the bits to be.
-std::string kernel_plan_of(const Machine& machine);
-
 /// The parameters of the model that the run continues from; empty when it begins anew. Borrows
 /// both.
 Initializer initializer_for(const Run& run, Machine& machine);

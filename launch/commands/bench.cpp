@@ -144,6 +144,7 @@ void print_step(const Run& run, const StepBench& bench, const Context& context) 
 ExitCode run_step(StepOptions& options, const Context& context) {
   const Run run = read_run(options, context);
   Machine machine(run.config.compute);
+  print_choice(machine.choice, context);
   print_shape(run, *machine.backend, context);
   options.bench.note = [&](const std::string& text) { context.note("{}", text); };
   const StepBench bench = bench_step(run, *machine.backend, options.bench);
@@ -180,9 +181,7 @@ Action declare_step(CLI::App& app, Context& context) {
 // --- bench ops
 
 ExitCode run_ops(const OpsOptions& options, const Context& context) {
-  ComputeConfig compute;
-  compute.threads = options.threads;
-  Machine machine(compute);
+  Machine machine(fp32_on(options.threads));
   bool first = true;
   const auto print_row = [&](const MachineLimits& limits, const OpBench& op) {
     if (std::exchange(first, false)) {

@@ -30,7 +30,7 @@ TextScore score(const Options& options, LanguageModel& model) {
 ExitCode run(const Options& options, const Context& context) {
   if (options.data.empty() == options.text.empty())
     fail_user("say what to score: either --data STORE.h5 or --text FILE");
-  Machine machine({.threads = options.threads});
+  Machine machine(fp32_on(options.threads));
   LanguageModel model(options.model, *machine.backend, machine.team);
   for (const std::string& note : model.notes()) context.note("{}", note);
   const TextScore result = score(options, model);

@@ -29,7 +29,7 @@ ExitCode run(const Options& options, const Context& context) {
     fail_user("{} exists; choose another --out, or replace it with --force", out.string());
   const fs::path folder = out.has_parent_path() ? out.parent_path() : fs::path(".");
   if (!fs::is_directory(folder)) fail_user("there is no folder {} to write to", folder.string());
-  Machine machine({.threads = options.threads});
+  Machine machine(fp32_on(options.threads));
   LanguageModel model(options.model, *machine.backend, machine.team);
   for (const std::string& note : model.notes()) context.note("{}", note);
   const GgufExport job{.model = model.config(),

@@ -23,7 +23,7 @@ struct Options {
 };
 
 ExitCode run(const Options& options, const Context& context) {
-  Machine machine({.threads = options.threads});
+  Machine machine(fp32_on(options.threads));
   LanguageModel model(options.model, *machine.backend, machine.team);
   for (const std::string& note : model.notes()) context.note("{}", note);
   const Tokenizer& tokenizer = model.tokenizer();

@@ -66,7 +66,7 @@ ExitCode run(const Options& options, const Context& context) {
     context.note("{} has no tokenizer inside; name its file by --tokenizer to read and write text",
                  source->origin());
   require_writable_directory(folder);
-  Machine machine({.threads = options.threads});
+  Machine machine(fp32_on(options.threads));
   const RunConfig config = config_of(source->config());
   const ParamTable table = make_param_table(config.model);
   ParamBuffer parameters(table, DType::f32, "parameters");

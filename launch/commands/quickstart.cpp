@@ -146,7 +146,7 @@ ExitCode run(const Options& options, const Context& context) {
   const TrainOutcome trained = train(training(options, folder), context);
   if (trained.code != ExitCode::kDone) return trained.code;
 
-  Machine machine(ComputeConfig{});
+  Machine machine(fp32_on(0));
   const fs::path gguf = export_q4_0(folder, machine, context);
   LanguageModel model(gguf, *machine.backend, machine.team);
   const std::vector<Judgement> rows = judge(sources, model);

@@ -30,7 +30,7 @@ RunConfig config_of(const fs::path& folder,
 }
 
 void compare_kernels(const TrainState& state, const Machine& machine, const Context& context) {
-  const std::string now = kernel_plan_of(machine);
+  const std::string now = kernel_plan_of(machine, state.kernel_plan);
   if (!state.kernel_plan.empty() && state.kernel_plan != now)
     context.note(
         "this machine computes with other kernels ({}) than the run ({}): expect "
@@ -61,9 +61,9 @@ ExitCode run(const Options& options, const Context& context) {
   const std::optional<CheckpointRef> from = find_newest_up_to(folder, options.step - 1);
   Origins origins;
   const RunConfig config = config_of(folder, from, origins);
-  Machine machine(config.compute);
-  const Run prepared = open_run(config, origins, folder);
   const TrainState state = newest ? load_state(*newest) : TrainState();
+  Machine machine(as_planned(config.compute, state.kernel_plan));
+  const Run prepared = open_run(config, origins, folder);
   compare_kernels(state, machine, context);
   context.note("replaying step {} from {}", options.step,
                from ? from->folder.string() : std::string("the start: no checkpoint before it"));

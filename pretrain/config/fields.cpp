@@ -259,9 +259,14 @@ void add_rest(std::vector<Field>& list) {
   add(frozen(text("parametrization.kind", {"sp"}, "how rates and initialization depend on width")),
       &RunConfig::parametrization, &ParametrizationConfig::kind);
   add(text("compute.device", {"auto", "cpu"}, "what computes"), compute, &ComputeConfig::device);
-  add(frozen(text("compute.dtype", {"auto", "fp32", "bf16"},
-                  "type of activations and matrix products; auto = fp32, parameters stay fp32")),
+  add(frozen(
+          text("compute.dtype", {"auto", "fp32", "bf16"},
+               "type of activations and matrix products, parameters stay fp32; auto = bf16 where "
+               "a measurement finds it clearly faster")),
       compute, &ComputeConfig::dtype);
+  add(text("compute.bf16_kernel", {"auto", "avx512-bf16", "portable"},
+           "what multiplies in bf16; auto = the fastest here"),
+      compute, &ComputeConfig::bf16_kernel);
   add(automatic(integer("compute.threads", 1, 4096, "auto = the usable cores")), compute,
       &ComputeConfig::threads);
   add(text("compute.recompute", {"none", "cheap", "ffn", "block"},

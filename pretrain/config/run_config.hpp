@@ -124,10 +124,11 @@ struct ParametrizationConfig {
 };
 
 struct ComputeConfig {
-  std::string device = "auto";     // cpu
-  std::string dtype = "auto";      // fp32 | bf16
-  int threads = 0;                 // 0 = auto
-  std::string recompute = "none";  // none | cheap | ffn | block
+  std::string device = "auto";       // cpu
+  std::string dtype = "auto";        // fp32 | bf16
+  std::string bf16_kernel = "auto";  // avx512-bf16 | portable
+  int threads = 0;                   // 0 = auto
+  std::string recompute = "none";    // none | cheap | ffn | block
 };
 
 struct CheckpointConfig {

@@ -152,16 +152,23 @@ TEST_P(GemmBf16On, RoundsAsFp32DoesAndKeepsNan) {
     }
 }
 
+std::string identifier(Bf16Kernel kernel) {
+  std::string name(cpu::name_of(kernel));
+  std::replace(name.begin(), name.end(), '-', '_');
+  return name;
+}
+
 INSTANTIATE_TEST_SUITE_P(Kernels,
                          GemmBf16On,
-                         ::testing::Values(Bf16Kernel::portable, Bf16Kernel::avx512_bf16),
-                         [](const auto& param) {
-                           return param.param == Bf16Kernel::portable ? "portable" : "avx512_bf16";
-                         });
+                         ::testing::ValuesIn(kBf16Kernels),
+                         [](const auto& param) { return identifier(param.param); });
 
-TEST(GemmBf16, TheBestKernelRunsHere) {
+TEST(GemmBf16, KernelsHaveNamesAndTheFirstRunsHere) {
   EXPECT_TRUE(runs_here(Bf16Kernel::portable));
-  EXPECT_TRUE(runs_here(best_bf16_kernel()));
+  EXPECT_TRUE(runs_here(first_bf16_kernel()));
+  for (const Bf16Kernel kernel : kBf16Kernels)
+    EXPECT_EQ(bf16_kernel_named(cpu::name_of(kernel)), kernel);
+  EXPECT_EQ(bf16_kernel_named("sse"), std::nullopt);
 }
 
 TEST(PackBf16, RoundsEveryPatternAsCoreDoes) {

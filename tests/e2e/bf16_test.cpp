@@ -1,5 +1,7 @@
 // Whole runs with compute.dtype = "bf16": the promises of fp32 hold, and the losses stay beside
-// its.
+// its. And what "auto" takes belongs to the run.
+#include "core/file.hpp"
+#include "cpu/gemm_bf16.hpp"
 #include "tests/e2e/tiny_run.hpp"
 
 #include <gtest/gtest.h>
@@ -35,6 +37,14 @@ class Bf16Run : public testing::TestWithParam<const char*> {
     }
     return result;
   }
+  nlohmann::json plan(const std::string& run) const {
+    std::ifstream file(dir.path() / run / "kernel-plan.json");
+    return nlohmann::json::parse(file);
+  }
+  /// For runs that must have the bits of `run`, whatever another measurement would say.
+  std::string same_kernel_as(const std::string& run) const {
+    return "compute.bf16_kernel=" + plan(run).at("bf16_kernel").get<std::string>();
+  }
   void expect_same_run(const std::string& a, const std::string& b) const {
     const ProgramResult difference =
         run_isoflop({"diff", (dir.path() / a).string(), (dir.path() / b).string()});
@@ -47,9 +57,10 @@ class Bf16Run : public testing::TestWithParam<const char*> {
 
 TEST_P(Bf16Run, ThreadsRecomputationAndResumingDoNotChangeTheBits) {
   ASSERT_EQ(train("one", {"compute.dtype=bf16", "compute.threads=1"}).code, 0);
-  ASSERT_EQ(train("two", {"compute.dtype=bf16", "compute.threads=2"}).code, 0);
+  const std::string kernel = same_kernel_as("one");
+  ASSERT_EQ(train("two", {"compute.dtype=bf16", "compute.threads=2", kernel}).code, 0);
   expect_same_run("one", "two");
-  ASSERT_EQ(train("again", {"compute.dtype=bf16", "compute.recompute=block"}).code, 0);
+  ASSERT_EQ(train("again", {"compute.dtype=bf16", "compute.recompute=block", kernel}).code, 0);
   expect_same_run("one", "again");
 
   // A run that was cut after step 56, the last checkpoint but one.
@@ -79,8 +90,10 @@ TEST_P(Bf16Run, LossesStayBesideThoseOfFp32) {
 
 TEST_P(Bf16Run, WritesSamplesWithoutChangingTheRun) {
   ASSERT_EQ(train("quiet", {"compute.dtype=bf16", "schedule.steps=20"}).code, 0);
-  ASSERT_EQ(
-      train("writing", {"compute.dtype=bf16", "schedule.steps=20", "eval.sample_every=5"}).code, 0);
+  ASSERT_EQ(train("writing", {"compute.dtype=bf16", "schedule.steps=20", "eval.sample_every=5",
+                              same_kernel_as("quiet")})
+                .code,
+            0);
   const ProgramResult difference =
       run_isoflop({"diff", (dir.path() / "quiet").string(), (dir.path() / "writing").string()});
   EXPECT_EQ(difference.code, 0) << difference.out << difference.err;
@@ -88,12 +101,48 @@ TEST_P(Bf16Run, WritesSamplesWithoutChangingTheRun) {
 
 TEST_P(Bf16Run, TheTypeBelongsToTheRun) {
   ASSERT_EQ(train("run", {"compute.dtype=bf16", "schedule.steps=10"}).code, 0);
-  std::ifstream plan(dir.path() / "run/kernel-plan.json");
-  EXPECT_EQ(nlohmann::json::parse(plan).at("dtype"), "bf16");
+  EXPECT_EQ(plan("run").at("dtype"), "bf16");
   const ProgramResult refused =
       train("run", {"--resume", "auto", "compute.dtype=fp32", "schedule.steps=10"});
   EXPECT_EQ(refused.code, 2);
   EXPECT_NE(refused.err.find("compute.dtype"), std::string::npos) << refused.err;
+}
+
+TEST_P(Bf16Run, WhatAutoTookIsReplayed) {
+  ASSERT_EQ(train("run", {"compute.dtype=auto", "schedule.steps=10"}).code, 0);
+  const nlohmann::json first = plan("run");
+  EXPECT_GE(first.at("gflops_of_a_thread").size(), 2u);  // fp32 and at least one kernel of bf16
+  const std::string type = first.at("dtype");
+  EXPECT_NE(read_file(dir.path() / "run/config.toml").find("dtype = \"" + type + "\""),
+            std::string::npos);
+  const ProgramResult resumed =
+      train("run", {"--resume", "auto", "compute.dtype=auto", "--extend", "schedule.steps=12"});
+  EXPECT_EQ(resumed.code, 0) << resumed.err;
+  EXPECT_EQ(plan("run"), first);  // with its rates: nothing was measured again
+  const ProgramResult replayed =
+      run_isoflop({"replay", (dir.path() / "run").string(), "--step", "12"});
+  EXPECT_EQ(replayed.code, 0) << replayed.out << replayed.err;
+}
+
+TEST_P(Bf16Run, AnotherKernelIsRefusedUnlessAskedFor) {
+  ASSERT_EQ(
+      train("run", {"compute.dtype=bf16", "compute.bf16_kernel=portable", "schedule.steps=10"})
+          .code,
+      0);
+  const auto go_on = [&](std::vector<std::string> more) {
+    more.insert(more.begin(), {"--resume", "auto", "compute.dtype=bf16", "--extend"});
+    return train("run", more);
+  };
+  EXPECT_EQ(go_on({"schedule.steps=12"}).code, 0);
+  EXPECT_EQ(plan("run").at("bf16_kernel"), "portable");
+  const std::string other(name_of(cpu::first_bf16_kernel()));
+  if (other == "portable") GTEST_SKIP() << "this processor has no other kernel";
+  const ProgramResult refused = go_on({"schedule.steps=14", "compute.bf16_kernel=" + other});
+  EXPECT_EQ(refused.code, 2);
+  EXPECT_NE(refused.err.find("--new-kernel-plan"), std::string::npos) << refused.err;
+  EXPECT_EQ(go_on({"schedule.steps=14", "compute.bf16_kernel=" + other, "--new-kernel-plan"}).code,
+            0);
+  EXPECT_EQ(plan("run").at("bf16_kernel"), other);
 }
 
 INSTANTIATE_TEST_SUITE_P(Architectures,

@@ -30,7 +30,8 @@ inline std::string write_text(const std::filesystem::path& path, const std::stri
   return path.string();
 }
 
-/// A run.toml; `more` are lines of TOML with dotted keys that come first.
+/// A run.toml that does not depend on what is fast here; `more` are lines of TOML with dotted keys
+/// that come first.
 inline std::string tiny_config(const std::string& text_file, const std::string& more = "") {
   return more + R"(
 model.layers = 2
@@ -46,6 +47,7 @@ schedule.batch_tokens = 256
 schedule.slots = 4
 schedule.micro_batch = 2
 optimizer.lr = 1e-2
+compute.dtype = "fp32"
 checkpoint.every = 7
 eval.every = 20
 output.hash_every = 1

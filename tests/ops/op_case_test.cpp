@@ -157,9 +157,10 @@ TEST_P(OpParity, Bf16MatchesReferenceInDouble) {
   constexpr double kRounding = 0x1p-8;
   const OpCase& c = GetParam();
   ThreadTeam team(2);
-  for (const bool portable : {false, true}) {
+  for (const cpu::Bf16Kernel kernel : cpu::kBf16Kernels) {
+    if (!cpu::runs_here(kernel)) continue;
     const auto reference = make_reference_backend(DType::f64);
-    const auto backend = make_cpu_backend(team, DType::bf16, portable);
+    const auto backend = make_cpu_backend(team, DType::bf16, kernel);
     Tensors want(DType::f64, true), got(DType::bf16);
     const auto compare = [&] {
       expect_close(got, want, c.bound + kRounding, c.bound + c.bf16_state_bound,
