@@ -28,18 +28,6 @@ f16 to_f16(float value) {
   return {static_cast<uint16_t>(sign | (rounded >> 13))};
 }
 
-float to_float(f16 value) {
-  const uint32_t sign = uint32_t{value.bits} << 16 & 0x80000000u;
-  const uint32_t exponent = value.bits >> 10 & 0x1fu;
-  const uint32_t mantissa = value.bits & 0x3ffu;
-  if (exponent == 0x1f) return std::bit_cast<float>(sign | 0x7f800000u | mantissa << 13);
-  if (exponent == 0) {
-    const float magnitude = static_cast<float>(mantissa) * 0x1p-24f;
-    return sign ? -magnitude : magnitude;
-  }
-  return std::bit_cast<float>(sign | (exponent + 112u) << 23 | mantissa << 13);
-}
-
 size_t size_of(DType dtype) {
   switch (dtype) {
     case DType::f32:

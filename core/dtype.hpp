@@ -23,7 +23,15 @@ f16 to_f16(float value);
 inline float to_float(bf16 value) {
   return std::bit_cast<float>(uint32_t{value.bits} << 16);
 }
-float to_float(f16 value);
+/// Exact. The exponent's bias is put right by a product, which normalizes subnormals as well.
+inline float to_float(f16 value) {
+  const uint32_t sign = uint32_t{value.bits} << 16 & 0x80000000u;
+  const uint32_t rest = (value.bits & 0x7fffu) << 13;
+  const uint32_t magnitude = rest >= 0x1fu << 23
+                                 ? rest + (0xe0u << 23)  // infinity and NaN
+                                 : std::bit_cast<uint32_t>(std::bit_cast<float>(rest) * 0x1p112f);
+  return std::bit_cast<float>(sign | magnitude);
+}
 
 enum class DType : uint8_t { f32, bf16, f16, f64, c128, i32, u32, u16, u8 };
 

@@ -21,12 +21,23 @@ size_t ParamBuffer::bytes_for(const ParamTable& table, DType dtype) {
 }
 
 ParamBuffer::ParamBuffer(const ParamTable& table, DType dtype, const std::string& what)
-    : buffer_(allocate_host(bytes_for(table, dtype), what)) {
+    : ParamBuffer(table, dtype, what, std::vector<bool>(table.size(), true)) {}
+
+ParamBuffer::ParamBuffer(const ParamTable& table,
+                         DType dtype,
+                         const std::string& what,
+                         const std::vector<bool>& holds) {
+  ParamTable held;
+  for (size_t i = 0; i < table.size(); ++i)
+    if (holds[i]) held.push_back(table[i]);
+  buffer_ = allocate_host(bytes_for(held, dtype), what);
   int64_t offset = 0;
-  for (const ParamSpec& spec : table) {
-    views_.push_back(make_view(buffer_.data() + static_cast<size_t>(offset) * size_of(dtype), dtype,
-                               spec.rows, spec.cols));
-    offset += padded_size(spec, dtype);
+  for (size_t i = 0; i < table.size(); ++i) {
+    views_.emplace_back();
+    if (!holds[i]) continue;
+    views_.back() = make_view(buffer_.data() + static_cast<size_t>(offset) * size_of(dtype), dtype,
+                              table[i].rows, table[i].cols);
+    offset += padded_size(table[i], dtype);
   }
   flat_ = make_view(buffer_.data(), dtype, 1, offset);
 }

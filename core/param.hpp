@@ -55,6 +55,11 @@ class ParamBuffer {
  public:
   ParamBuffer() = default;
   ParamBuffer(const ParamTable& table, DType dtype, const std::string& what);
+  /// Only of the parameters i with holds[i]; the views of the others are absent.
+  ParamBuffer(const ParamTable& table,
+              DType dtype,
+              const std::string& what,
+              const std::vector<bool>& holds);
 
   View operator[](size_t i) const { return views_[i]; }
   size_t count() const { return views_.size(); }

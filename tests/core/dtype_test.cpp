@@ -146,7 +146,7 @@ TEST(F16, LimitsAndNaN) {
   EXPECT_EQ(to_f16(-0x1p-25f).bits, 0x8000);
 }
 
-#if defined(__FLT16_MANT_DIG__)
+#if defined(__FLT16_MANT_DIG__) && defined(__x86_64__)
 TEST(F16, AgreesWithTheCompiler) {
   __extension__ typedef _Float16 Half;
   around_every_decision(kF16, [](float x) {
