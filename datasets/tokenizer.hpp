@@ -60,11 +60,9 @@ class Tokenizer {
   virtual void encode(std::string_view text,
                       std::vector<int32_t>& ids,
                       bool special = false) const = 0;
-  /// The same for text that goes on where a TextReader cut a long document: what SentencePiece puts
-  /// before a text is not put there again.
-  virtual void encode_more(std::string_view text, std::vector<int32_t>& ids) const {
-    encode(text, ids);
-  }
+  /// The same for text that goes on where a TextReader cut a long document: the space that some
+  /// tokenizers put before a text is not put there again.
+  virtual void encode_more(std::string_view text, std::vector<int32_t>& ids) const = 0;
   virtual std::string decode(std::span<const int32_t> ids) const = 0;
   /// The bytes of one token; specials give their text.
   virtual std::string token_bytes(int32_t id) const = 0;

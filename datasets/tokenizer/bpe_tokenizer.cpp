@@ -53,17 +53,15 @@ bool BpeTokenizer::lossy() const {
 
 BpeTokenizer::~BpeTokenizer() = default;
 
-void BpeTokenizer::encode_plain(std::string_view text,
-                                size_t begin,
-                                size_t size,
-                                std::vector<int32_t>& ids) const {
+void BpeTokenizer::encode_plain(
+    std::string_view text, size_t begin, size_t size, bool more, std::vector<int32_t>& ids) const {
   if (byte_by_byte_) {
     for (const char c : text.substr(begin, size))
       ids.push_back(byte_ids_[static_cast<unsigned char>(c)]);
     return;
   }
   std::unique_ptr<Workspace> work = pool_.borrow(rule_);
-  work->splitter.start(text.substr(begin, size));
+  work->splitter.start(text.substr(begin, size), more);
   for (std::string_view piece; work->splitter.next(piece);) encode_piece(piece, *work, ids);
   pool_.give_back(std::move(work));
 }

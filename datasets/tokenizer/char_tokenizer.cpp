@@ -19,10 +19,8 @@ CharTokenizer::CharTokenizer(Vocabulary vocabulary) : VocabularyTokenizer(std::m
   }
 }
 
-void CharTokenizer::encode_plain(std::string_view text,
-                                 size_t begin,
-                                 size_t size,
-                                 std::vector<int32_t>& ids) const {
+void CharTokenizer::encode_plain(
+    std::string_view text, size_t begin, size_t size, bool, std::vector<int32_t>& ids) const {
   for (size_t at = begin; at < begin + size;) {
     const std::string_view rest = text.substr(at, begin + size - at);
     const CodePoint point = first_code_point(rest);

@@ -24,6 +24,7 @@ class CharTokenizer : public VocabularyTokenizer {
   void encode_plain(std::string_view text,
                     size_t begin,
                     size_t size,
+                    bool more,
                     std::vector<int32_t>& ids) const override;
 
  private:

@@ -37,9 +37,10 @@ PreTokenizer::Splitter::Splitter(const PreTokenizer& rule) {
   }
 }
 
-void PreTokenizer::Splitter::start(std::string_view text) {
+void PreTokenizer::Splitter::start(std::string_view text, bool more) {
   text_ = text;
   at_ = 0;
+  more_ = more;
   for (Step& step : steps_) step.begin({});
 }
 
@@ -49,11 +50,12 @@ bool PreTokenizer::Splitter::pull(size_t steps, std::string_view& piece) {
   while (step.at == step.text.size()) {
     std::string_view fragment;
     if (!pull(steps - 1, fragment)) return false;
+    const bool more = steps == 1 && std::exchange(more_, false);
     if (!valid_) {
       piece = fragment;
       return true;
     }
-    step.begin(fragment);
+    step.begin(fragment, more);
   }
   const size_t end = step.piece_end();
   piece = step.text.substr(step.at, end - step.at);
@@ -72,11 +74,11 @@ bool PreTokenizer::Splitter::next_stretch(std::string_view& stretch) {
   return true;
 }
 
-void PreTokenizer::Splitter::Step::begin(std::string_view fragment) {
+void PreTokenizer::Splitter::Step::begin(std::string_view fragment, bool more) {
   text = fragment;
   at = 0;
   match = {};
-  if (kind != Kind::space_prefix || fragment.empty() || fragment[0] == ' ') return;
+  if (kind != Kind::space_prefix || more || fragment.empty() || fragment[0] == ' ') return;
   prefixed.assign(1, ' ');
   prefixed += fragment;
   text = prefixed;

@@ -32,7 +32,8 @@ class PreTokenizer {
   class Splitter {
    public:
     explicit Splitter(const PreTokenizer& rule);
-    void start(std::string_view text);
+    /// `more`: the text goes on with one that has begun, so no space is put before it.
+    void start(std::string_view text, bool more = false);
     /// The next piece, never empty; false at the end. The view points into the text, but where the
     /// rule puts a space before a piece: then it is good until the next call.
     bool next(std::string_view& piece) { return pull(steps_.size(), piece); }
@@ -48,7 +49,7 @@ class PreTokenizer {
       SplitPattern::Match match{};  // the next one of a pattern or literal
       std::string prefixed;
 
-      void begin(std::string_view fragment);
+      void begin(std::string_view fragment, bool more = false);
       size_t piece_end();
       size_t matched_end();
     };
@@ -59,6 +60,7 @@ class PreTokenizer {
     std::vector<Step> steps_;
     std::string_view text_;
     size_t at_ = 0;
+    bool more_ = false;  // nothing was cut yet of a text that goes on
     bool valid_ = true;  // whether the stretch being cut is UTF-8
   };
 

@@ -37,15 +37,17 @@ int VocabularyTokenizer::separator() const {
 
 void VocabularyTokenizer::encode(std::string_view text,
                                  std::vector<int32_t>& ids,
-                                 bool special) const {
+                                 bool special,
+                                 bool more) const {
   before_.split(
       text, special,
       [&](std::string_view plain) {
         const size_t begin = static_cast<size_t>(plain.data() - text.data());
+        const bool goes_on = more && begin == 0;
         if (!vocabulary_.nfc || surely_nfc(plain))
-          return encode_normalized(text, begin, plain.size(), ids, special);
+          return encode_normalized(text, begin, plain.size(), ids, special, goes_on);
         const std::string normalized = to_nfc(plain);
-        encode_normalized(normalized, 0, normalized.size(), ids, special);
+        encode_normalized(normalized, 0, normalized.size(), ids, special, goes_on);
       },
       [&](int32_t id) { ids.push_back(id); });
 }
@@ -54,11 +56,13 @@ void VocabularyTokenizer::encode_normalized(std::string_view text,
                                             size_t begin,
                                             size_t size,
                                             std::vector<int32_t>& ids,
-                                            bool special) const {
+                                            bool special,
+                                            bool more) const {
   behind_.split(
       text.substr(begin, size), special,
       [&](std::string_view plain) {
-        encode_plain(text, static_cast<size_t>(plain.data() - text.data()), plain.size(), ids);
+        const size_t at = static_cast<size_t>(plain.data() - text.data());
+        encode_plain(text, at, plain.size(), more && at == begin, ids);
       },
       [&](int32_t id) { ids.push_back(id); });
 }

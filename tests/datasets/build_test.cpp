@@ -5,6 +5,7 @@
 #include "datasets/text_reader.hpp"
 #include "datasets/token_store.hpp"
 #include "datasets/tokenizer/sentencepiece_file.hpp"
+#include "datasets/tokenizer/trainer.hpp"
 #include "tests/datasets/tokenizer/sentencepiece_bytes.hpp"
 #include "tests/datasets/word_tokenizer.hpp"
 #include "tests/support/folder_test.hpp"
@@ -77,20 +78,33 @@ TEST_F(BuildTest, OneStoreHoldsTheDocumentsInOrder) {
   EXPECT_EQ(all_tokens(*store), expected);
 }
 
-// A document of several pieces, with a tokenizer that treats the beginning of a text its own way.
+std::unique_ptr<Tokenizer> sentencepiece(bool collapse_spaces) {
+  return read_sentencepiece(test::sentencepiece_bytes({.pieces = test::small_pieces(true),
+                                                       .byte_fallback = true,
+                                                       .collapse_spaces = collapse_spaces}),
+                            "some.model");
+}
+
+/// The 256 bytes, and a space put before every text.
+std::unique_ptr<Tokenizer> bytes_behind_a_space() {
+  std::string json = TokenizerTrainer({.kind = Tokenizer::Kind::bytes}).finish()->to_json();
+  const std::string off = "\"add_prefix_space\": false", on = "\"add_prefix_space\": true";
+  for (size_t at; (at = json.find(off)) != json.npos;) json.replace(at, off.size(), on);
+  return Tokenizer::from_json(json, "text");
+}
+
+// A document of several pieces, with tokenizers that treat the beginning of a text their own way.
 TEST_F(BuildTest, LongDocumentsGiveTheIdsOfTheWhole) {
   std::string text;
   for (size_t i = 0; text.size() < (900 << 10); ++i)
     text += i % 13 == 12 ? "\nbc" : i % 7 ? " abc" : "  ab";
-  for (const bool collapse : {false, true})
+  std::unique_ptr<Tokenizer> tokenizers[] = {sentencepiece(false), sentencepiece(true),
+                                             bytes_behind_a_space()};
+  for (const auto& tokenizer : tokenizers)
     for (const bool lines_only : {false, true}) {
       std::string document = text;
       if (lines_only) std::replace(document.begin(), document.end(), ' ', '_');
-      const auto tokenizer =
-          read_sentencepiece(test::sentencepiece_bytes({.pieces = test::small_pieces(true),
-                                                        .byte_fallback = true,
-                                                        .collapse_spaces = collapse}),
-                             "some.model");
+      ASSERT_TRUE(tokenizer->rules().space_prefix);
       BuildOptions how = options();
       how.valid_out.clear();
       how.overwrite = true;
@@ -99,7 +113,7 @@ TEST_F(BuildTest, LongDocumentsGiveTheIdsOfTheWhole) {
       tokenizer->encode(document, expected);
       if (tokenizer->separator() >= 0) expected.push_back(tokenizer->separator());
       EXPECT_EQ(all_tokens(*TokenStore::open(path("train.h5"))), expected)
-          << collapse << lines_only;
+          << tokenizer->rules().split << lines_only;
     }
 }
 

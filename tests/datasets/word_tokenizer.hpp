@@ -31,6 +31,9 @@ class WordTokenizer : public Tokenizer {
       begin = end;
     }
   }
+  void encode_more(std::string_view text, std::vector<int32_t>& ids) const override {
+    encode(text, ids, false);
+  }
   std::string decode(std::span<const int32_t>) const override {
     throw std::logic_error("ids are hashes");
   }
