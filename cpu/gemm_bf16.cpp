@@ -4,6 +4,7 @@
 #include "hwy/foreach_target.h"
 // Below, because the line above includes this file once per instruction set.
 #include "cpu/gemm_bf16.hpp"
+#include "cpu/gemm_bf16_amx.hpp"
 #include "cpu/simd-inl.h"
 
 #include <algorithm>
@@ -140,6 +141,7 @@ void pack_columns(View source, int64_t panel, bf16* panels) {
 }
 
 bool runs_here(Bf16Kernel kernel) {
+  if (kernel == Bf16Kernel::amx) return amx_state() == Amx::granted;
 #if defined(__x86_64__)
   if (kernel == Bf16Kernel::avx512_bf16)
     return __builtin_cpu_supports("avx512bf16") && __builtin_cpu_supports("avx512f") &&
@@ -154,7 +156,15 @@ Bf16Kernel first_bf16_kernel() {
 }
 
 std::string_view name_of(Bf16Kernel kernel) {
-  return kernel == Bf16Kernel::portable ? "portable" : "avx512-bf16";
+  switch (kernel) {
+    case Bf16Kernel::amx:
+      return "amx";
+    case Bf16Kernel::avx512_bf16:
+      return "avx512-bf16";
+    case Bf16Kernel::portable:
+      break;
+  }
+  return "portable";
 }
 
 std::optional<Bf16Kernel> bf16_kernel_named(std::string_view name) {
@@ -164,6 +174,7 @@ std::optional<Bf16Kernel> bf16_kernel_named(std::string_view name) {
 }
 
 void gemm_bf16(const GemmBf16& g, Bf16Kernel kernel) {
+  if (kernel == Bf16Kernel::amx) return gemm_bf16_amx(g);
   // A block of one panel streams from the second-level cache while eight rows of A stay in the
   // first; measured on Zen 4, 384 reaches the peak of the instruction and 192 some 95 % of it.
   constexpr int64_t kInner = 384;

@@ -51,13 +51,15 @@ struct GemmBf16 {
   bool accumulate = false;
 };
 
-/// How the sums are made; both take their products in the same order, but round differently.
+/// How the sums are made; each rounds differently.
 enum class Bf16Kernel {
   portable,     // fp32 instructions on widened numbers
   avx512_bf16,  // VDPBF16PS
+  amx,          // TDPBF16PS (gemm_bf16_amx.hpp)
 };
 /// All of them, those that need more of the processor first.
-constexpr Bf16Kernel kBf16Kernels[] = {Bf16Kernel::avx512_bf16, Bf16Kernel::portable};
+constexpr Bf16Kernel kBf16Kernels[] = {Bf16Kernel::amx, Bf16Kernel::avx512_bf16,
+                                       Bf16Kernel::portable};
 bool runs_here(Bf16Kernel kernel);
 /// The first that runs here, which need not be the fastest (compute_path.hpp).
 Bf16Kernel first_bf16_kernel();

@@ -264,7 +264,7 @@ void add_rest(std::vector<Field>& list) {
                "type of activations and matrix products, parameters stay fp32; auto = bf16 where "
                "a measurement finds it clearly faster")),
       compute, &ComputeConfig::dtype);
-  add(text("compute.bf16_kernel", {"auto", "avx512-bf16", "portable"},
+  add(text("compute.bf16_kernel", {"auto", "amx", "avx512-bf16", "portable"},
            "what multiplies in bf16; auto = the fastest here"),
       compute, &ComputeConfig::bf16_kernel);
   add(automatic(integer("compute.threads", 1, 4096, "auto = the usable cores")), compute,

@@ -126,7 +126,7 @@ struct ParametrizationConfig {
 struct ComputeConfig {
   std::string device = "auto";       // cpu
   std::string dtype = "auto";        // fp32 | bf16
-  std::string bf16_kernel = "auto";  // avx512-bf16 | portable
+  std::string bf16_kernel = "auto";  // amx | avx512-bf16 | portable
   int threads = 0;                   // 0 = auto
   std::string recompute = "none";    // none | cheap | ffn | block
 };

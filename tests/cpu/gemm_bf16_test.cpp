@@ -1,10 +1,14 @@
 #include "cpu/gemm_bf16.hpp"
 
+#include "cpu/gemm_bf16_amx.hpp"
+#include "tests/cpu/software_tiles.hpp"
 #include "tests/support/compare.hpp"
 
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <functional>
 #include <vector>
 
 namespace isoflop::test {
@@ -47,18 +51,40 @@ std::vector<bf16> packed_transpose(View source) {
   return panels;
 }
 
-class GemmBf16On : public ::testing::TestWithParam<Bf16Kernel> {
+/// A kernel of the backend, or AMX's driver on tiles made in software.
+struct Multiplier {
+  std::string name;
+  bool runs_here;
+  std::function<void(const GemmBf16&)> multiply;
+};
+void PrintTo(const Multiplier& m, std::ostream* out) {
+  *out << m.name;
+}
+
+std::vector<Multiplier> multipliers() {
+  std::vector<Multiplier> list = {
+      {"software_tiles", true, [](const GemmBf16& g) { AmxProduct<SoftwareTiles>(g).run(); }}};
+  for (const Bf16Kernel kernel : kBf16Kernels) {
+    std::string name(cpu::name_of(kernel));
+    std::replace(name.begin(), name.end(), '-', '_');
+    list.push_back({name, runs_here(kernel), [=](const GemmBf16& g) { gemm_bf16(g, kernel); }});
+  }
+  return list;
+}
+
+class GemmBf16On : public ::testing::TestWithParam<Multiplier> {
  protected:
   void SetUp() override {
-    if (!runs_here(GetParam()))
-      GTEST_SKIP() << "this processor has no " << cpu::name_of(GetParam());
+    if (!GetParam().runs_here) GTEST_SKIP() << "this processor has no " << GetParam().name;
   }
+  void multiply(const GemmBf16& product) const { GetParam().multiply(product); }
 };
 
 constexpr int64_t kSizes[] = {1, 7, 17, 63, 65, 255, 257};
 
 TEST_P(GemmBf16On, IsExactOnWholeNumbersOfEveryOddShape) {
-  for (const int64_t k : {int64_t{1}, int64_t{7}, int64_t{64}, int64_t{257}, int64_t{1001}})
+  for (const int64_t k : {int64_t{1}, int64_t{7}, int64_t{64}, int64_t{257}, int64_t{1001}}) {
+    if (k > 257 && GetParam().name == "software_tiles") continue;  // slow; others are as long
     for (const int64_t m : kSizes)
       for (const int64_t n : kSizes) {
         const Tensor a = whole_numbers(m, k, 1), b = whole_numbers(k, n, 2);
@@ -80,16 +106,17 @@ TEST_P(GemmBf16On, IsExactOnWholeNumbersOfEveryOddShape) {
                          .b = panels.data(),
                          .c = got.view().as<float>(),
                          .ldc = got.view().stride};
-        gemm_bf16(product, GetParam());
+        multiply(product);
         const std::string shape = fmt::format("{} x {} x {}", m, n, k);
         ASSERT_TRUE(same_bits(got.view().columns(0, n), want)) << shape;
         ASSERT_TRUE(std::isnan(value_at(got, 0, n))) << shape << ": wrote beyond the row";
         product.accumulate = true;
-        gemm_bf16(product, GetParam());
+        multiply(product);
         for (int64_t r = 0; r < m; ++r)
           for (int64_t c = 0; c < n; ++c) set_value(twice, r, c, 2 * value_at(want, r, c));
         ASSERT_TRUE(same_bits(got.view().columns(0, n), twice)) << shape << ", accumulated";
       }
+  }
 }
 
 TEST_P(GemmBf16On, TakesEitherOperandTransposed) {
@@ -106,15 +133,14 @@ TEST_P(GemmBf16On, TakesEitherOperandTransposed) {
           }
         const std::vector<bf16> left = packed(a.view().columns(0, m));
         const std::vector<bf16> right = packed_transpose(b.view().columns(0, k));
-        gemm_bf16({.m = m,
-                   .n = n,
-                   .k = k,
-                   .a = left.data(),
-                   .packed_a = true,
-                   .b = right.data(),
-                   .c = got.view().as<float>(),
-                   .ldc = n},
-                  GetParam());
+        multiply({.m = m,
+                  .n = n,
+                  .k = k,
+                  .a = left.data(),
+                  .packed_a = true,
+                  .b = right.data(),
+                  .c = got.view().as<float>(),
+                  .ldc = n});
         ASSERT_TRUE(same_bits(got, want)) << m << " x " << n << " x " << k;
       }
 }
@@ -126,15 +152,14 @@ TEST_P(GemmBf16On, RoundsAsFp32DoesAndKeepsNan) {
   fill_normal(b, 2);
   a.view().row<bf16>(4)[k - 1] = to_bf16(NAN);
   const std::vector<bf16> panels = packed(b);
-  gemm_bf16({.m = m,
-             .n = n,
-             .k = k,
-             .a = a.view().as<bf16>(),
-             .lda = k,
-             .b = panels.data(),
-             .c = got.view().as<float>(),
-             .ldc = n},
-            GetParam());
+  multiply({.m = m,
+            .n = n,
+            .k = k,
+            .a = a.view().as<bf16>(),
+            .lda = k,
+            .b = panels.data(),
+            .c = got.view().as<float>(),
+            .ldc = n});
   for (int64_t r = 0; r < m; ++r)
     for (int64_t c = 0; c < n; ++c) {
       double sum = 0, size = 0;
@@ -152,16 +177,10 @@ TEST_P(GemmBf16On, RoundsAsFp32DoesAndKeepsNan) {
     }
 }
 
-std::string identifier(Bf16Kernel kernel) {
-  std::string name(cpu::name_of(kernel));
-  std::replace(name.begin(), name.end(), '-', '_');
-  return name;
-}
-
 INSTANTIATE_TEST_SUITE_P(Kernels,
                          GemmBf16On,
-                         ::testing::ValuesIn(kBf16Kernels),
-                         [](const auto& param) { return identifier(param.param); });
+                         ::testing::ValuesIn(multipliers()),
+                         [](const auto& param) { return param.param.name; });
 
 TEST(GemmBf16, KernelsHaveNamesAndTheFirstRunsHere) {
   EXPECT_TRUE(runs_here(Bf16Kernel::portable));
@@ -169,6 +188,16 @@ TEST(GemmBf16, KernelsHaveNamesAndTheFirstRunsHere) {
   for (const Bf16Kernel kernel : kBf16Kernels)
     EXPECT_EQ(bf16_kernel_named(cpu::name_of(kernel)), kernel);
   EXPECT_EQ(bf16_kernel_named("sse"), std::nullopt);
+}
+
+TEST(GemmBf16, PairsAreTransposedAsTheyStandInPanels) {
+  std::vector<bf16> panel(static_cast<size_t>(kTilePairs * 2 * kPanel)), tile(kTileElements);
+  for (size_t i = 0; i < panel.size(); ++i) panel[i].bits = static_cast<uint16_t>(i);
+  transpose_pairs(panel.data() + 32, 2 * kPanel, tile.data());  // the second 16 rows
+  for (int64_t r = 0; r < kTileRows; ++r)
+    for (int64_t i = 0; i < 2 * kTilePairs; ++i)
+      ASSERT_EQ(tile[static_cast<size_t>(r * 2 * kTilePairs + i)].bits,
+                i / 2 * 2 * kPanel + 2 * (16 + r) + i % 2);
 }
 
 TEST(PackBf16, RoundsEveryPatternAsCoreDoes) {
