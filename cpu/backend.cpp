@@ -65,13 +65,13 @@ Buffer CpuBackend::allocate(size_t bytes, const std::string& what) {
 // first one holds; made anew, because other memory may have lain at this address before.
 WeightRef CpuBackend::prepare(View master) {
   for (Weight& w : weights_)
-    if (w.master.data == master.data && w.master.rows == master.rows &&
+    if (!w.blocks && w.master.data == master.data && w.master.rows == master.rows &&
         w.master.cols == master.cols && w.master.stride == master.stride) {
       const WeightRef ref{master.rows, master.cols, &w};
       refresh(ref);
       return ref;
     }
-  weights_.push_back({master, {}, {}});
+  weights_.push_back({master, {}, {}, {}});
   return {master.rows, master.cols, &weights_.back()};
 }
 

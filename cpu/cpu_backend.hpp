@@ -27,12 +27,15 @@ class Scratch {
 struct Weight {
   View master;
   Buffer forward, backward;  // its panels in bf16 for y = x W^T and dx = dy W; empty until used
+  BlockMatrix blocks = {};   // instead of a master
 };
 inline Weight& weight_of(const WeightRef& w) {
   return *static_cast<Weight*>(const_cast<void*>(w.handle));
 }
 inline View master_of(const WeightRef& w) {
-  return weight_of(w).master;
+  const Weight& weight = weight_of(w);
+  ISOFLOP_CHECK(!weight.blocks, "quantized blocks have no gradient and no fp32 form");
+  return weight.master;
 }
 
 /// result = add + scale (A B + bias), summed in fp32.
@@ -62,6 +65,8 @@ class CpuBackend final : public Backend {
   std::string description() const override;
   Buffer allocate(size_t bytes, const std::string& what) override;
   WeightRef prepare(View master) override;
+  bool multiplies_by(uint32_t type, int64_t cols) const override;
+  WeightRef prepare_blocks(const BlockMatrix&) override;
   void refresh(WeightRef) override;  // fp32 products read the masters themselves
 
   void embedding_forward(const EmbeddingForward&) override;
@@ -126,6 +131,8 @@ class CpuBackend final : public Backend {
   void attention_backward_blocks(const AttentionBackward&);
   void attention_forward_bf16(const AttentionForward&);
   void attention_backward_bf16(const AttentionBackward&);
+  void embed_blocks(const EmbeddingForward&, const BlockMatrix& table);
+  void matmul_blocks(const Matmul&, const BlockMatrix&);
   void matmul_bf16(const Matmul&);
   void matmul_grad_input_bf16(const MatmulGradInput&);
   void matmul_grad_weight_bf16(const MatmulGradWeight&);

@@ -5,6 +5,7 @@
 // Below, because the line above includes this file once per instruction set.
 #include "cpu/cpu_backend.hpp"
 #include "cpu/simd-inl.h"
+#include "formats/block_codec.hpp"
 #include "ops/check.hpp"
 
 HWY_BEFORE_NAMESPACE();
@@ -53,6 +54,8 @@ HWY_EXPORT(embedding_backward_columns);
 
 void CpuBackend::embedding_forward(const EmbeddingForward& op) {
   check(op);
+  const BlockMatrix blocks = weight_of(op.table).blocks;
+  if (blocks) return embed_blocks(op, blocks);
   const View table = master_of(op.table);
   const View positions = op.positions.handle ? master_of(op.positions) : View{};
   const auto kernel = HWY_DYNAMIC_DISPATCH(embed_row);
@@ -61,6 +64,22 @@ void CpuBackend::embedding_forward(const EmbeddingForward& op) {
       kernel(table.row<float>(op.tokens[static_cast<size_t>(r)]),
              positions ? positions.row<float>(op.first_position + r % op.sequence) : nullptr,
              static_cast<float>(op.scale), op.y, r);
+  });
+}
+
+/// Rows of quantized blocks, dequantized one by one.
+void CpuBackend::embed_blocks(const EmbeddingForward& op, const BlockMatrix& table) {
+  const BlockCodec& codec = *find_block_codec(table.type);
+  const int64_t row_bytes = codec.bytes_for(table.cols);
+  const View positions = op.positions.handle ? master_of(op.positions) : View{};
+  const auto kernel = HWY_DYNAMIC_DISPATCH(embed_row);
+  float* rows = scratch_.floats(team_.size() * table.cols);
+  team_.run(op.y.rows, [&](int64_t r, int thread) {
+    float* row = rows + thread * table.cols;
+    const int32_t token = op.tokens[static_cast<size_t>(r)];
+    codec.dequantize(table.blocks + token * row_bytes, table.cols, row);
+    kernel(row, positions ? positions.row<float>(op.first_position + r % op.sequence) : nullptr,
+           static_cast<float>(op.scale), op.y, r);
   });
 }
 

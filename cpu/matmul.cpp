@@ -149,6 +149,7 @@ void add_column_sums(View from, float scale, float* to) {
 
 void CpuBackend::matmul(const Matmul& op) {
   check(op);
+  if (weight_of(op.w).blocks) return matmul_blocks(op, weight_of(op.w).blocks);
   if (op.x.dtype == DType::bf16) return matmul_bf16(op);
   const View w = master_of(op.w);
   const int64_t in = op.x.cols, out = op.y.cols;

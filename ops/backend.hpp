@@ -39,6 +39,11 @@ class Backend {
   /// change.
   virtual WeightRef prepare(View master) = 0;
   virtual void refresh(WeightRef) = 0;
+  /// Whether prepare_blocks takes matrices of this type with rows of `cols`.
+  virtual bool multiplies_by(uint32_t /*type*/, int64_t /*cols*/) const { return false; }
+  virtual WeightRef prepare_blocks(const BlockMatrix&) {
+    ISOFLOP_CHECK(false, "{} does not multiply by quantized blocks", description());
+  }
 
   virtual void embedding_forward(const EmbeddingForward&) = 0;
   virtual void embedding_backward(const EmbeddingBackward&) = 0;

@@ -4,6 +4,9 @@
 #pragma once
 #include "core/view.hpp"
 
+#include <cstddef>
+#include <cstdint>
+
 namespace isoflop {
 
 /// A weight as the backend multiplies by it: plain fp32, packed, or quantized blocks. Made by
@@ -13,6 +16,17 @@ struct WeightRef {
   int64_t rows = 0;
   int64_t cols = 0;
   const void* handle = nullptr;
+};
+
+/// A weight as quantized blocks, where they lie (in a mapped file, which outlives it). Only forward
+/// products and look-ups take one.
+struct BlockMatrix {
+  const std::byte* blocks = nullptr;
+  uint32_t type = 0;  // its id in a GGUF file (formats/block_codec.hpp)
+  int64_t rows = 0;   // outputs
+  int64_t cols = 0;   // inputs, whole blocks
+
+  explicit operator bool() const { return blocks != nullptr; }
 };
 
 /// y = add + scale * (x W^T + bias)
