@@ -71,6 +71,9 @@ std::vector<int32_t> generate(Model& model,
       cache.length = 0;
       pending = std::span<const int32_t>(text).last(context / 2 + 1);
     }
+    const auto piece = static_cast<size_t>(model.max_tokens());
+    for (; pending.size() > piece; pending = pending.subspan(piece))
+      model.decode(pending.first(piece), cache);
     const View logits = model.decode(pending, cache);
     const int32_t token = pick_token(logits, options, static_cast<uint64_t>(n));
     if (token == options.stop_token) break;

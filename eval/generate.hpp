@@ -22,8 +22,9 @@ struct GenerateOptions {
 int32_t pick_token(View logits, const GenerateOptions& options, uint64_t draw);
 
 /// New tokens after `prompt` (at least one token). When the context is full, the older half is
-/// forgotten and the rest read again. `on_token` (when given) sees each token as it is drawn and
-/// may end the text by returning false. `model` must be planned for context tokens.
+/// forgotten and the rest read again. The prompt is read in pieces of
+/// model.max_tokens(). `on_token` (when given) sees each token as it is drawn and
+/// may end the text by returning false.
 std::vector<int32_t> generate(Model& model,
                               KvCache& cache,
                               std::span<const int32_t> prompt,

@@ -16,20 +16,28 @@ constexpr int64_t kScoreTokens = 2048;
 
 }  // namespace
 
-LanguageModel::LanguageModel(const fs::path& path, Backend& backend, ThreadTeam& team) {
-  const auto source = open_model(path);
-  config_ = source->config();
-  table_ = make_param_table(config_);
-  parameters_ = ParamBuffer(table_, DType::f32, "parameters");
-  source->read_parameters(table_, parameters_, team);
-  tokenizer_ = source->tokenizer();
-  origin_ = source->origin();
-  notes_ = source->notes();
+LanguageModel::LanguageModel(const fs::path& path,
+                             Backend& backend,
+                             ThreadTeam& team,
+                             const LoadOptions& options)
+    : source_(open_model(path)), config_(source_->config()), table_(make_param_table(config_)) {
+  BlockMatrices blocks;
+  if (options.as_stored) blocks = source_->blocks(table_, backend);
+  std::vector<bool> dense(table_.size(), true);
+  for (size_t i = 0; i < blocks.size(); ++i) dense[i] = !blocks[i];
+  parameters_ = ParamBuffer(table_, DType::f32, "parameters", dense);
+  source_->read_parameters(table_, parameters_, team);
+  tokenizer_ = source_->tokenizer();
+  origin_ = source_->origin();
+  notes_ = source_->notes();
   batch_ = std::max<int64_t>(1, kScoreTokens / config_.context);
   model_ = std::make_unique<Model>(
       config_, table_, parameters_, backend,
-      BlockShape{
-          .tokens = batch_ * config_.context, .recompute = Recompute::none, .training = false});
+      BlockShape{.tokens = options.tokens > 0 ? std::min(options.tokens, config_.context)
+                                              : batch_ * config_.context,
+                 .recompute = Recompute::none,
+                 .training = false},
+      blocks);
 }
 
 const Tokenizer& LanguageModel::tokenizer() const {

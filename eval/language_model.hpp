@@ -6,6 +6,7 @@
 #include "datasets/token_store.hpp"
 #include "datasets/tokenizer.hpp"
 #include "pretrain/model/model.hpp"
+#include "pretrain/model_source.hpp"
 #include "pretrain/train/score.hpp"
 
 #include <memory>
@@ -14,14 +15,23 @@
 
 namespace isoflop {
 
+struct LoadOptions {
+  bool as_stored = false;  // multiply by a file's quantized blocks where they lie; no fp32 of them
+  int64_t tokens = 0;      // that model() takes at once; 0: what scoring needs, whole contexts
+};
+
 class LanguageModel {
  public:
   /// Loads everything; UserError or FormatError when `path` is none of these or damaged. The
   /// backend and team outlive it.
-  LanguageModel(const fs::path& path, Backend& backend, ThreadTeam& team);
+  LanguageModel(const fs::path& path,
+                Backend& backend,
+                ThreadTeam& team,
+                const LoadOptions& options = {});
 
   const ModelConfig& config() const { return config_; }
   const ParamTable& table() const { return table_; }
+  /// Without what is used as stored.
   const ParamBuffer& parameters() const { return parameters_; }
   /// UserError when the model came without one.
   const Tokenizer& tokenizer() const;
@@ -30,12 +40,13 @@ class LanguageModel {
   /// What was loaded, for people: "runs/a/checkpoints/step-00000500".
   const std::string& origin() const { return origin_; }
   const std::vector<std::string>& notes() const { return notes_; }
-  /// For at least context tokens at once.
+  /// For at least context tokens at once, unless the options say how many.
   Model& model() { return *model_; }
   /// Windows of context tokens that model() takes at once.
   int64_t batch() const { return batch_; }
 
  private:
+  std::unique_ptr<const ModelSource> source_;  // whose mapping holds the blocks
   ModelConfig config_;
   ParamTable table_;
   ParamBuffer parameters_;

@@ -182,6 +182,7 @@ void GgufModel::read_parameters(const ParamTable& table,
                                 ParamBuffer& parameters,
                                 ThreadTeam& team) const {
   for (size_t i = 0; i < table.size(); ++i) {
+    if (!parameters[i]) continue;
     const Shape shape(table[i]);
     float* values = parameters[i].as<float>();
     for (const ForeignName& foreign : table[i].gguf) {
@@ -200,6 +201,18 @@ void GgufModel::read_parameters(const ParamTable& table,
       });
     }
   }
+}
+
+BlockMatrices GgufModel::blocks(const ParamTable& table, const Backend& backend) const {
+  BlockMatrices found(table.size());
+  for (size_t i = 0; i < table.size(); ++i) {
+    if (table[i].is_vector() || table[i].gguf.size() != 1) continue;
+    const GgufTensor& tensor = require_tensor(file_, table[i].gguf[0].name);
+    const auto type = static_cast<uint32_t>(tensor.codec->type);
+    if (table[i].name != "positions.weight" && backend.multiplies_by(type, table[i].cols))
+      found[i] = {tensor.data.data(), type, table[i].rows, table[i].cols};
+  }
+  return found;
 }
 
 std::unique_ptr<Tokenizer> GgufModel::tokenizer() const {

@@ -10,6 +10,7 @@
 #include "datasets/tokenizer.hpp"
 #include "formats/gguf.hpp"
 #include "pretrain/config/run_config.hpp"
+#include "pretrain/model/step.hpp"
 
 #include <memory>
 #include <string>
@@ -29,8 +30,10 @@ class GgufModel {
   /// Settings of the file that have no effect here, in words.
   const std::vector<std::string>& notes() const { return notes_; }
 
-  /// The table of make_param_table(config()), in f32.
+  /// The table of make_param_table(config()), in f32; absent views are left out.
   void read_parameters(const ParamTable& table, ParamBuffer& parameters, ThreadTeam& team) const;
+  /// ModelSource::blocks
+  BlockMatrices blocks(const ParamTable& table, const Backend& backend) const;
   std::unique_ptr<Tokenizer> tokenizer() const;
 
  private:

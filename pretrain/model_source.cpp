@@ -23,6 +23,9 @@ class GgufSource : public ModelSource {
                        ThreadTeam& team) const override {
     model_.read_parameters(table, parameters, team);
   }
+  BlockMatrices blocks(const ParamTable& table, const Backend& backend) const override {
+    return model_.blocks(table, backend);
+  }
   std::unique_ptr<Tokenizer> tokenizer() const override { return model_.tokenizer(); }
   const std::string& origin() const override { return origin_; }
   const std::vector<std::string>& notes() const override { return model_.notes(); }

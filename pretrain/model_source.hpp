@@ -7,6 +7,7 @@
 #include "datasets/tokenizer.hpp"
 #include "pretrain/config/run_config.hpp"
 #include "pretrain/config/value.hpp"
+#include "pretrain/model/step.hpp"
 
 #include <memory>
 #include <string>
@@ -20,10 +21,16 @@ class ModelSource {
 
   /// Resolved.
   virtual const ModelConfig& config() const = 0;
-  /// The table of make_param_table(config()), in f32.
+  /// The table of make_param_table(config()), in f32; parameters whose views are absent are left
+  /// out.
   virtual void read_parameters(const ParamTable& table,
                                ParamBuffer& parameters,
                                ThreadTeam& team) const = 0;
+  /// The matrices of that table which lie in the file as blocks that `backend` multiplies by, where
+  /// they lie: good as long as this object. Empty when there are none.
+  virtual BlockMatrices blocks(const ParamTable& /*table*/, const Backend& /*backend*/) const {
+    return {};
+  }
   /// Null when the file has none.
   virtual std::unique_ptr<Tokenizer> tokenizer() const = 0;
   /// What was opened, for people: "runs/a/checkpoints/step-00000500".

@@ -46,6 +46,7 @@ def main():
     tokens = run([sys.executable, options.runtime, options.model, text, "--kv", "f32", "--nll-limit", "0",
                   "--bench", "0,0", "--ngen", str(options.greedy)])
     worst = max(abs(a - b) for a, b in zip(ours["nll"], theirs["nll"]))
+    mean = sum(a - b for a, b in zip(ours["nll"], theirs["nll"])) / len(ours["nll"])
     same_count = len(ours["nll"]) == len(theirs["nll"])
     same_ids = tokens["ids"] == ours["ids"][:-1]
 
@@ -60,7 +61,7 @@ def main():
     same_greedy = continued["ids"][: len(tokens["greedy"])] == tokens["greedy"][: len(continued["ids"])]
 
     result = {"tokens": len(ours["nll"]), "same_ids": same_ids, "max_nll_difference": worst,
-              "same_greedy": same_greedy, "greedy": tokens.get("greedy_text", "")}
+              "mean_nll_difference": mean, "same_greedy": same_greedy, "greedy": tokens.get("greedy_text", "")}
     print(json.dumps(result))
     sys.exit(0 if same_count and same_ids and same_greedy and worst <= options.tolerance else 1)
 

@@ -31,7 +31,7 @@ ExitCode run(const Options& options, const Context& context) {
   if (options.data.empty() == options.text.empty())
     fail_user("say what to score: either --data STORE.h5 or --text FILE");
   Machine machine(fp32_on(options.threads));
-  LanguageModel model(options.model, *machine.backend, machine.team);
+  LanguageModel model(options.model, *machine.backend, machine.team, {.as_stored = true});
   for (const std::string& note : model.notes()) context.note("{}", note);
   const TextScore result = score(options, model);
   if (result.score.tokens == 0)

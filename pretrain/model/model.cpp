@@ -83,10 +83,11 @@ Model::Model(const ModelConfig& config,
              const ParamTable& table,
              const ParamBuffer& masters,
              Backend& backend,
-             const BlockShape& shape)
+             const BlockShape& shape,
+             const BlockMatrices& blocks)
     : config_(config),
       backend_(backend),
-      params_(table, masters, backend),
+      params_(table, masters, backend, blocks),
       max_tokens_(shape.tokens) {
   const DType activation = backend.activation_dtype(), state = backend.state_dtype();
   blocks_ = make_blocks(config, table, shape, activation, state, plan_);

@@ -36,7 +36,8 @@ class Model {
         const ParamTable& table,
         const ParamBuffer& masters,
         Backend& backend,
-        const BlockShape& shape);
+        const BlockShape& shape,
+        const BlockMatrices& blocks = {});  // instead of masters; not for training
 
   /// Adds the gradient of grad_scale * (sum of token losses) to `grads`, shaped by
   /// make_gradient_table. Returns the sum of the token losses in nats, the z-loss included.
@@ -53,6 +54,7 @@ class Model {
   void refresh_weights() { params_.refresh(backend_); }
   const ActivationPlan& plan() const { return plan_; }
   const ModelConfig& config() const { return config_; }
+  int64_t max_tokens() const { return max_tokens_; }
 
  private:
   Step begin(int64_t sequences, int64_t length);

@@ -4,10 +4,16 @@
 
 namespace isoflop {
 
-Parameters::Parameters(const ParamTable& t, const ParamBuffer& m, Backend& backend)
+Parameters::Parameters(const ParamTable& t,
+                       const ParamBuffer& m,
+                       Backend& backend,
+                       const BlockMatrices& blocks)
     : table(&t), masters(&m) {
   for (size_t i = 0; i < t.size(); ++i)
-    weights.push_back(t[i].is_vector() ? WeightRef{} : backend.prepare(m[i]));
+    if (!blocks.empty() && blocks[i])
+      weights.push_back(backend.prepare_blocks(blocks[i]));
+    else
+      weights.push_back(t[i].is_vector() ? WeightRef{} : backend.prepare(m[i]));
 }
 
 void Parameters::refresh(Backend& backend) {

@@ -11,13 +11,19 @@
 
 namespace isoflop {
 
+/// Quantized matrices of a file, one entry per row of the table; empty where there is a master.
+using BlockMatrices = std::vector<BlockMatrix>;
+
 /// Masters, and the backend's form of those that are multiplied by.
 struct Parameters {
   const ParamTable* table = nullptr;
   const ParamBuffer* masters = nullptr;
   std::vector<WeightRef> weights;  // one per row; empty handle for vectors
 
-  Parameters(const ParamTable& t, const ParamBuffer& m, Backend& backend);
+  Parameters(const ParamTable& t,
+             const ParamBuffer& m,
+             Backend& backend,
+             const BlockMatrices& blocks = {});
   void refresh(Backend& backend);  // after the optimizer
 };
 
