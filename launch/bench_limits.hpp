@@ -1,5 +1,5 @@
 // What this machine can do at most, measured through the backend's own operations, so that shares
-// of it mean the same on every device. Used by the `bench` commands.
+// of it mean the same on every device. Used by `bench` and for the progress line.
 #pragma once
 #include "ops/backend.hpp"
 

@@ -1,6 +1,7 @@
 #include "launch/machine.hpp"
 
 #include "cpu/backend.hpp"
+#include "cpu/gemm_bf16_amx.hpp"
 
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
@@ -80,9 +81,11 @@ ComputeConfig as_planned(ComputeConfig compute, const std::string& kernel_plan) 
 }
 
 Machine::Machine(const ComputeConfig& compute)
-    : choice(choose_compute(compute)),
-      team(compute.threads),
-      backend(make_cpu_backend(team, choice.path.activation, choice.path.kernel)) {}
+    : choice(choose_compute(compute)), team(compute.threads), backend(make_backend()) {}
+
+std::unique_ptr<Backend> Machine::make_backend() {
+  return make_cpu_backend(team, choice.path.activation, choice.path.kernel);
+}
 
 std::string kernel_plan_of(const Machine& machine, const std::string& stored) {
   const ComputeChoice& choice = machine.choice;
@@ -98,14 +101,22 @@ std::string kernel_plan_of(const Machine& machine, const std::string& stored) {
   return plan.dump() + "\n";
 }
 
+std::string rates_text(const std::vector<PathRate>& rates) {
+  std::string text;
+  for (const PathRate& rate : rates)
+    text +=
+        fmt::format("{}{} {:.0f}", text.empty() ? "" : ", ", name_of(rate.path), rate.flops * 1e-9);
+  return text;
+}
+
 void print_choice(const ComputeChoice& choice, const Context& context) {
   if (choice.rates.empty()) return;
-  std::string rates;
-  for (const PathRate& rate : choice.rates)
-    rates += fmt::format("{}{} {:.0f}", rates.empty() ? "" : ", ", name_of(rate.path),
-                         rate.flops * 1e-9);
+  if (cpu::amx_state() == cpu::Amx::refused)
+    context.note(
+        "warning: this processor has AMX, but the system does not let the program use it; bf16 "
+        "would be several times faster with it");
   context.note("computing in {}: {} (GFLOP/s of a thread: {})", name_of(choice.path), choice.reason,
-               rates);
+               rates_text(choice.rates));
 }
 
 }  // namespace isoflop

@@ -22,6 +22,9 @@ struct ComputeChoice {
 /// is named that this processor does not run.
 ComputeChoice choose_compute(const ComputeConfig& compute);
 
+/// "fp32 108, bf16 amx 1404", in GFLOP/s of a thread.
+std::string rates_text(const std::vector<PathRate>& rates);
+
 /// For commands that compute as exactly as they can.
 ComputeConfig fp32_on(int threads);
 /// `compute` with the path spelled out.
@@ -32,6 +35,8 @@ ComputeConfig as_planned(ComputeConfig compute, const std::string& kernel_plan);
 
 struct Machine {
   explicit Machine(const ComputeConfig& compute);
+  /// One more on the same device and threads, computing alike.
+  std::unique_ptr<Backend> make_backend();
 
   ComputeChoice choice;
   ThreadTeam team;
@@ -42,7 +47,8 @@ struct Machine {
 /// `stored`, that of a run to go on with, is returned as it is when this machine computes so.
 std::string kernel_plan_of(const Machine& machine, const std::string& stored = {});
 
-/// What was measured and chosen, as a note, if there was a choice.
+/// What was measured and chosen, as a note, if there was a choice; and a warning when the system
+/// keeps the fastest way from us.
 void print_choice(const ComputeChoice& choice, const Context& context);
 
 }  // namespace isoflop

@@ -2,6 +2,7 @@
 
 #include "datasets/tokenizer/spec.hpp"
 #include "eval/generate.hpp"
+#include "launch/bench_step.hpp"
 #include "launch/signals.hpp"
 #include "launch/train_plan.hpp"
 #include "pretrain/config/dump.hpp"
@@ -13,6 +14,8 @@
 #include "pretrain/train/resume.hpp"
 #include "report/environment.hpp"
 #include "report/humanize.hpp"
+
+#include <algorithm>
 
 namespace isoflop {
 
@@ -27,6 +30,10 @@ RunConfig read_config(const TrainRequest& request, Origins& origins) {
   if (!file && !request.resume.empty() && !request.out.empty() &&
       fs::exists(fs::path(request.out) / "config.toml"))
     file = fs::path(request.out) / "config.toml";
+  if (!file && !request.resume.empty() && request.overrides.empty() && request.texts.empty())
+    fail_user(
+        "there is no run in {} to go on with; name its folder by --out, or a run.toml to start",
+        request.out.empty() ? "this command" : request.out);
   std::vector<std::string> overrides = request.overrides;
   const bool resumes_stored = file && !request.file;
   if (!request.budget.empty() && !resumes_stored)
@@ -178,6 +185,18 @@ Json outcome_json(const Run& run, const TrainSummary& summary) {
   return json;
 }
 
+/// FLOP/s of the model's largest hidden product, for the share of it that the progress line shows.
+/// On a backend of its own, whose memory is free again before training takes any.
+double measure_limit(const Run& run, Machine& machine) {
+  const std::unique_ptr<Backend> backend = machine.make_backend();
+  const std::vector<ProductShape> shapes = product_shapes(run);
+  const auto work = [](const ProductShape& shape) { return shape.outputs * shape.inputs; };
+  return measure_product_rate(
+      *backend,
+      {*std::max_element(shapes.begin() + 1, shapes.end(),
+                         [&](const auto& a, const auto& b) { return work(a) < work(b); })});
+}
+
 /// Data is checked and built in the run folder; a start that is refused there leaves no folder
 /// behind.
 Run prepare(const RunConfig& config,
@@ -240,11 +259,14 @@ TrainOutcome train(const TrainRequest& request, const Context& context) {
   write_run_files(run, machine, kernel_plan);
   print_plan(run, *machine.backend, context);
   const size_t planned = planned_memory(run, *machine.backend);
+  const double product_rate = context.quiet ? 0 : measure_limit(run, machine);
 
   std::optional<Trace> trace;
-  std::optional<ProfilingBackend> profiler;
-  if (!request.profile.empty()) profiler.emplace(*machine.backend, trace.emplace());
-  Trainer trainer(run, profiler ? *profiler : *machine.backend,
+  if (!request.profile.empty()) trace.emplace();
+  Trace nothing(0);
+  ProfilingBackend profiler(*machine.backend, trace ? *trace : nothing);
+  profiler.measure(trace.has_value());
+  Trainer trainer(run, profiler,
                   {.quiet = context.quiet,
                    .kernel_plan = kernel_plan,
                    .accept_new_kernel_plan = request.accept_new_kernel_plan,
@@ -252,6 +274,8 @@ TrainOutcome train(const TrainRequest& request, const Context& context) {
                    .stop = [] { return stop_requested().has_value(); },
                    .initialize = initializer_for(run, machine),
                    .trace = trace ? &*trace : nullptr,
+                   .profiler = &profiler,
+                   .product_rate = product_rate,
                    .sample = sampler_for(run, *machine.backend)},
                   resume);
   const TrainSummary summary = trainer.run();

@@ -36,9 +36,11 @@ std::vector<Field> fields_of(const ProgressState& s) {
   if (!std::isnan(s.grad_norm)) fields.push_back({4, fmt::format("gn {:.2f}", s.grad_norm)});
   if (!std::isnan(s.lr)) fields.push_back({3, "lr " + human_rate(s.lr)});
   if (!std::isnan(s.tokens_per_s)) fields.push_back({2, human_count(s.tokens_per_s) + " tok/s"});
-  if (!std::isnan(s.mfu)) fields.push_back({6, fmt::format("MFU {:.0f}%", 100 * s.mfu)});
   if (!std::isnan(s.memory_bytes)) fields.push_back({7, "mem " + human_bytes(s.memory_bytes)});
   if (!std::isnan(s.eta_seconds)) fields.push_back({1, "eta " + human_duration(s.eta_seconds)});
+  if (!std::isnan(s.mfu)) fields.push_back({6, fmt::format("MFU {:.0f}%", 100 * s.mfu)});
+  if (!std::isnan(s.costliest_share))
+    fields.push_back({8, fmt::format("{} {:.0f}%", s.costliest, 100 * s.costliest_share)});
   return fields;
 }
 
@@ -72,7 +74,7 @@ double steady_seconds() {
 
 std::string progress_text(const ProgressState& state, int width) {
   const std::vector<Field> fields = fields_of(state);
-  int highest = 7;
+  int highest = 8;
   std::string line = join(fields, highest);
   while (width > 0 && highest > 0 && columns_of(line) > width) line = join(fields, --highest);
   return line;

@@ -1,6 +1,6 @@
 // ProfilingBackend: another backend, with the time of each operation in a trace and summed by name.
-// Used under `train --profile` and for the tables of `bench` only, so a run without it pays
-// nothing. Results are those of the other backend.
+// For `train --profile`, the tables of `bench`, and now and then a step of any run (the costliest
+// operation on the progress line). Results are those of the other backend.
 //
 // It also tells forward from backward: a micro-batch's forward pass is what lies between its
 // embedding and its first loss, the backward pass from there to the embedding's gradient. (The head
@@ -30,6 +30,8 @@ class ProfilingBackend final : public Backend {
   /// In the order in which they were first called.
   const std::vector<OpTotal>& totals() const { return totals_; }
   void forget_totals() { totals_.clear(); }
+  /// Off, calls go straight through. On at first.
+  void measure(bool on) { on_ = on; }
 
   DType activation_dtype() const override { return backend_.activation_dtype(); }
   DType state_dtype() const override { return backend_.state_dtype(); }
@@ -76,6 +78,7 @@ class ProfilingBackend final : public Backend {
   Backend& backend_;
   Trace& trace_;
   std::vector<OpTotal> totals_;
+  bool on_ = true;
   Pass pass_ = Pass::none;
   double pass_start_ = 0;
 };

@@ -2,6 +2,7 @@
 
 #include "core/hash.hpp"
 #include "pretrain/config/dump.hpp"
+#include "pretrain/model/architecture.hpp"
 #include "pretrain/train/score.hpp"
 #include "report/humanize.hpp"
 
@@ -18,6 +19,8 @@
 namespace isoflop {
 
 namespace {
+
+constexpr int64_t kProfileEvery = 64;  // steps
 
 double seconds_now() {
   using namespace std::chrono;
@@ -123,12 +126,33 @@ StepRecord Trainer::take_step() {
                                         run_.config.output.layer_stats_every, run_.schedule.steps);
   stepper_.watch(look ? &*layer_stats_ : nullptr);
   try {
-    return stepper_.next();
+    // Not the first, which is cold. Under --profile all steps are measured anyway.
+    const bool profiled = options_.profiler && launch_steps_ % kProfileEvery == 1;
+    return profiled ? take_profiled_step() : stepper_.next();
   } catch (const DivergedError& error) {
     checkpoints_.finish();
     throw DivergedError(
         fmt::format("{}; the newest checkpoint is from step {}", error.what(), saved_step_));
   }
+}
+
+StepRecord Trainer::take_profiled_step() {
+  ProfilingBackend& profiler = *options_.profiler;
+  profiler.forget_totals();
+  profiler.measure(true);
+  const double start = seconds_now();
+  const StepRecord record = stepper_.next();
+  profiled_seconds_ = seconds_now() - start;
+  profiler.measure(options_.trace != nullptr);
+  for (const OpTotal& total : profiler.totals())
+    if (costliest_.seconds < total.seconds || &total == &profiler.totals().front())
+      costliest_ = total;
+  return record;
+}
+
+double Trainer::mfu() const {
+  if (options_.product_rate <= 0) return ProgressState::kUnknown;
+  return training_flops_per_token(run_.config.model) * recent_rate_ / options_.product_rate;
 }
 
 void Trainer::after_step(const StepRecord& record, double seconds) {
@@ -209,6 +233,7 @@ void Trainer::log(const StepRecord& record, double seconds) {
   }
   if (computed) metrics.push_back({"perf/tokens_per_s", tokens_per_s});
   metrics.push_back({"perf/step_ms", seconds * 1e3});
+  if (computed && options_.product_rate > 0) metrics.push_back({"perf/mfu", mfu()});
   metrics.push_back({"mem/peak_bytes", static_cast<double>(peak_memory())});
   if (!recorder_.log(step, metrics, texts))
     note("warning: metrics could not be written (is the disk full?); training goes on");
@@ -266,6 +291,7 @@ void Trainer::save() {
 void Trainer::show_progress(const StepRecord& record) {
   const std::lock_guard lock(output_mutex_);
   const int64_t steps = run_.schedule.steps;
+  const bool profiled = profiled_seconds_ > 0;
   const bool computed = record.verdict.fate != Fate::left_out;
   progress_.update(
       {.step = record.step,
@@ -276,7 +302,11 @@ void Trainer::show_progress(const StepRecord& record) {
        .tokens_per_s = recent_rate_,
        .memory_bytes = static_cast<double>(peak_memory()),
        .eta_seconds =
-           static_cast<double>((steps - record.step) * run_.batch.tokens()) / recent_rate_});
+           static_cast<double>((steps - record.step) * run_.batch.tokens()) / recent_rate_,
+       .mfu = mfu(),
+       .costliest = profiled ? costliest_.name : "",
+       .costliest_share =
+           profiled ? costliest_.seconds / profiled_seconds_ : ProgressState::kUnknown});
 }
 
 void Trainer::note(const std::string& text) {

@@ -5,6 +5,7 @@
 #include "pretrain/checkpoint/writer.hpp"
 #include "pretrain/train/control.hpp"
 #include "pretrain/train/layer_stats.hpp"
+#include "pretrain/train/profiling_backend.hpp"
 #include "pretrain/train/recorder.hpp"
 #include "pretrain/train/stepper.hpp"
 #include "report/progress.hpp"
@@ -26,6 +27,9 @@ struct TrainerOptions {
   /// Fills the parameters of step 0; empty = as model.initializer says.
   Initializer initialize;
   Trace* trace = nullptr;  // what the time goes to; borrowed
+  /// The trainer's backend, where it can tell what the time goes to; borrowed.
+  ProfilingBackend* profiler = nullptr;
+  double product_rate = 0;  // FLOP/s of matrix products here, measured; 0 = not
   /// Text to show while learning; the model is at rest during the call. Empty = no samples.
   std::function<std::string(const ParamBuffer& parameters)> sample;
 };
@@ -55,6 +59,8 @@ class Trainer {
  private:
   void restore(const CheckpointRef& checkpoint);
   StepRecord take_step();
+  StepRecord take_profiled_step();
+  double mfu() const;  // NaN when the limit is not known
   void after_step(const StepRecord& record, double seconds);
   void go_back(const StepRecord& record);
   void log(const StepRecord& record, double seconds);
@@ -80,6 +86,8 @@ class Trainer {
   double compute_seconds_ = 0;  // of this launch's steps
   int64_t launch_steps_ = 0;
   double recent_rate_ = 0;  // tokens/s, moving average for the progress line
+  OpTotal costliest_{};     // of the last step that was profiled
+  double profiled_seconds_ = 0;
 };
 
 /// Bytes of resident memory at their highest so far.

@@ -94,6 +94,12 @@ TEST_F(BadInput, ATruncatedStoreCheckpointOrGguf) {
   expect_refused(run_isoflop({"generate", checkpoint.string(), "the"}), "rank-0000.h5");
 }
 
+TEST_F(BadInput, ARunToGoOnWithThatIsNotThere) {
+  expect_refused(run_isoflop({"train", "--resume", "auto", "--out", path("none")}),
+                 "there is no run in");
+  EXPECT_FALSE(fs::exists(path("none")));
+}
+
 TEST_F(BadInput, ARunThatIsThereIsNeverOverwritten) {
   const std::string config = write_text(dir.path() / "good.toml", tiny_config(text));
   ASSERT_EQ(

@@ -7,6 +7,7 @@
 #include <cmath>
 #include <filesystem>
 #include <map>
+#include <regex>
 
 namespace isoflop {
 namespace {
@@ -82,6 +83,19 @@ TEST_F(Telemetry, AProfileShowsPassesAndOperationsAndChangesNothing) {
   EXPECT_GT(count["matmul_grad_weight"], micro_batches);
   EXPECT_LE(time["backward"], time["gradients"]);
   EXPECT_LE(time["gradients"] + time["optimizer"], time["step"]);
+}
+
+TEST_F(Telemetry, TheProgressLineEndsWithTheShareOfTheLimitAndTheCostliestOperation) {
+  const ProgramResult result = train("run");
+  ASSERT_EQ(result.code, 0);
+  const std::string last = result.err.substr(result.err.find("step 6/6 "));
+  const std::string line = last.substr(0, last.find('\n'));
+  const size_t share = line.find(" | MFU "), costliest = line.rfind(" | ");
+  EXPECT_NE(share, line.npos) << line;
+  EXPECT_LT(share, costliest) << line;
+  EXPECT_TRUE(std::regex_match(line.substr(costliest), std::regex(R"( \| [a-z_]+ [0-9]+%)")))
+      << line;
+  EXPECT_NE(slurp(dir.path() / "run" / "metrics.jsonl").find("\"perf/mfu\":"), std::string::npos);
 }
 
 TEST_F(Telemetry, PrometheusAndMemoryAreSaid) {

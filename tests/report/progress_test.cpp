@@ -25,6 +25,8 @@ ProgressState example() {
   s.mfu = 0.41;
   s.memory_bytes = 3.1 * (1 << 30);
   s.eta_seconds = 4320;
+  s.costliest = "matmul_grad_weight";
+  s.costliest_share = 0.31;
   return s;
 }
 
@@ -66,8 +68,8 @@ TEST(Humanize, BytesDurationsRates) {
 
 TEST(Progress, LineReadsAsDesigned) {
   EXPECT_EQ(progress_text(example()),
-            "step 1200/9037 13.3% | loss 3.412 | gn 0.81 | lr 5.4e-3 | 18.4k tok/s | MFU 41% | "
-            "mem 3.1G | eta 1h12m");
+            "step 1200/9037 13.3% | loss 3.412 | gn 0.81 | lr 5.4e-3 | 18.4k tok/s | mem 3.1G | "
+            "eta 1h12m | MFU 41% | matmul_grad_weight 31%");
   ProgressState s = example();
   s.planned_loss = 3.39;
   s.planned_margin = 0.05;
