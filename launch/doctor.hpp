@@ -2,6 +2,8 @@
 // says what it found; none changes anything but a probe file in the output folder.
 #pragma once
 #include "core/file.hpp"
+#include "cpu/gemm_bf16_amx.hpp"
+#include "launch/machine.hpp"
 
 #include <string>
 #include <vector>
@@ -35,6 +37,8 @@ struct SystemFiles {
 
 // --- doctor_machine.cpp
 Finding check_cpu(const SystemFiles& files, const std::string& backend);
+/// Which way of computing a run would take here, and why.
+Finding check_compute(const ComputeChoice& choice, cpu::Amx amx);
 /// `usable`: cores this process may run on.
 Finding check_cores(const SystemFiles& files, int usable);
 Finding check_memory(const SystemFiles& files);
@@ -55,6 +59,6 @@ Finding check_mpi();
 
 std::vector<Finding> examine_machine(const SystemFiles& files,
                                      const fs::path& out,
-                                     const std::string& backend);
+                                     const Machine& machine);
 
 }  // namespace isoflop

@@ -114,6 +114,24 @@ Finding check_cpu(const SystemFiles& files, const std::string& backend) {
   return finding;
 }
 
+Finding check_compute(const ComputeChoice& choice, cpu::Amx amx) {
+  const char* const tiles = amx == cpu::Amx::granted   ? "granted"
+                            : amx == cpu::Amx::refused ? "refused by the system"
+                                                       : "absent";
+  Finding finding = {
+      "compute", Health::ok,
+      fmt::format("training takes {}: {} (GFLOP/s of a thread: {}; AMX {})", name_of(choice.path),
+                  choice.reason, rates_text(choice.rates), tiles),
+      ""};
+  if (amx == cpu::Amx::refused) {
+    finding.health = Health::problem;
+    finding.advice =
+        "AMX would make bf16 several times faster; let the sandbox pass arch_prctl("
+        "ARCH_REQ_XCOMP_PERM), or use Linux 5.16 or later";
+  }
+  return finding;
+}
+
 Finding check_cores(const SystemFiles& files, int usable) {
   const double quota = cgroup_cores(files);
   const long online = ::sysconf(_SC_NPROCESSORS_ONLN);

@@ -122,9 +122,10 @@ Finding check_mpi() {
 
 std::vector<Finding> examine_machine(const SystemFiles& files,
                                      const fs::path& out,
-                                     const std::string& backend) {
+                                     const Machine& machine) {
   const int usable = detect_environment().cores;
-  return {check_cpu(files, backend),
+  return {check_cpu(files, machine.backend->description()),
+          check_compute(machine.choice, cpu::amx_state()),
           check_cores(files, usable),
           check_memory(files),
           check_huge_pages(files),

@@ -16,7 +16,7 @@ namespace {
 
 ExitCode run(const std::string& out, const Context& context) {
   const Machine machine{ComputeConfig()};
-  const std::vector<Finding> findings = examine_machine({}, out, machine.backend->description());
+  const std::vector<Finding> findings = examine_machine({}, out, machine);
   nlohmann::ordered_json list = nlohmann::ordered_json::array();
   Health worst = Health::ok;
   for (const Finding& finding : findings) {
