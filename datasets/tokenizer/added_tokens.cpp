@@ -1,8 +1,8 @@
 #include "datasets/tokenizer/added_tokens.hpp"
 
 #include "core/error.hpp"
+#include "core/utf8.hpp"
 #include "datasets/tokenizer/char_class.hpp"
-#include "datasets/tokenizer/utf8.hpp"
 
 #include <algorithm>
 #include <utility>

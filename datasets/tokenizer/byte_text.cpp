@@ -1,6 +1,6 @@
 #include "datasets/tokenizer/byte_text.hpp"
 
-#include "datasets/tokenizer/utf8.hpp"
+#include "core/utf8.hpp"
 
 namespace isoflop {
 

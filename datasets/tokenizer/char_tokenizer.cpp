@@ -1,9 +1,9 @@
 #include "datasets/tokenizer/char_tokenizer.hpp"
 
 #include "core/error.hpp"
+#include "core/utf8.hpp"
 #include "datasets/tokenizer/byte_text.hpp"
 #include "datasets/tokenizer/tokenizer_json.hpp"
-#include "datasets/tokenizer/utf8.hpp"
 
 #include <set>
 #include <utility>

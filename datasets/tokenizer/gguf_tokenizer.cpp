@@ -1,10 +1,10 @@
 #include "datasets/tokenizer/gguf_tokenizer.hpp"
 
 #include "core/error.hpp"
+#include "core/utf8.hpp"
 #include "datasets/tokenizer/gguf_keys.hpp"
 #include "datasets/tokenizer/make_tokenizer.hpp"
 #include "datasets/tokenizer/piece_tokenizer.hpp"
-#include "datasets/tokenizer/utf8.hpp"
 
 #include <algorithm>
 #include <utility>

@@ -2,10 +2,10 @@
 
 #include "core/error.hpp"
 #include "core/file.hpp"
+#include "core/utf8.hpp"
 #include "datasets/tokenizer/byte_text.hpp"
 #include "datasets/tokenizer/json_input.hpp"
 #include "datasets/tokenizer/make_tokenizer.hpp"
-#include "datasets/tokenizer/utf8.hpp"
 
 #include <algorithm>
 #include <string>

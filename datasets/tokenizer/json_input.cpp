@@ -1,7 +1,7 @@
 #include "datasets/tokenizer/json_input.hpp"
 
 #include "core/json.hpp"
-#include "datasets/tokenizer/utf8.hpp"
+#include "core/utf8.hpp"
 
 #include <fmt/core.h>
 

@@ -1,7 +1,7 @@
 #include "datasets/tokenizer/json_split_rule.hpp"
 
 #include "core/error.hpp"
-#include "datasets/tokenizer/utf8.hpp"
+#include "core/utf8.hpp"
 
 #include <fmt/core.h>
 

@@ -1,10 +1,10 @@
 #include "datasets/tokenizer/make_tokenizer.hpp"
 
 #include "core/error.hpp"
+#include "core/utf8.hpp"
 #include "datasets/tokenizer/bpe_tokenizer.hpp"
 #include "datasets/tokenizer/byte_text.hpp"
 #include "datasets/tokenizer/char_tokenizer.hpp"
-#include "datasets/tokenizer/utf8.hpp"
 
 #include <algorithm>
 #include <unordered_map>

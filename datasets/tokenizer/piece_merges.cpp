@@ -1,6 +1,6 @@
 #include "datasets/tokenizer/piece_merges.hpp"
 
-#include "datasets/tokenizer/utf8.hpp"
+#include "core/utf8.hpp"
 
 #include <algorithm>
 

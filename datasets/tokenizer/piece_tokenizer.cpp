@@ -1,11 +1,11 @@
 #include "datasets/tokenizer/piece_tokenizer.hpp"
 
 #include "core/error.hpp"
+#include "core/utf8.hpp"
 #include "datasets/tokenizer/added_tokens.hpp"
 #include "datasets/tokenizer/piece_cache.hpp"
 #include "datasets/tokenizer/piece_json.hpp"
 #include "datasets/tokenizer/piece_merges.hpp"
-#include "datasets/tokenizer/utf8.hpp"
 #include "datasets/tokenizer/workspace_pool.hpp"
 
 #include <fmt/core.h>

@@ -1,8 +1,8 @@
 #include "datasets/tokenizer/pre_tokenizer.hpp"
 
 #include "core/error.hpp"
+#include "core/utf8.hpp"
 #include "datasets/tokenizer/split_scan.hpp"
-#include "datasets/tokenizer/utf8.hpp"
 
 #include <algorithm>
 #include <utility>

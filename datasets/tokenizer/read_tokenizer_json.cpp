@@ -1,11 +1,11 @@
 #include "core/error.hpp"
+#include "core/utf8.hpp"
 #include "datasets/tokenizer/byte_text.hpp"
 #include "datasets/tokenizer/json_input.hpp"
 #include "datasets/tokenizer/json_split_rule.hpp"
 #include "datasets/tokenizer/make_tokenizer.hpp"
 #include "datasets/tokenizer/piece_json.hpp"
 #include "datasets/tokenizer/tokenizer_json.hpp"
-#include "datasets/tokenizer/utf8.hpp"
 
 #include <fmt/core.h>
 

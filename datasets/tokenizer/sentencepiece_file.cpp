@@ -1,9 +1,9 @@
 #include "datasets/tokenizer/sentencepiece_file.hpp"
 
 #include "core/error.hpp"
+#include "core/utf8.hpp"
 #include "datasets/tokenizer/piece_tokenizer.hpp"
 #include "datasets/tokenizer/sentencepiece.pb.h"
-#include "datasets/tokenizer/utf8.hpp"
 
 namespace isoflop {
 

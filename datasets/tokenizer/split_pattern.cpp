@@ -2,7 +2,7 @@
 
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include "core/error.hpp"
-#include "datasets/tokenizer/utf8.hpp"
+#include "core/utf8.hpp"
 
 #include <pcre2.h>
 

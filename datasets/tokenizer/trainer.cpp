@@ -1,10 +1,10 @@
 #include "datasets/tokenizer/trainer.hpp"
 
 #include "core/error.hpp"
+#include "core/utf8.hpp"
 #include "datasets/tokenizer/byte_text.hpp"
 #include "datasets/tokenizer/make_tokenizer.hpp"
 #include "datasets/tokenizer/merge_learner.hpp"
-#include "datasets/tokenizer/utf8.hpp"
 #include "datasets/tokenizer/word_counter.hpp"
 
 #include <algorithm>

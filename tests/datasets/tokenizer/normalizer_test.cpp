@@ -1,6 +1,6 @@
 #include "datasets/tokenizer/normalizer.hpp"
 
-#include "datasets/tokenizer/utf8.hpp"
+#include "core/utf8.hpp"
 #include "tests/datasets/tokenizer/tokenizer_fixtures.hpp"
 
 #include <gtest/gtest.h>

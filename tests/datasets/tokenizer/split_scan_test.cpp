@@ -2,9 +2,9 @@
 #include "datasets/tokenizer/split_scan.hpp"
 
 #include "core/error.hpp"
+#include "core/utf8.hpp"
 #include "datasets/tokenizer/char_class.hpp"
 #include "datasets/tokenizer/pre_tokenizer.hpp"
-#include "datasets/tokenizer/utf8.hpp"
 #include "tests/datasets/tokenizer/tokenizer_fixtures.hpp"
 
 #include <gtest/gtest.h>

@@ -1,4 +1,4 @@
-// UTF-8 without trust: what tokenizers need to know about text that may be anything.
+// UTF-8 without trust: what to know about text that may be anything.
 #pragma once
 #include <cstddef>
 #include <string>
