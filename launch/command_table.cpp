@@ -13,6 +13,7 @@ std::vector<Command> make_table() {
        {train_command(), eval_command(), generate_command(), export_command(), import_command(),
         inspect_command(), diff_command(), replay_command(), doctor_command()})
     table.push_back(command);
+  for (const Command& command : report_commands()) table.push_back(command);
   for (const Command& command : bench_commands()) table.push_back(command);
   return table;
 }

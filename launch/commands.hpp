@@ -15,6 +15,7 @@ Command import_command();
 Command inspect_command();
 Command diff_command();
 std::vector<Command> bench_commands();
+std::vector<Command> report_commands();
 Command replay_command();
 Command doctor_command();
 

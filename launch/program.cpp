@@ -129,8 +129,12 @@ ExitCode dispatch(const std::vector<std::string>& arguments) {
     return ExitCode::kDone;
   }
   if (asks_help && words.size() == 2) {
+    bool is_command = false, is_group = false;  // "report" is both
     for (const Command& command : commands()) {
-      if (group_of(command.name) != words[0]) continue;
+      is_command = is_command || command.name == words[0];
+      is_group = is_group || group_of(command.name) == words[0];
+    }
+    if (is_group && !is_command) {
       write_stdout(overview(words[0]));
       return ExitCode::kDone;
     }
