@@ -1,6 +1,6 @@
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "cpu/matmul_bf16.cpp"
-#include "cpu/simd_targets.hpp"
+#include "core/simd_targets.hpp"
 #include "hwy/foreach_target.h"
 // Below, because the line above includes this file once per instruction set.
 #include "cpu/cpu_backend.hpp"

@@ -3,7 +3,7 @@
 //
 //   #undef HWY_TARGET_INCLUDE
 //   #define HWY_TARGET_INCLUDE "cpu/this_file.cpp"
-//   #include "cpu/simd_targets.hpp"
+//   #include "core/simd_targets.hpp"
 //   #include "hwy/foreach_target.h"  // includes this file again for each target
 //   #include "cpu/simd-inl.h"
 //

@@ -2,8 +2,8 @@
 //
 // A row is cut into blocks of `block_elements` values, each stored in `block_bytes` bytes; a row's
 // length must be a multiple of the block. Types that we only need to skip or name have no
-// functions. Quantizers give the bytes of the reference CPU runtime without importance weights
-// (built without FMA contraction). Rows are independent, so callers cut work over threads by rows.
+// functions. Quantizers give the bytes of the reference CPU runtime, without and with an importance
+// matrix. Rows are independent, so callers cut work over threads by rows.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -34,18 +34,28 @@ enum class BlockType : uint32_t {
 };
 
 struct BlockCodec {
-  /// `count` values, a multiple of block_elements. Input is finite; for all types but f32 and bf16
-  /// its magnitude is at most 65504, so that no F16 value or scale overflows.
+  /// `count` values, a multiple of block_elements: finite and of a magnitude up to `largest`, so
+  /// that no F16 value, scale or minimum overflows.
   using Quantize = void (*)(const float* values, int64_t count, std::byte* blocks);
+  /// One row, whose column c matters importance[c] >= 0 times as much (the mean square of what the
+  /// matrix is multiplied by there).
+  using QuantizeWeighted = void (*)(const float* row,
+                                    int64_t cols,
+                                    const float* importance,
+                                    std::byte* blocks);
   using Dequantize = void (*)(const std::byte* blocks, int64_t count, float* values);
 
   BlockType type;
   std::string_view name;  // as the field writes it: F16, Q4_0, Q6_K
   int64_t block_elements;
   int64_t block_bytes;
-  Quantize quantize;      // null: cannot be written
-  Dequantize dequantize;  // null: cannot be read
+  Quantize quantize;                             // null: cannot be written
+  Dequantize dequantize;                         // null: cannot be read
+  QuantizeWeighted quantize_weighted = nullptr;  // null: importance makes no difference
 
+  float largest() const {
+    return block_elements > 1 ? 32768.0f : type == BlockType::f16 ? 65504.0f : 3.4e38f;
+  }
   bool fits(int64_t row_length) const { return row_length % block_elements == 0; }
   int64_t bytes_for(int64_t count) const { return count / block_elements * block_bytes; }
 };

@@ -9,7 +9,9 @@
 //   Q5_1: d, m, fifth bits, nibbles
 //
 // The scale that divides is the F32 one, not its F16 rounding: that is what the reference does.
+// With importance, levels and scale are searched for instead of computed.
 #include "formats/block_codec_rows.hpp"
+#include "formats/block_search.hpp"
 
 #include <algorithm>
 #include <cmath>
@@ -20,10 +22,9 @@ namespace {
 
 constexpr int kBlock = 32;
 
-/// 1/scale, and 0 where that is no number (an all-zero block, or one whose scale is denormal).
+/// 1/scale, 0 for an all-zero block. Infinite where the scale is denormal.
 float inverse(float scale) {
-  const float result = 1.0f / scale;
-  return std::isfinite(result) ? result : 0.0f;
+  return scale != 0 ? 1.0f / scale : 0.0f;
 }
 
 /// The value of largest magnitude, with its sign; the first of equals.
@@ -34,12 +35,14 @@ float signed_extreme(const float* x) {
   return extreme;
 }
 
-/// Levels q = min(top, trunc(x * inverse + offset)); all terms are >= 0 before the cut.
+/// Levels q = min(top, trunc(x * inverse + offset)); all terms are >= 0 before the cut. Those of a
+/// block whose inverse is infinite (its scale is 0 in F16, so they say nothing) are 0.
 void levels_of(
     const float* x, float shift, float inverse_scale, float offset, int top, uint8_t* q) {
-  for (int j = 0; j < kBlock; ++j)
-    q[j] = static_cast<uint8_t>(
-        std::min(top, static_cast<int>((x[j] - shift) * inverse_scale + offset)));
+  for (int j = 0; j < kBlock; ++j) {
+    const float level = (x[j] - shift) * inverse_scale + offset;
+    q[j] = static_cast<uint8_t>(std::isfinite(level) ? std::min(top, static_cast<int>(level)) : 0);
+  }
 }
 
 void pack_nibbles(const uint8_t* q, std::byte* out) {
@@ -83,6 +86,44 @@ void quantize_interval(const float* x, int top, std::byte* d, std::byte* m, uint
   levels_of(x, low, inverse(scale), 0.5f, top, q);
 }
 
+/// Calls store(i, scale, low, levels) for each block i of a row; blocks are searched in batches.
+template <class Fit, class Store>
+void quantize_by_search(
+    const float* row, int64_t cols, const float* importance, Fit&& fit, Store&& store) {
+  constexpr int64_t kBatch = 16;  // as many as the widest vector has lanes
+  float weights[kBatch * kBlock], scales[kBatch], lows[kBatch];
+  uint8_t levels[kBatch * kBlock];
+  float squares = 0;
+  for (int64_t i = 0; i < cols; ++i) squares += row[i] * row[i];
+  const float spread = squares / static_cast<float>(cols);
+  for (int64_t first = 0; first < cols / kBlock; first += kBatch) {
+    const int64_t count = std::min(kBatch, cols / kBlock - first);
+    const float* x = row + first * kBlock;
+    weigh(x, importance + first * kBlock, spread, count * kBlock, weights);
+    fit(x, weights, count, scales, lows, levels);
+    for (int64_t i = 0; i < count; ++i) store(first + i, scales[i], lows[i], levels + i * kBlock);
+  }
+}
+
+template <int kHalf, class Store>
+void quantize_symmetric(const float* row, int64_t cols, const float* importance, Store&& store) {
+  const auto fit = [](const float* x, const float* w, int64_t count, float* scales, float* lows,
+                      uint8_t* levels) {
+    fit_symmetric(x, w, count, kBlock, kHalf, scales, levels);
+    std::fill_n(lows, count, 0.0f);
+  };
+  quantize_by_search(row, cols, importance, fit, store);
+}
+
+template <int kTop, class Store>
+void quantize_interval(const float* row, int64_t cols, const float* importance, Store&& store) {
+  const auto fit = [](const float* x, const float* w, int64_t count, float* scales, float* lows,
+                      uint8_t* levels) {
+    fit_intervals(x, w, count, {kTop, -0.9f, 0.05f, 36}, scales, lows, levels);
+  };
+  quantize_by_search(row, cols, importance, fit, store);
+}
+
 }  // namespace
 
 void quantize_q8_0(const float* values, int64_t count, std::byte* blocks) {
@@ -90,8 +131,10 @@ void quantize_q8_0(const float* values, int64_t count, std::byte* blocks) {
     const float scale = std::fabs(signed_extreme(values)) / 127.0f;
     const float factor = inverse(scale);
     store_f16(scale, blocks);
-    for (int j = 0; j < kBlock; ++j)
-      blocks[2 + j] = static_cast<std::byte>(static_cast<int8_t>(std::round(values[j] * factor)));
+    for (int j = 0; j < kBlock; ++j) {
+      const float level = std::round(values[j] * factor);
+      blocks[2 + j] = static_cast<std::byte>(std::isfinite(level) ? static_cast<int8_t>(level) : 0);
+    }
   }
 }
 
@@ -111,6 +154,14 @@ void quantize_q4_0(const float* values, int64_t count, std::byte* blocks) {
   }
 }
 
+void weighted_q4_0(const float* row, int64_t cols, const float* importance, std::byte* blocks) {
+  quantize_symmetric<8>(row, cols, importance,
+                        [&](int64_t i, float scale, float, const uint8_t* q) {
+                          store_f16(scale, blocks + 18 * i);
+                          pack_nibbles(q, blocks + 18 * i + 2);
+                        });
+}
+
 void dequantize_q4_0(const std::byte* blocks, int64_t count, float* values) {
   uint8_t q[kBlock];
   for (; count > 0; count -= kBlock, values += kBlock, blocks += 18) {
@@ -126,6 +177,15 @@ void quantize_q4_1(const float* values, int64_t count, std::byte* blocks) {
     quantize_interval(values, 15, blocks, blocks + 2, q);
     pack_nibbles(q, blocks + 4);
   }
+}
+
+void weighted_q4_1(const float* row, int64_t cols, const float* importance, std::byte* blocks) {
+  quantize_interval<15>(row, cols, importance,
+                        [&](int64_t i, float scale, float low, const uint8_t* q) {
+                          store_f16(scale, blocks + 20 * i);
+                          store_f16(-low, blocks + 20 * i + 2);
+                          pack_nibbles(q, blocks + 20 * i + 4);
+                        });
 }
 
 void dequantize_q4_1(const std::byte* blocks, int64_t count, float* values) {
@@ -147,6 +207,15 @@ void quantize_q5_0(const float* values, int64_t count, std::byte* blocks) {
   }
 }
 
+void weighted_q5_0(const float* row, int64_t cols, const float* importance, std::byte* blocks) {
+  quantize_symmetric<16>(row, cols, importance,
+                         [&](int64_t i, float scale, float, const uint8_t* q) {
+                           store_f16(scale, blocks + 22 * i);
+                           pack_fifth_bits(q, blocks + 22 * i + 2);
+                           pack_nibbles(q, blocks + 22 * i + 6);
+                         });
+}
+
 void dequantize_q5_0(const std::byte* blocks, int64_t count, float* values) {
   uint8_t q[kBlock];
   for (; count > 0; count -= kBlock, values += kBlock, blocks += 22) {
@@ -164,6 +233,16 @@ void quantize_q5_1(const float* values, int64_t count, std::byte* blocks) {
     pack_fifth_bits(q, blocks + 4);
     pack_nibbles(q, blocks + 8);
   }
+}
+
+void weighted_q5_1(const float* row, int64_t cols, const float* importance, std::byte* blocks) {
+  quantize_interval<31>(row, cols, importance,
+                        [&](int64_t i, float scale, float low, const uint8_t* q) {
+                          store_f16(scale, blocks + 24 * i);
+                          store_f16(-low, blocks + 24 * i + 2);
+                          pack_fifth_bits(q, blocks + 24 * i + 4);
+                          pack_nibbles(q, blocks + 24 * i + 8);
+                        });
 }
 
 void dequantize_q5_1(const std::byte* blocks, int64_t count, float* values) {

@@ -37,8 +37,18 @@ void dequantize_q4_0(const std::byte* blocks, int64_t count, float* values);
 void dequantize_q4_1(const std::byte* blocks, int64_t count, float* values);
 void dequantize_q5_0(const std::byte* blocks, int64_t count, float* values);
 void dequantize_q5_1(const std::byte* blocks, int64_t count, float* values);
+void weighted_q4_0(const float* row, int64_t cols, const float* importance, std::byte* blocks);
+void weighted_q4_1(const float* row, int64_t cols, const float* importance, std::byte* blocks);
+void weighted_q5_0(const float* row, int64_t cols, const float* importance, std::byte* blocks);
+void weighted_q5_1(const float* row, int64_t cols, const float* importance, std::byte* blocks);
 
 // block_codec_k.cpp
+void quantize_q4_k(const float* values, int64_t count, std::byte* blocks);
+void quantize_q5_k(const float* values, int64_t count, std::byte* blocks);
+void quantize_q6_k(const float* values, int64_t count, std::byte* blocks);
+void weighted_q4_k(const float* row, int64_t cols, const float* importance, std::byte* blocks);
+void weighted_q5_k(const float* row, int64_t cols, const float* importance, std::byte* blocks);
+void weighted_q6_k(const float* row, int64_t cols, const float* importance, std::byte* blocks);
 void dequantize_q4_k(const std::byte* blocks, int64_t count, float* values);
 void dequantize_q5_k(const std::byte* blocks, int64_t count, float* values);
 void dequantize_q6_k(const std::byte* blocks, int64_t count, float* values);

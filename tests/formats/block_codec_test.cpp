@@ -6,8 +6,10 @@
 #include "tests/support/shared_data.hpp"
 
 #include <gtest/gtest.h>
+#include <hwy/targets.h>
 #include <nlohmann/json.hpp>
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <vector>
@@ -60,7 +62,27 @@ TEST_F(Golden, QuantizersGiveTheReferenceBytes) {
     EXPECT_EQ(blocks, expected) << name;
     ++compared;
   }
-  EXPECT_GE(compared, 5);
+  EXPECT_EQ(compared, 8);
+}
+
+TEST_F(Golden, WeightedQuantizersGiveTheReferenceBytes) {
+  const auto bytes = from_hex(golden_["importance_f32_le_hex"]);
+  std::vector<float> importance(bytes.size() / sizeof(float));
+  std::memcpy(importance.data(), bytes.data(), bytes.size());
+  const auto cols = static_cast<int64_t>(importance.size());
+  int compared = 0;
+  for (const auto& [name, entry] : golden_["types"].items()) {
+    const BlockCodec* codec = find_block_codec(name);
+    if (!codec->quantize_weighted) continue;
+    const auto expected = from_hex(entry["weighted"]);
+    std::vector<std::byte> blocks(expected.size());
+    for (int64_t row = 0; row < 8; ++row)
+      codec->quantize_weighted(values_.data() + row * cols, cols, importance.data(),
+                               blocks.data() + row * codec->bytes_for(cols));
+    EXPECT_EQ(blocks, expected) << name;
+    ++compared;
+  }
+  EXPECT_EQ(compared, 7);
 }
 
 // The reference's own quantizers choose levels near the value, so reading their bytes must come
@@ -112,7 +134,8 @@ TEST(BlockCodec, RoundTripStaysWithinOneStep) {
   const std::pair<BlockType, double> bounds[] = {
       {BlockType::f32, 0},           {BlockType::bf16, 0.09 / 256}, {BlockType::f16, 0.09 / 2048},
       {BlockType::q8_0, 0.09 / 127}, {BlockType::q4_0, 0.09 / 8},   {BlockType::q4_1, 0.09 / 7},
-      {BlockType::q5_0, 0.09 / 16},  {BlockType::q5_1, 0.09 / 15}};
+      {BlockType::q5_0, 0.09 / 16},  {BlockType::q5_1, 0.09 / 15},  {BlockType::q4_k, 0.09 / 7},
+      {BlockType::q5_k, 0.09 / 15},  {BlockType::q6_k, 0.09 / 32}};
   for (const auto& [type, bound] : bounds) {
     const auto back = quantize_and_back(block_codec(type), values);
     for (size_t i = 0; i < values.size(); ++i)
@@ -124,14 +147,132 @@ TEST(BlockCodec, ZerosAndDenormalsAreSafe) {
   for (const BlockCodec& codec : block_codecs()) {
     if (!codec.quantize) continue;
     for (const float value : {0.0f, 1e-45f, -1e-39f, 3e-38f}) {
-      const auto back = quantize_and_back(codec, std::vector<float>(64, value));
+      const auto back = quantize_and_back(codec, std::vector<float>(256, value));
       for (const float v : back) ASSERT_LE(std::fabs(v), 1e-6f) << codec.name << " " << value;
     }
-    for (const float value : {65504.0f, -65504.0f}) {
-      const auto back = quantize_and_back(codec, std::vector<float>(64, value));
-      for (const float v : back)
-        ASSERT_NEAR(v, value, 65504.0 / 128) << codec.name;  // bf16 is the coarsest
+    for (const float value : {32768.0f, -32768.0f}) {
+      const auto back = quantize_and_back(codec, std::vector<float>(256, value));
+      // bf16 is the coarsest for a constant, then six-bit scales.
+      for (const float v : back) ASSERT_NEAR(v, value, 32768.0 / 128) << codec.name;
     }
+  }
+}
+
+/// Rows that quantizers meet seldom: constant ones of either sign, zeros of both signs, one value
+/// among zeros, denormals beside ordinary values, whole blocks of zeros, few levels, one sign.
+std::vector<float> hostile_rows(int64_t cols) {
+  std::vector<float> values;
+  const auto add = [&](auto&& value_at) {
+    for (int64_t c = 0; c < cols; ++c) values.push_back(static_cast<float>(value_at(c)));
+  };
+  for (const float constant : {0.0f, 1.0f, -1.0f, 1e-20f, -1e-20f, 1e-38f, -1e-45f, 3e-8f, 6e-5f})
+    add([&](int64_t) { return constant; });
+  const auto normal = [&](uint64_t stream, int64_t c) {
+    return normal01(11, stream, static_cast<uint64_t>(c));
+  };
+  add([&](int64_t c) { return c % 3 ? 0.0f : -0.0f; });
+  add([&](int64_t c) { return c == cols / 3 ? -0.7 : 0.0; });
+  add([&](int64_t c) { return c % 5 ? normal(1, c) : 1e-42; });
+  add([&](int64_t c) { return c / 256 % 2 ? normal(2, c) : 0.0; });
+  add([&](int64_t c) { return std::round(2 * normal(3, c)) / 4; });
+  add([&](int64_t c) { return std::fabs(normal(4, c)); });
+  add([&](int64_t c) { return -std::fabs(normal(5, c)); });
+  add([&](int64_t c) { return 1e-7 * normal(6, c); });
+  add([&](int64_t c) { return 1e-38 * normal(7, c); });
+  add([&](int64_t c) { return std::clamp(2e4 * normal(8, c), -32768.0, 32768.0); });
+  return values;
+}
+
+std::vector<float> some_importance(int64_t cols) {
+  std::vector<float> importance;
+  for (int64_t c = 0; c < cols; ++c)
+    importance.push_back(c % 7 == 0 ? 0.0f : static_cast<float>(std::pow(normal01(12, 1, c), 2)));
+  return importance;
+}
+
+/// Plain, then weighted where the type has that.
+std::vector<std::vector<std::byte>> all_blocks(const BlockCodec& codec,
+                                               const std::vector<float>& values,
+                                               const std::vector<float>& importance) {
+  const auto count = static_cast<int64_t>(values.size());
+  const auto cols = static_cast<int64_t>(importance.size());
+  std::vector<std::byte> blocks(static_cast<size_t>(codec.bytes_for(count)));
+  codec.quantize(values.data(), count, blocks.data());
+  std::vector<std::vector<std::byte>> result = {blocks};
+  if (!codec.quantize_weighted) return result;
+  for (int64_t row = 0; row < count / cols; ++row)
+    codec.quantize_weighted(values.data() + row * cols, cols, importance.data(),
+                            blocks.data() + row * codec.bytes_for(cols));
+  result.push_back(blocks);
+  return result;
+}
+
+TEST(BlockCodec, HostileRowsComeBackFiniteAndNoLargerThanTheyWere) {
+  constexpr int64_t kCols = 768;
+  const auto values = hostile_rows(kCols);
+  const auto importance = some_importance(kCols);
+  for (const BlockCodec& codec : block_codecs()) {
+    if (!codec.quantize) continue;
+    for (const auto& blocks : all_blocks(codec, values, importance)) {
+      std::vector<float> back(values.size());
+      codec.dequantize(blocks.data(), static_cast<int64_t>(values.size()), back.data());
+      for (size_t row = 0; row < values.size(); row += kCols) {
+        float largest = 0;
+        for (size_t i = row; i < row + kCols; ++i)
+          largest = std::max(largest, std::fabs(values[i]));
+        // The least F16, times 15 or 31 levels and more scales, is what tiny rows may become.
+        for (size_t i = row; i < row + kCols; ++i)
+          ASSERT_LE(std::fabs(back[i]), 1.1f * largest + 2e-6f)
+              << codec.name << " row " << row / kCols << " of " << values[i];
+      }
+    }
+  }
+}
+
+class BlockCodecOnEveryMachine : public ::testing::Test {
+ protected:
+  void TearDown() override {
+    hwy::SetSupportedTargetsForTest(0);
+    hwy::GetChosenTarget().Update(hwy::SupportedTargets());
+  }
+};
+
+TEST_F(BlockCodecOnEveryMachine, BytesAreTheSameWithVectorsOfAnyWidth) {
+  std::vector<float> values = hostile_rows(768);
+  for (uint64_t i = 0; i < 17 * 768; ++i) values.push_back(static_cast<float>(normal01(3, 1, i)));
+  const auto importance = some_importance(768);
+  for (const BlockCodec& codec : block_codecs()) {
+    if (!codec.quantize) continue;
+    const auto expected = all_blocks(codec, values, importance);
+    for (const int64_t target :
+         {int64_t{HWY_AVX3}, int64_t{HWY_AVX2}, int64_t{HWY_STATIC_TARGET}}) {
+      if (!(hwy::SupportedTargets() & target) && target != HWY_STATIC_TARGET) continue;
+      hwy::SetSupportedTargetsForTest(target);
+      hwy::GetChosenTarget().Update(hwy::SupportedTargets());
+      EXPECT_EQ(all_blocks(codec, values, importance), expected)
+          << codec.name << " " << hwy::TargetName(target);
+      TearDown();
+    }
+  }
+}
+
+TEST(BlockCodec, ImportanceLowersTheErrorWhereItMatters) {
+  constexpr int64_t kCols = 512, kRows = 16;
+  std::vector<float> values;
+  for (uint64_t i = 0; i < kRows * kCols; ++i)
+    values.push_back(static_cast<float>(0.02 * normal01(5, 1, i)));
+  const auto importance = some_importance(kCols);
+  for (const BlockCodec& codec : block_codecs()) {
+    if (!codec.quantize_weighted) continue;
+    std::vector<double> errors;
+    for (const auto& blocks : all_blocks(codec, values, importance)) {
+      std::vector<float> back(values.size());
+      codec.dequantize(blocks.data(), kRows * kCols, back.data());
+      double& error = errors.emplace_back();
+      for (size_t i = 0; i < values.size(); ++i)
+        error += importance[i % kCols] * std::pow(double{back[i]} - values[i], 2);
+    }
+    EXPECT_LT(errors[1], 0.95 * errors[0]) << codec.name;
   }
 }
 
