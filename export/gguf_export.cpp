@@ -11,6 +11,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <map>
 
 namespace isoflop {
 
@@ -19,7 +20,7 @@ namespace {
 constexpr int64_t kSlabBytes =
     8 << 20;  // of encoded rows held at once, at least one row per thread
 constexpr int64_t kTileValues = 1 << 15;
-constexpr float kLargestF16 = 65504;
+constexpr float kLeastF16 = 0x1p-14f;  // smaller ones lose bits
 
 /// One tensor of the file: some outputs of one row of the table. A vector is a column of outputs.
 struct Piece {
@@ -29,7 +30,9 @@ struct Piece {
   int64_t folded;  // the first so many outputs are multiplied
   float factor;
   std::vector<int64_t> dims;
-  const BlockCodec* codec;
+  BlockType wanted;               // by the recipe
+  const BlockCodec* codec;        // of another type where rows are no whole blocks of that
+  std::vector<float> importance;  // of each column, or empty
 };
 
 void require_expressible(const ModelConfig& model) {
@@ -101,12 +104,29 @@ void put_model_keys(GgufWriter& writer, const ModelConfig& model, const gguf::Mo
   }
 }
 
+/// Under the names of the runtime's quantizer.
+void put_importance_keys(GgufWriter& writer, const ImportanceMatrix& importance) {
+  writer.put_text("quantize.imatrix.file", importance.origin);
+  if (!importance.texts.empty()) writer.put_text("quantize.imatrix.dataset", importance.texts[0]);
+  writer.put_u32("quantize.imatrix.entries_count", narrow<uint32_t>(importance.inputs.size()));
+  writer.put_u32("quantize.imatrix.chunks_count", importance.chunks);
+}
+
 /// The tensors in the order of the file: from the embeddings up, the reverse of the table's.
 std::vector<Piece> plan_pieces(const GgufExport& job, const GgufRecipe& recipe) {
   std::vector<Piece> pieces;
   ModelConfig complete = job.model;
   complete.biases = true;  // the file's architectures have them: a model without writes zeros
   const ParamTable table = make_param_table(complete);
+  const RecipeContext context = recipe_context(job.model, job.importance != nullptr);
+  const auto choose = [&](Piece& piece, int block) {
+    const BlockChoice choice = choose_block_type(recipe, context, piece.name, block, piece.dims);
+    piece.wanted = choice.wanted;
+    piece.codec = &block_codec(choice.type);
+    piece.importance.clear();
+    if (job.importance && piece.codec->quantize_weighted)
+      piece.importance = job.importance->of(piece.name, piece.width);
+  };
   for (size_t i = table.size(); i-- > 0;) {
     const ParamSpec& spec = table[i];
     const int own = find_param(job.table, spec.name);
@@ -124,8 +144,7 @@ std::vector<Piece> plan_pieces(const GgufExport& job, const GgufRecipe& recipe) 
       piece.factor = static_cast<float>(fold_factor(job.model, spec.fold));
       piece.dims =
           spec.is_vector() ? std::vector{piece.outputs} : std::vector{width, piece.outputs};
-      piece.codec = &block_codec(
-          choose_block_type(recipe, piece.name, piece.dims, job.model.tied_embeddings));
+      choose(piece, spec.stage_block);
       pieces.push_back(std::move(piece));
     }
   }
@@ -133,6 +152,7 @@ std::vector<Piece> plan_pieces(const GgufExport& job, const GgufRecipe& recipe) 
   if (job.model.arch == Arch::pythia && job.model.tied_embeddings) {
     Piece output = pieces.front();
     output.name = gguf::kOutput;
+    choose(output, -1);
     pieces.push_back(std::move(output));
   }
   return pieces;
@@ -140,8 +160,7 @@ std::vector<Piece> plan_pieces(const GgufExport& job, const GgufRecipe& recipe) 
 
 /// Multiplies what is folded and refuses what the type cannot hold.
 void load_rows(const Piece& piece, int64_t first, int64_t count, std::vector<float>& rows) {
-  const float limit =
-      piece.codec->type == BlockType::f32 ? std::numeric_limits<float>::max() : kLargestF16;
+  const float limit = piece.codec->largest();
   rows.assign(static_cast<size_t>(count * piece.width), 0.0f);
   if (!piece.values) return;
   for (int64_t r = 0; r < count; ++r) {
@@ -162,6 +181,7 @@ void write_piece(GgufWriter& writer, const Piece& piece, ThreadTeam& team) {
   const int64_t tile_rows = std::max<int64_t>(1, kTileValues / piece.width);
   const int64_t slab_rows = std::max(tile_rows * team.size(), kSlabBytes / row_bytes);
   std::vector<std::vector<float>> rows(static_cast<size_t>(team.size()));
+  std::vector<float> largest(rows.size(), 0.0f);
   std::vector<std::byte> encoded;
   for (int64_t slab = 0; slab < piece.outputs; slab += slab_rows) {
     const int64_t in_slab = std::min(slab_rows, piece.outputs - slab);
@@ -171,27 +191,39 @@ void write_piece(GgufWriter& writer, const Piece& piece, ThreadTeam& team) {
       const int64_t count = std::min(tile_rows, in_slab - first);
       std::vector<float>& values = rows[static_cast<size_t>(thread)];
       load_rows(piece, slab + first, count, values);
-      piece.codec->quantize(values.data(), count * piece.width, encoded.data() + first * row_bytes);
+      float& most = largest[static_cast<size_t>(thread)];
+      for (const float value : values) most = std::max(most, std::fabs(value));
+      std::byte* out = encoded.data() + first * row_bytes;
+      if (piece.importance.empty()) {
+        piece.codec->quantize(values.data(), count * piece.width, out);
+        return;
+      }
+      for (int64_t row = 0; row < count; ++row)
+        piece.codec->quantize_weighted(values.data() + row * piece.width, piece.width,
+                                       piece.importance.data(), out + row * row_bytes);
     });
     writer.write(piece.name, encoded);
   }
+  const float most = *std::max_element(largest.begin(), largest.end());
+  const bool in_f16 = piece.codec->type != BlockType::f32 && piece.codec->type != BlockType::bf16;
+  if (in_f16 && most > 0 && most < kLeastF16)
+    fail_user(
+        "{} holds nothing above {}, less than F16 and the scales of {} resolve; export as f32 or "
+        "bf16",
+        piece.name, most, piece.codec->name);
 }
 
-void note_fallbacks(const std::vector<Piece>& pieces,
-                    const GgufRecipe& recipe,
-                    ExportReport& report) {
-  int count = 0;
-  const Piece* first = nullptr;
+void note_fallbacks(const std::vector<Piece>& pieces, ExportReport& report) {
+  std::map<std::pair<BlockType, BlockType>, std::vector<const Piece*>> fallbacks;
   for (const Piece& piece : pieces)
-    if (piece.codec->type == BlockType::f16 && recipe.matrices != BlockType::f16) {
-      if (count++ == 0) first = &piece;
-    }
-  if (first)
+    if (piece.codec->type != piece.wanted)
+      fallbacks[{piece.wanted, piece.codec->type}].push_back(&piece);
+  for (const auto& [types, of] : fallbacks)
     report.notes.push_back(fmt::format(
-        "{} tensor(s) stay F16 because {} needs rows of a multiple of {} values (first: "
-        "{} with {}); choose widths that are multiples of 32",
-        count, recipe.name, block_codec(recipe.matrices).block_elements, first->name,
-        first->width));
+        "{} tensor(s) become {} because {} needs rows of a multiple of {} values (first: {} with "
+        "{})",
+        of.size(), block_codec(types.second).name, block_codec(types.first).name,
+        block_codec(types.first).block_elements, of[0]->name, of[0]->width));
 }
 
 }  // namespace
@@ -209,7 +241,7 @@ ExportReport export_gguf(const GgufExport& job, const fs::path& out, ThreadTeam&
   report.type = recipe.name;
   report.parameters = parameter_count(job.table);
   report.notes = vocabulary.notes;
-  note_fallbacks(pieces, recipe, report);
+  note_fallbacks(pieces, report);
   if (!is_llama(job.model.arch) && job.model.gelu != "tanh")
     report.notes.push_back(fmt::format(
         "the model was trained with gelu = {}; runtimes compute the tanh form", job.model.gelu));
@@ -218,6 +250,7 @@ ExportReport export_gguf(const GgufExport& job, const fs::path& out, ThreadTeam&
   put_general_keys(writer, job, recipe, keys);
   put_model_keys(writer, job.model, keys);
   put_tokenizer_keys(writer, vocabulary);
+  if (job.importance) put_importance_keys(writer, *job.importance);
   std::vector<float> divisors;
   if (job.model.rope_scaling == "llama3") divisors = gguf::rope_divisors(job.model);
   if (!divisors.empty())

@@ -5,6 +5,7 @@
 #include "core/param.hpp"
 #include "core/threads.hpp"
 #include "datasets/tokenizer.hpp"
+#include "export/importance.hpp"
 #include "pretrain/config/run_config.hpp"
 
 #include <cstdint>
@@ -18,8 +19,9 @@ struct GgufExport {
   const ParamTable& table;        // of make_param_table(model)
   const ParamBuffer& parameters;  // f32
   const Tokenizer& tokenizer;
-  std::string type;  // a recipe of gguf_recipe.hpp
-  std::string name;  // general.name
+  std::string type;                              // a recipe of gguf_recipe.hpp
+  std::string name;                              // general.name
+  const ImportanceMatrix* importance = nullptr;  // or null: every column counts alike
 };
 
 struct ExportReport {
@@ -36,8 +38,8 @@ struct ExportReport {
 };
 
 /// Writes beside `out` and renames. Holds a few MiB of encoded rows at a time; rows are encoded by
-/// the team. UserError when the model cannot be expressed, or a weight is not finite or too large
-/// for the type; nothing is left behind then.
+/// the team. UserError when the model cannot be expressed, or a weight is not finite, or too large
+/// or too small for the type; nothing is left behind then.
 ExportReport export_gguf(const GgufExport& job, const fs::path& out, ThreadTeam& team);
 
 }  // namespace isoflop

@@ -1,5 +1,6 @@
 #include "launch/train_plan.hpp"
 
+#include "export/gguf_recipe.hpp"
 #include "pretrain/train/trainer.hpp"
 #include "report/humanize.hpp"
 
@@ -42,6 +43,8 @@ void print_plan(const Run& run, const Backend& backend, const Context& context) 
   context.note("memory   {} in all", human_bytes(static_cast<double>(total(memory))));
   for (const MemoryRow& row : memory)
     context.note("         {:<20} {}", row.kind, human_bytes(static_cast<double>(row.bytes)));
+  for (const std::string& advice : quantization_advice(run.config.model))
+    context.note("export   {}", advice);
   context.note("rate     peak {} ({} decay)\n{}", human_rate(run.schedule.peak),
                run.config.schedule.decay, draw(run.schedule));
 }
