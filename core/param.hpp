@@ -19,11 +19,21 @@ enum class Placement : uint8_t { replicated, column, row, vocabulary };
 /// What multiplies a tensor on its way into a plain file (facts: folding of multipliers).
 enum class Fold : uint8_t { none, embedding, attention_query, residual, output, output_norm };
 
+/// How another program lays out a tensor whose rows are our outputs.
+enum class Layout : uint8_t {
+  plain,
+  transposed,  // a matrix of inputs x outputs
+  by_head,     // queries, keys and values of one head after another; ours: all q, all k, all v
+  half_split,  // the two entries that a head rotates lie half a head apart; ours side by side
+};
+
 /// Rows [first, first+count) of the tensor under another program's name; count 0 = all rows.
 struct ForeignName {
   std::string name;
   int64_t first_row = 0;
   int64_t row_count = 0;
+  Layout layout = Layout::plain;
+  int64_t head_rows = 0;  // outputs of a head, for by_head and half_split
 };
 
 struct ParamSpec {
@@ -36,10 +46,11 @@ struct ParamSpec {
   double init_value = 0;  // gains 1, biases 0
   double lr_scale = 1;    // factor on the schedule's rate (μP); 1 under sp
   Placement placement = Placement::replicated;
-  int stage_block = -1;           // block index; -1 before the first, layers after the last
-  Fold fold = Fold::none;         // multiplier folded in on export ...
-  int64_t fold_rows = 0;          // ... into the first fold_rows outputs; 0 = all
-  std::vector<ForeignName> gguf;  // names in a GGUF file, covering all rows
+  int stage_block = -1;                   // block index; -1 before the first, layers after the last
+  Fold fold = Fold::none;                 // multiplier folded in on export ...
+  int64_t fold_rows = 0;                  // ... into the first fold_rows outputs; 0 = all
+  std::vector<ForeignName> gguf;          // names in a GGUF file, covering all rows
+  std::vector<ForeignName> hugging_face;  // and in a Hugging Face folder; none: it has no place
 
   bool is_vector() const { return role == ParamRole::vector; }
   int64_t size() const { return rows * cols; }

@@ -1,17 +1,21 @@
 #include "core/math.hpp"
 #include "formats/safetensors.hpp"
 
+#include <fmt/ranges.h>
 #include <nlohmann/json.hpp>
 
 #include <cerrno>
 #include <cstring>
 #include <set>
+#include <string_view>
 
 namespace isoflop {
 
 namespace {
 
-using Json = nlohmann::ordered_json;
+std::string quoted(const std::string& text) {
+  return nlohmann::json(text).dump();
+}
 
 uint64_t bytes_of(const SafetensorsRecord& record, DType dtype) {
   uint64_t bytes = size_of(dtype);
@@ -28,17 +32,18 @@ SafetensorsWriter::SafetensorsWriter(fs::path path,
                                      const std::vector<SafetensorsRecord>& records)
     : path_(std::move(path)), temporary_(temporary_name(path_)), file_(nullptr, &std::fclose) {
   // Older readers fail on files that do not say whose tensors these are.
-  Json header = {{"__metadata__", {{"format", "pt"}}}};
+  std::string text = R"({"__metadata__":{"format":"pt"})";
+  std::set<std::string_view> names;
   for (const SafetensorsRecord& record : records) {
-    if (header.contains(record.name))
+    if (!names.insert(record.name).second)
       fail_user("{}: tensor {} appears twice", path_.string(), record.name);
     const uint64_t begin = left_;
     left_ += bytes_of(record, dtype);
-    header[record.name] = {{"dtype", safetensors_name(dtype)},
-                           {"shape", record.shape},
-                           {"data_offsets", {begin, left_}}};
+    text += fmt::format(R"(,{}:{{"dtype":"{}","shape":[{}],"data_offsets":[{},{}]}})",
+                        quoted(record.name), safetensors_name(dtype), fmt::join(record.shape, ","),
+                        begin, left_);
   }
-  std::string text = header.dump();
+  text += "}";
   text.resize(static_cast<size_t>(round_up(static_cast<int64_t>(text.size()), 8)), ' ');
   ISOFLOP_CHECK(text.size() <= SafetensorsFile::kMostHeaderBytes, "{} tensors", records.size());
   const uint64_t size = text.size();
@@ -100,14 +105,16 @@ std::string shard_name(size_t shard, size_t shards) {
 std::string safetensors_index(const std::vector<std::vector<SafetensorsRecord>>& shards,
                               DType dtype) {
   uint64_t total = 0;
-  Json files = Json::object();
+  std::string files;
   for (size_t i = 0; i < shards.size(); ++i)
     for (const SafetensorsRecord& record : shards[i]) {
       total += bytes_of(record, dtype);
-      files[record.name] = shard_name(i, shards.size());
+      files += fmt::format("{}\n    {}: \"{}\"", files.empty() ? "" : ",", quoted(record.name),
+                           shard_name(i, shards.size()));
     }
-  const Json index = {{"metadata", {{"total_size", total}}}, {"weight_map", files}};
-  return index.dump(2) + "\n";
+  return fmt::format(
+      "{{\n  \"metadata\": {{\"total_size\": {}}},\n  \"weight_map\": {{{}\n  }}\n}}\n", total,
+      files);
 }
 
 }  // namespace isoflop

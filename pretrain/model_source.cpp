@@ -6,6 +6,7 @@
 #include "pretrain/config/fields.hpp"
 #include "pretrain/config/load.hpp"
 #include "pretrain/gguf_import.hpp"
+#include "pretrain/hf_import.hpp"
 #include "pretrain/model/architecture.hpp"
 
 #include <cstring>
@@ -32,6 +33,24 @@ class GgufSource : public ModelSource {
 
  private:
   GgufModel model_;
+  std::string origin_;
+};
+
+class HfSource : public ModelSource {
+ public:
+  explicit HfSource(const fs::path& path) : model_(path), origin_(path.string()) {}
+  const ModelConfig& config() const override { return model_.config(); }
+  void read_parameters(const ParamTable& table,
+                       ParamBuffer& parameters,
+                       ThreadTeam& team) const override {
+    model_.read_parameters(table, parameters, team);
+  }
+  std::unique_ptr<Tokenizer> tokenizer() const override { return model_.tokenizer(); }
+  const std::string& origin() const override { return origin_; }
+  const std::vector<std::string>& notes() const override { return model_.notes(); }
+
+ private:
+  HfModel model_;
   std::string origin_;
 };
 
@@ -121,8 +140,10 @@ class Llama2cSource : public ModelSource {
 std::unique_ptr<ModelSource> open_model(const fs::path& path) {
   if (!fs::exists(path))
     fail_user(
-        "there is no model at {}; give a run folder, a checkpoint, a GGUF file or a llama2.c .bin",
+        "there is no model at {}; give a run folder, a checkpoint, a GGUF file, a Hugging Face "
+        "folder or a llama2.c .bin",
         path.string());
+  if (HfModel::looks_like_hf(path)) return std::make_unique<HfSource>(path);
   if (fs::is_directory(path)) return std::make_unique<CheckpointSource>(path);
   if (GgufFile::looks_like_gguf(path) || path.extension() == ".gguf")
     return std::make_unique<GgufSource>(path);

@@ -39,8 +39,9 @@ class ModelSource {
   virtual const std::vector<std::string>& notes() const = 0;
 };
 
-/// A run folder, a checkpoint, a GGUF file or a llama2.c model. UserError or FormatError when
-/// `path` is none of these, is damaged, or is something that our models cannot represent.
+/// A run folder, a checkpoint, a GGUF file, a Hugging Face folder or a llama2.c model. UserError or
+/// FormatError when `path` is none of these, is damaged, or is something that our models cannot
+/// represent.
 std::unique_ptr<ModelSource> open_model(const fs::path& path);
 
 /// The model's shape as settings of a run: model.* keys, and data.tokenizer where the source has a

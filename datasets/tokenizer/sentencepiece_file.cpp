@@ -5,6 +5,9 @@
 #include "datasets/tokenizer/piece_tokenizer.hpp"
 #include "datasets/tokenizer/sentencepiece.pb.h"
 
+#include <algorithm>
+#include <iterator>
+
 namespace isoflop {
 
 namespace {
@@ -72,6 +75,27 @@ std::unique_ptr<Tokenizer> read_sentencepiece(std::string_view file, const std::
       kTypes[proto.pieces(end).type() - 1] == TokenType::control)
     model.separator = end;
   return make_piece_tokenizer(std::move(model), origin);
+}
+
+std::string write_sentencepiece(const Tokenizer& tokenizer) {
+  ISOFLOP_CHECK(tokenizer.kind() == Tokenizer::Kind::sentencepiece, "not a tokenizer of pieces");
+  const TokenizerRules rules = tokenizer.rules();
+  sentencepiece::Model proto;
+  for (int32_t id = 0; id < tokenizer.vocabulary(); ++id) {
+    sentencepiece::Model::Piece& piece = *proto.add_pieces();
+    piece.set_text(tokenizer.token_text(id));
+    piece.set_score(tokenizer.score(id));
+    const auto type = std::find(std::begin(kTypes), std::end(kTypes), tokenizer.type(id));
+    piece.set_type(static_cast<int32_t>(type - std::begin(kTypes)) + 1);
+  }
+  proto.mutable_trainer()->set_model_type(2);
+  proto.mutable_trainer()->set_byte_fallback(rules.byte_fallback);
+  proto.mutable_trainer()->set_eos_id(tokenizer.separator());
+  proto.mutable_normalizer()->set_name("identity");
+  proto.mutable_normalizer()->set_add_space_prefix(rules.space_prefix);
+  proto.mutable_normalizer()->set_collapse_spaces(rules.collapse_spaces);
+  proto.mutable_normalizer()->set_escape_spaces(true);
+  return proto.SerializeAsString();
 }
 
 }  // namespace isoflop

@@ -15,4 +15,8 @@ bool looks_like_sentencepiece(std::string_view file);
 /// a damaged file, UserError naming the field for other kinds.
 std::unique_ptr<Tokenizer> read_sentencepiece(std::string_view file, const std::string& origin);
 
+/// `tokenizer`, of the kind sentencepiece, as such a file: pieces, scores, types, handling of
+/// spaces and the end of text.
+std::string write_sentencepiece(const Tokenizer& tokenizer);
+
 }  // namespace isoflop

@@ -2,6 +2,7 @@
 
 #include "core/hash.hpp"
 #include "core/rng.hpp"
+#include "pretrain/hf_names.hpp"
 
 #include <fmt/format.h>
 
@@ -144,6 +145,7 @@ ParamTable make_param_table(const ModelConfig& config) {
   if (!has_rope(config.arch))
     embedding("positions", "position_embd", config.context, Placement::replicated);
   embedding("embedding", "token_embd", v, Placement::vocabulary);
+  hf::add_names(config, w.table);
   return w.table;
 }
 
