@@ -75,6 +75,7 @@ void put_general_keys(GgufWriter& writer,
   writer.put_text(gguf::kSizeLabel, size_label(parameter_count(job.table)));
   writer.put_u32(gguf::kFileType, recipe.file_type);
   writer.put_u32(gguf::kQuantizationVersion, 2);
+  for (const auto& [key, text] : job.card) writer.put_text(key, text);
 }
 
 void put_model_keys(GgufWriter& writer, const ModelConfig& model, const gguf::ModelKeys& keys) {

@@ -10,6 +10,7 @@
 
 #include <cstdint>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace isoflop {
@@ -19,9 +20,10 @@ struct GgufExport {
   const ParamTable& table;        // of make_param_table(model)
   const ParamBuffer& parameters;  // f32
   const Tokenizer& tokenizer;
-  std::string type;                              // a recipe of gguf_recipe.hpp
-  std::string name;                              // general.name
-  const ImportanceMatrix* importance = nullptr;  // or null: every column counts alike
+  std::string type;                                            // a recipe of gguf_recipe.hpp
+  std::string name;                                            // general.name
+  const ImportanceMatrix* importance = nullptr;                // or null: every column counts alike
+  std::vector<std::pair<std::string, std::string>> card = {};  // model_card_keys()
 };
 
 struct ExportReport {

@@ -3,6 +3,7 @@
 #include "export/gguf_export.hpp"
 #include "export/gguf_recipe.hpp"
 #include "launch/commands.hpp"
+#include "launch/commands/export_hf.hpp"
 #include "launch/context.hpp"
 #include "launch/machine.hpp"
 #include "report/humanize.hpp"
@@ -19,15 +20,13 @@ namespace isoflop {
 namespace {
 
 struct Options {
-  std::string model;
+  ExportRequest request;
   std::string type = "q4_0";
   std::string out;
-  std::string name;
   std::string importance;                    // a file
   std::vector<std::string> importance_from;  // texts
   std::string importance_out;
-  bool force = false;
-  int threads = 0;
+  HfOptions hf;
 };
 
 /// Lets the model read the texts.
@@ -49,29 +48,37 @@ ImportanceMatrix calibrate(LanguageModel& model,
 }
 
 ExitCode run(const Options& options, const Context& context) {
+  if (options.out.empty() == options.hf.folder.empty())
+    fail_user("export needs either --out F.gguf or --hf DIR");
+  const ExportRequest& request = options.request;
+  if (!options.hf.folder.empty()) return export_hf_folder(request, options.hf, context);
   const fs::path out = options.out;
   for (const auto& [flag, file] :
        {std::pair{"--out", out}, {"--imatrix-out", options.importance_out}})
-    if (!file.empty() && fs::exists(file) && !options.force)
+    if (!file.empty() && fs::exists(file) && !request.force)
       fail_user("{} exists; choose another {}, or replace it with --force", file.string(), flag);
   const fs::path folder = out.has_parent_path() ? out.parent_path() : fs::path(".");
   if (!fs::is_directory(folder)) fail_user("there is no folder {} to write to", folder.string());
-  Machine machine(fp32_on(options.threads));
+  Machine machine(fp32_on(request.threads));
   std::optional<ImportanceMatrix> importance;
   if (!options.importance.empty()) importance = read_importance(options.importance);
   CalibratingBackend calibrating(*machine.backend);
   const bool calibrates = !options.importance_from.empty();
-  LanguageModel model(options.model, calibrating, machine.team, {.tokens = calibrates ? 0 : 1});
+  LanguageModel model(request.model, calibrating, machine.team, {.tokens = calibrates ? 0 : 1});
   for (const std::string& note : model.notes()) context.note("{}", note);
   if (calibrates) importance = calibrate(model, calibrating, options, context);
+  std::vector<std::string> notes;
+  const ModelCard card = card_of(model, request, out.stem().string(), options.type, notes);
   const GgufExport job{.model = model.config(),
                        .table = model.table(),
                        .parameters = model.parameters(),
                        .tokenizer = model.tokenizer(),
                        .type = options.type,
-                       .name = options.name.empty() ? out.stem().string() : options.name,
-                       .importance = importance ? &*importance : nullptr};
-  const ExportReport report = export_gguf(job, out, machine.team);
+                       .name = card.name,
+                       .importance = importance ? &*importance : nullptr,
+                       .card = model_card_keys(card)};
+  ExportReport report = export_gguf(job, out, machine.team);
+  report.notes.insert(report.notes.begin(), notes.begin(), notes.end());
   for (const std::string& note : report.notes) context.note("{}", note);
   context.print("{}: {}, {}, {:.2f} bits per weight", report.file.string(), report.type,
                 human_bytes(static_cast<double>(report.file_bytes)), report.bits_per_weight());
@@ -86,12 +93,17 @@ ExitCode run(const Options& options, const Context& context) {
 
 Action declare(CLI::App& app, Context& context) {
   auto options = std::make_shared<Options>();
-  app.add_option("model", options->model, "run folder, checkpoint or GGUF file")->required();
+  app.add_option("model", options->request.model,
+                 "run folder, checkpoint, GGUF file or Hugging Face folder")
+      ->required();
   app.add_option("--type", options->type,
                  fmt::format("one of {}", fmt::join(gguf_recipe_names(), ", ")))
       ->capture_default_str();
-  app.add_option("--out", options->out, "the GGUF file to write")->required();
-  app.add_option("--name", options->name, "the model's name inside the file");
+  app.add_option("--out", options->out, "the GGUF file to write");
+  declare_hf(app, options->hf);
+  app.add_option("--name", options->request.name, "the model's name inside the file");
+  app.add_option("--license", options->request.license,
+                 "of the model and its data, for its card: apache-2.0, cc-by-4.0, ...");
   auto* given = app.add_option("--imatrix", options->importance,
                                "an importance matrix, in the file of llama.cpp's llama-imatrix");
   auto* from = app.add_option("--imatrix-from", options->importance_from,
@@ -99,18 +111,21 @@ Action declare(CLI::App& app, Context& context) {
                    ->excludes(given);
   app.add_option("--imatrix-out", options->importance_out, "keep what was measured in this file")
       ->needs(from);
-  app.add_flag("--force", options->force, "replace an existing file");
-  app.add_option("--threads", options->threads, "cores to use; 0 = all");
+  app.add_flag("--force", options->request.force, "replace an existing file or folder");
+  app.add_option("--threads", options->request.threads, "cores to use; 0 = all");
   return [options, &context] { return run(*options, context); };
 }
 
 }  // namespace
 
 Command export_command() {
-  return {"export", "write a model as a GGUF file for llama.cpp and its relatives",
-          "isoflop export runs/first --type q4_0 --out first.gguf\n  isoflop export runs/first "
-          "--type q4_k_m --imatrix-from book.txt --out first.gguf",
-          declare};
+  return {
+      "export",
+      "write a model as a GGUF file for llama.cpp and its relatives, or as a Hugging Face folder",
+      "isoflop export runs/first --type q4_0 --out first.gguf\n"
+      "  isoflop export runs/first --type q4_k_m --imatrix-from book.txt --out first.gguf\n"
+      "  isoflop export runs/first --hf first-hf --dtype bf16 --verify",
+      declare};
 }
 
 }  // namespace isoflop

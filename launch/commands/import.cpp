@@ -96,7 +96,8 @@ ExitCode run(const Options& options, const Context& context) {
 
 Action declare(CLI::App& app, Context& context) {
   auto options = std::make_shared<Options>();
-  app.add_option("model", options->model, "GGUF file, llama2.c .bin, checkpoint or run folder")
+  app.add_option("model", options->model,
+                 "GGUF file, Hugging Face folder, llama2.c .bin, checkpoint or run folder")
       ->required();
   app.add_option("--out", options->out, "the run folder to make")->required();
   app.add_option("--tokenizer", options->tokenizer,

@@ -1,0 +1,57 @@
+// What a reader must know about a model before using it: what it was made from and how. One record,
+// shown as README.md of a Hugging Face folder and as general.* keys of a GGUF file.
+//
+// Everything is taken from the run (config, data-manifest.json, checkpoint); what nobody wrote
+// down, such as the licence of the data, is said to be unknown unless the user gives it.
+#pragma once
+#include "core/file.hpp"
+#include "pretrain/checkpoint/train_state.hpp"
+#include "pretrain/config/run_config.hpp"
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace isoflop {
+
+struct CardSource {
+  std::string path;     // as the manifest has it
+  uint64_t bytes = 0;   // of text; 0 = not known
+  uint64_t tokens = 0;  // of a store, 0 for a file within one
+  std::string hash;     // XXH3 of the file's content, or the store's fingerprint
+};
+
+/// What a run leaves behind about itself.
+struct TrainingRecord {
+  RunConfig config;
+  TrainState state;  // losses, tokens and steps of the checkpoint
+  std::vector<CardSource> data;
+  std::string order_hash;  // of all that decides which tokens are read in which order
+  std::string compute;     // in words: how and on what, from environment.json; "" = not known
+};
+
+/// Of a run folder or a checkpoint in one; none for a model in another program's file. A manifest
+/// that cannot be read is left out and said in `notes`.
+std::optional<TrainingRecord> read_training_record(const fs::path& model,
+                                                   std::vector<std::string>& notes);
+
+struct ModelCard {
+  std::string name;
+  std::string license;  // as the user gives it, "apache-2.0"; "" = not given
+  std::string origin;   // what was exported
+  int64_t parameters = 0;
+  const ModelConfig& model;
+  std::optional<TrainingRecord> training = {};
+  std::string type = {};  // of the written weights: "f32", "q4_0"
+};
+
+/// Markdown with the front matter that hubs read.
+std::string model_card_text(const ModelCard& card);
+
+/// general.license, general.description, and what the card says of data and training; texts, in
+/// this order.
+std::vector<std::pair<std::string, std::string>> model_card_keys(const ModelCard& card);
+
+}  // namespace isoflop

@@ -1,0 +1,105 @@
+#include "launch/commands/export_hf.hpp"
+
+#include "eval/language_model.hpp"
+#include "export/hf_export.hpp"
+#include "export/verify.hpp"
+#include "launch/machine.hpp"
+#include "report/humanize.hpp"
+
+#include <CLI/CLI.hpp>
+#include <nlohmann/json.hpp>
+
+namespace isoflop {
+
+namespace {
+
+/// Reads the folder again and computes with it; GateError naming the first activation that differs.
+nlohmann::json verify(const fs::path& folder,
+                      const LanguageModel& model,
+                      DType dtype,
+                      Machine& machine) {
+  const auto written = open_model(folder);
+  const ParamTable table = make_param_table(written->config());
+  ParamBuffer parameters(table, DType::f32, "the written model");
+  written->read_parameters(table, parameters, machine.team);
+  const ModelTrace ours =
+      trace_model(model.config(), model.table(), model.parameters(), *machine.backend);
+  const ModelTrace theirs = trace_model(written->config(), table, parameters, *machine.backend);
+  const TraceComparison comparison =
+      compare_traces(ours, theirs, model.config(), trace_tolerance(dtype));
+  if (!comparison.first.empty())
+    throw GateError(fmt::format(
+        "{} is not the model: {} is the first activation that differs, by {:.2g} of its "
+        "largest value; logits differ by up to {:.2g}",
+        folder.string(), comparison.first, comparison.error, comparison.logit_difference));
+  const Tokenizer* tokenizer = model.find_tokenizer();
+  const auto read = written->tokenizer();
+  if (tokenizer && (!read || read->to_json() != tokenizer->to_json()))
+    throw GateError(fmt::format("{}: the tokenizer reads back as another", folder.string()));
+  return {{"steps", ours.steps.size()}, {"logit_difference", comparison.logit_difference}};
+}
+
+}  // namespace
+
+ModelCard card_of(const LanguageModel& model,
+                  const ExportRequest& request,
+                  const std::string& name,
+                  const std::string& type,
+                  std::vector<std::string>& notes) {
+  return {.name = request.name.empty() ? name : request.name,
+          .license = request.license,
+          .origin = model.origin(),
+          .parameters = parameter_count(model.table()),
+          .model = model.config(),
+          .training = read_training_record(request.model, notes),
+          .type = type};
+}
+
+void declare_hf(CLI::App& app, HfOptions& options) {
+  app.add_option("--hf", options.folder, "the Hugging Face folder to write, instead of --out");
+  app.add_option("--dtype", options.dtype, "of its tensors: f32, f16 or bf16")
+      ->capture_default_str();
+  app.add_option("--shard-bytes", options.shard_bytes, "its largest file of tensors")
+      ->capture_default_str();
+  app.add_flag("--verify", options.verify,
+               "read it again, compute with both, and name the first activation that differs");
+}
+
+ExitCode export_hf_folder(const ExportRequest& request,
+                          const HfOptions& options,
+                          const Context& context) {
+  const DType dtype = parse_hf_dtype(options.dtype);
+  Machine machine(fp32_on(request.threads));
+  LanguageModel model(request.model, *machine.backend, machine.team);
+  for (const std::string& note : model.notes()) context.note("{}", note);
+  std::vector<std::string> notes;
+  const std::string name = fs::absolute(fs::path(options.folder) / "").parent_path().filename();
+  const ModelCard card = card_of(model, request, name, options.dtype, notes);
+  const HfReport report = export_hf({.model = model.config(),
+                                     .table = model.table(),
+                                     .parameters = model.parameters(),
+                                     .tokenizer = model.find_tokenizer(),
+                                     .dtype = dtype,
+                                     .card = model_card_text(card),
+                                     .shard_bytes = options.shard_bytes},
+                                    options.folder, request.force, machine.team);
+  notes.insert(notes.end(), report.notes.begin(), report.notes.end());
+  for (const std::string& note : notes) context.note("{}", note);
+  nlohmann::ordered_json result = {{"folder", report.folder.string()},
+                                   {"dtype", options.dtype},
+                                   {"files", report.files},
+                                   {"bytes", report.tensor_bytes},
+                                   {"parameters", report.parameters},
+                                   {"notes", notes}};
+  context.print("{}: {} in {} file(s), {}", report.folder.string(), options.dtype, report.files,
+                human_bytes(static_cast<double>(report.tensor_bytes)));
+  if (options.verify) {
+    result["verified"] = verify(report.folder, model, dtype, machine);
+    context.print("read again: every activation is the model's, logits within {:.2g}",
+                  result["verified"]["logit_difference"].get<double>());
+  }
+  context.result(result);
+  return ExitCode::kDone;
+}
+
+}  // namespace isoflop
