@@ -14,15 +14,27 @@ Command quantize_command() {
 
 /// In the order in which `isoflop --help` lists them.
 std::vector<Command> make_table() {
-  std::vector<Command> table = {quickstart_command()};
-  for (const Command& command : tokenizer_commands()) table.push_back(command);
-  for (const Command& command : data_commands()) table.push_back(command);
-  for (const Command& command :
-       {train_command(), eval_command(), generate_command(), export_command(), quantize_command(),
-        import_command(), inspect_command(), diff_command(), replay_command(), doctor_command()})
-    table.push_back(command);
-  for (const Command& command : report_commands()) table.push_back(command);
-  for (const Command& command : bench_commands()) table.push_back(command);
+  std::vector<Command> table;
+  const auto add = [&](const Command& command) { table.push_back(command); };
+  const auto add_all = [&](const std::vector<Command>& group) {
+    for (const Command& command : group) add(command);
+  };
+  add(quickstart_command());
+  add_all(tokenizer_commands());
+  add_all(data_commands());
+  add(fit_command());
+  add(train_command());
+  add(eval_command());
+  add(generate_command());
+  add(export_command());
+  add(quantize_command());
+  add(import_command());
+  add(inspect_command());
+  add(diff_command());
+  add(replay_command());
+  add(doctor_command());
+  add_all(report_commands());
+  add_all(bench_commands());
   return table;
 }
 

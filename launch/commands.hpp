@@ -7,6 +7,7 @@ namespace isoflop {
 std::vector<Command> tokenizer_commands();
 std::vector<Command> data_commands();
 Command quickstart_command();
+Command fit_command();
 Command train_command();
 Command eval_command();
 Command generate_command();

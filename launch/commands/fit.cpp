@@ -1,0 +1,227 @@
+#include "scaling/fit.hpp"
+
+#include "core/file.hpp"
+#include "launch/commands.hpp"
+#include "launch/context.hpp"
+#include "report/humanize.hpp"
+
+#include <CLI/CLI.hpp>
+#include <nlohmann/json.hpp>
+
+#include <algorithm>
+#include <cmath>
+#include <memory>
+
+namespace isoflop {
+
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+constexpr uint64_t kSeed = 1;
+constexpr double kLevel = 0.8;
+
+struct Options {
+  std::string table;
+  int approach = 3;
+  int bootstraps = 1000;
+  std::string counts = "all";
+  std::string out;
+};
+
+using Member = double LawTerms::*;
+constexpr std::pair<const char*, Member> kTerms[] = {{"E", &LawTerms::E},
+                                                     {"A", &LawTerms::A},
+                                                     {"B", &LawTerms::B},
+                                                     {"alpha", &LawTerms::alpha},
+                                                     {"beta", &LawTerms::beta}};
+
+Json json_of(const std::optional<PowerLaws>& laws, const std::string& why) {
+  if (!laws) return {{"reason", why}};
+  return {{"n_scale", laws->n_scale},
+          {"n_exponent", laws->n_exponent},
+          {"d_scale", laws->d_scale},
+          {"d_exponent", laws->d_exponent}};
+}
+
+/// Everything about one table, as the JSON says it.
+struct Study {
+  std::vector<RunPoint> points;
+  LawFit fit;
+  std::vector<LawTerms> resampled;
+  std::string no_envelope, no_isoflop;
+  std::optional<PowerLaws> envelope, isoflop;
+  std::optional<ParabolaBias> bias;
+  std::optional<LeaveLargestOut> left_out;
+
+  Study(std::vector<RunPoint> runs, int bootstraps)
+      : points(std::move(runs)),
+        fit(fit_law(points)),
+        resampled(bootstrap_law(fit, points, bootstraps, kSeed)),
+        envelope(fit_envelope(points, no_envelope)),
+        isoflop(fit_isoflop(points, no_isoflop)),
+        bias(parabola_bias(fit.terms, points)),
+        left_out(leave_largest_out(points)) {}
+
+  Interval interval(Member member) const {
+    std::vector<double> values;
+    for (const LawTerms& law : resampled) values.push_back(law.*member);
+    return interval_of(values, kLevel);
+  }
+  Interval exponent_interval() const {
+    std::vector<double> values;
+    for (const LawTerms& law : resampled) values.push_back(law.beta / (law.alpha + law.beta));
+    return interval_of(values, kLevel);
+  }
+  double error(const RunPoint& p) const {
+    return fit.terms.loss(p.parameters, p.tokens) / p.loss - 1;
+  }
+};
+
+Json json_of(const Study& study, int approach) {
+  const LawFit& fit = study.fit;
+  Json json = {{"approach", approach}, {"runs", study.points.size()}};
+  for (const auto& [name, member] : kTerms) json[name] = fit.terms.*member;
+  if (!study.resampled.empty()) {
+    for (const auto& [name, member] : kTerms) {
+      const Interval i = study.interval(member);
+      json["intervals"][name] = {i.low, i.high};
+    }
+    const Interval i = study.exponent_interval();
+    json["intervals"]["n_exponent"] = {i.low, i.high};
+  }
+  json["interval_level"] = kLevel;
+  json["bootstraps"] = study.resampled.size();
+  json["objective"] = fit.objective;
+  json["residual"] = fit.residual;
+  json["approaches"]["1"] = json_of(study.envelope, study.no_envelope);
+  json["approaches"]["2"] = json_of(study.isoflop, study.no_isoflop);
+  json["approaches"]["3"] = json_of(power_laws_of(fit.terms), "");
+  const Json& chosen = json["approaches"][std::to_string(approach)];
+  for (const char* key : {"n_scale", "n_exponent", "d_scale", "d_exponent"})
+    json[key] = chosen[key];
+  if (study.bias)
+    json["parabola_bias"] = {{"n_exponent", study.bias->exponent}, {"size", study.bias->size}};
+  if (study.left_out)
+    json["leave_largest_out"] = {{"parameters", study.left_out->parameters},
+                                 {"runs", study.left_out->points},
+                                 {"mean_error", study.left_out->mean_error},
+                                 {"worst_error", study.left_out->worst_error}};
+  for (const RunPoint& p : study.points)
+    json["residuals"].push_back({{"parameters", p.parameters},
+                                 {"tokens", p.tokens},
+                                 {"loss", p.loss},
+                                 {"error", study.error(p)}});
+  return json;
+}
+
+void print_approach(const char* name,
+                    const std::optional<PowerLaws>& laws,
+                    const std::string& why,
+                    const Context& context) {
+  if (laws)
+    context.print("{:<24} N = {:.4g} C^{:.4f}   D = {:.4g} C^{:.4f}", name, laws->n_scale,
+                  laws->n_exponent, laws->d_scale, laws->d_exponent);
+  else
+    context.print("{:<24} {}", name, why);
+}
+
+void print(const Study& study, const Context& context) {
+  context.print("{} runs: L = E + A/N^alpha + B/D^beta, ln L off by {:.2f} %", study.points.size(),
+                100 * study.fit.residual);
+  for (const auto& [name, member] : kTerms) {
+    std::string range;
+    if (!study.resampled.empty()) {
+      const Interval i = study.interval(member);
+      range = fmt::format("   {:.5g} to {:.5g} (80 %, {} resamplings)", i.low, i.high,
+                          study.resampled.size());
+    }
+    context.print("  {:<6} {:<10.5g}{}", name, study.fit.terms.*member, range);
+  }
+  print_approach("approach 1, envelope", study.envelope, study.no_envelope, context);
+  print_approach("approach 2, isoFLOP", study.isoflop, study.no_isoflop, context);
+  if (study.bias)
+    context.print(
+        "  a parabola is not the curve: on these sizes, without any noise, approach 2 "
+        "would find\n  an exponent {:+.4f} off, and {:+.1f} % of N at the largest budget",
+        study.bias->exponent, 100 * study.bias->size);
+  print_approach("approach 3, parametric", power_laws_of(study.fit.terms), "", context);
+  if (study.left_out)
+    context.print(
+        "without the largest size ({} parameters, {} runs) the law misses it by {:+.2f} % "
+        "on average, {:.2f} % at worst",
+        human_count(study.left_out->parameters), study.left_out->points,
+        100 * study.left_out->mean_error, 100 * study.left_out->worst_error);
+  const RunPoint& worst = *std::max_element(
+      study.points.begin(), study.points.end(), [&](const RunPoint& a, const RunPoint& b) {
+        return std::abs(study.error(a)) < std::abs(study.error(b));
+      });
+  context.print("worst residual: {:+.2f} % at N = {}, D = {} (--json lists all)",
+                100 * study.error(worst), human_count(worst.parameters), human_count(worst.tokens));
+}
+
+LossLaw law_of(const Study& study, const Options& options) {
+  LossLaw law;
+  law.source = fmt::format("isoflop fit of {}, {} runs", options.table, study.points.size());
+  law.counts = parse_parameter_count(options.counts);
+  law.terms = study.fit.terms;
+  law.residual = study.fit.residual;
+  const auto [low, high] =
+      std::minmax_element(study.points.begin(), study.points.end(),
+                          [](const RunPoint& a, const RunPoint& b) { return a.flops < b.flops; });
+  law.flops_low = low->flops;
+  law.flops_high = high->flops;
+  // Enough for an interval, and a file that people can look at.
+  constexpr size_t kMostKept = 200;
+  law.resampled.assign(study.resampled.begin(),
+                       study.resampled.begin() + static_cast<std::ptrdiff_t>(
+                                                     std::min(kMostKept, study.resampled.size())));
+  return law;
+}
+
+ExitCode run(const Options& options, const Context& context) {
+  parse_parameter_count(options.counts);
+  const Study study(parse_runs(read_file(options.table), options.table), options.bootstraps);
+  const bool possible =
+      (options.approach != 1 || study.envelope) && (options.approach != 2 || study.isoflop);
+  if (!possible)
+    fail_user("{}: approach {} does not go: {}", options.table, options.approach,
+              options.approach == 1 ? study.no_envelope : study.no_isoflop);
+  print(study, context);
+  Json json = json_of(study, options.approach);
+  if (!options.out.empty()) {
+    write_file_atomically(options.out, law_to_json(law_of(study, options)));
+    context.print("wrote {}; use it by isoflop plan --law {}", options.out, options.out);
+    json["file"] = options.out;
+  }
+  context.result(json);
+  return ExitCode::kDone;
+}
+
+Action declare(CLI::App& app, Context& context) {
+  auto options = std::make_shared<Options>();
+  app.add_option("table", options->table, "runs: parameters,tokens,loss or N,D,loss (flops or C)")
+      ->required();
+  app.add_option("--approach", options->approach,
+                 "whose exponents are the answer: 1 envelope, 2 isoFLOP, 3 parametric law")
+      ->check(CLI::Range(1, 3))
+      ->capture_default_str();
+  app.add_option("--bootstraps", options->bootstraps, "resamplings for the intervals")
+      ->check(CLI::Range(0, 100000))
+      ->capture_default_str();
+  app.add_option("--counts", options->counts,
+                 "what the table's parameters are: all | one_table | non_embedding | matmul")
+      ->capture_default_str();
+  app.add_option("--out", options->out, "write the law to this file, for plan --law");
+  return [options, &context] { return run(*options, context); };
+}
+
+}  // namespace
+
+Command fit_command() {
+  return {"fit", "a scaling law from a table of runs",
+          "isoflop fit runs.csv --out law.json\n  isoflop fit runs.csv --approach 2 --json",
+          declare};
+}
+
+}  // namespace isoflop
