@@ -1,6 +1,7 @@
 // Text from a model, token by token through the KV cache.
 #pragma once
-#include "pretrain/model/model.hpp"
+#include "eval/sampling.hpp"
+#include "eval/session.hpp"
 
 #include <cstdint>
 #include <functional>
@@ -10,25 +11,27 @@
 namespace isoflop {
 
 struct GenerateOptions {
-  int64_t tokens = 128;      // at most this many new ones
-  double temperature = 0.8;  // 0: always the most likely token
-  int64_t top_k = 0;         // keep the k most likely; 0 = all
-  double top_p = 1.0;        // keep the smallest set with this much probability
-  uint64_t seed = 1;
-  int stop_token = -1;  // ends the text when drawn (not returned); -1 = never
+  int64_t tokens = 128;  // at most this many new ones
+  SamplingOptions sampling;
+  std::vector<int32_t> stop_tokens = {};  // end the text when drawn, and are not part of it
+  /// When the context is full: forget the older half and go on, or end.
+  bool slide = true;
 };
 
-/// Picks the next token from logits (1, V); the n-th draw of a text is a function of (seed, n).
-int32_t pick_token(View logits, const GenerateOptions& options, uint64_t draw);
+enum class Ending { tokens, stop_token, context, caller };
 
-/// New tokens after `prompt` (at least one token). When the context is full, the older half is
-/// forgotten and the rest read again. The prompt is read in pieces of
-/// model.max_tokens(). `on_token` (when given) sees each token as it is drawn and
-/// may end the text by returning false.
-std::vector<int32_t> generate(Model& model,
-                              KvCache& cache,
-                              std::span<const int32_t> prompt,
-                              const GenerateOptions& options,
-                              const std::function<bool(int32_t)>& on_token = {});
+struct Generated {
+  std::vector<int32_t> ids;  // new ones
+  Ending ending = Ending::tokens;
+};
+
+/// New tokens after `prompt` (at least one token). A prompt longer than the context is read from
+/// its last tokens on when sliding. `on_token` (when given) sees each token as it is drawn and may
+/// end the text by returning false; `stop` is asked while a long prompt is read.
+Generated generate(Session& session,
+                   std::span<const int32_t> prompt,
+                   const GenerateOptions& options,
+                   const std::function<bool(int32_t)>& on_token = {},
+                   const std::function<bool()>& stop = {});
 
 }  // namespace isoflop

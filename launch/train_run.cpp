@@ -148,14 +148,16 @@ std::function<std::string(const ParamBuffer&)> sampler_for(const Run& run, Backe
     Model model(
         run.config.model, run.table, parameters, backend,
         {.tokens = run.config.model.context, .recompute = Recompute::none, .training = false});
-    KvCache cache(run.config.model, backend);
+    Session session(model, backend);
     std::vector<int32_t> prompt;
     if (run.tokenizer->separator() >= 0) prompt.push_back(run.tokenizer->separator());
     run.tokenizer->encode(run.config.eval.sample_prompt, prompt);
     if (prompt.empty()) prompt.push_back(0);
-    const std::vector<int32_t> ids =
-        generate(model, cache, prompt,
-                 {.tokens = 40, .temperature = 0.7, .stop_token = run.tokenizer->separator()});
+    const std::vector<int32_t> ids = generate(session, prompt,
+                                              {.tokens = 40,
+                                               .sampling = {.temperature = 0.7},
+                                               .stop_tokens = {run.tokenizer->separator()}})
+                                         .ids;
     std::string text = run.config.eval.sample_prompt + run.tokenizer->decode(ids);
     for (char& c : text)
       if (c == '\n' || c == '\r') c = ' ';

@@ -1,9 +1,11 @@
 #include "eval/generate.hpp"
 
 #include "eval/language_model.hpp"
+#include "eval/text_stream.hpp"
 #include "launch/commands.hpp"
 #include "launch/context.hpp"
 #include "launch/machine.hpp"
+#include "launch/sampling_flags.hpp"
 #include "launch/signals.hpp"
 
 #include <CLI/CLI.hpp>
@@ -21,7 +23,10 @@ constexpr int64_t kPromptTokens = 512;  // read at once
 struct Options {
   std::string model;
   std::string prompt;
+  std::string prompt_file;
   GenerateOptions generate;
+  std::vector<std::string> stops;
+  uint32_t sequences = 1;
   int threads = 0;
 };
 
@@ -48,7 +53,52 @@ class Pace {
   int64_t tokens_ = 0;
 };
 
+/// The prompt as given; a file without its last line break.
+std::string prompt_of(const Options& options) {
+  if (options.prompt_file.empty()) return options.prompt;
+  if (!options.prompt.empty()) fail_user("give a prompt or --prompt-file, not both");
+  std::string text = options.prompt_file == "-" ? read_stdin() : read_file(options.prompt_file);
+  if (text.ends_with('\n')) text.pop_back();
+  return text;
+}
+
+struct Writing {
+  std::string text;
+  std::vector<int32_t> ids;
+  double prompt_rate = 0, rate = 0;
+};
+
+Writing write(Session& session,
+              const Tokenizer& tokenizer,
+              std::span<const int32_t> prompt,
+              const GenerateOptions& generate_options,
+              const Options& options,
+              const Context& context) {
+  TextStream stream(tokenizer, options.stops);
+  Writing writing;
+  const auto show = [&](const std::string& text) {
+    writing.text += text;
+    if (!context.json) context.print_raw(text);
+  };
+  Pace pace;
+  writing.ids = generate(
+                    session, prompt, generate_options,
+                    [&](int32_t id) {
+                      pace.token();
+                      show(stream.push(id));
+                      return !stop_requested() && !stream.stopped();
+                    },
+                    [] { return stop_requested().has_value(); })
+                    .ids;
+  show(stream.finish());
+  if (!context.json) context.print_raw("\n");
+  writing.prompt_rate = pace.prompt_rate(prompt.size());
+  writing.rate = pace.token_rate();
+  return writing;
+}
+
 ExitCode run(const Options& options, const Context& context) {
+  const std::string prompt_text = prompt_of(options);
   Machine machine(fp32_on(options.threads));
   LanguageModel model(options.model, *machine.backend, machine.team,
                       {.as_stored = true, .tokens = kPromptTokens});
@@ -56,32 +106,36 @@ ExitCode run(const Options& options, const Context& context) {
   const Tokenizer& tokenizer = model.tokenizer();
 
   std::vector<int32_t> prompt;
-  if (tokenizer.separator() >= 0 && options.prompt.empty()) prompt.push_back(tokenizer.separator());
-  tokenizer.encode(options.prompt, prompt);
+  if (tokenizer.separator() >= 0 && prompt_text.empty()) prompt.push_back(tokenizer.separator());
+  tokenizer.encode(prompt_text, prompt);
   if (prompt.empty()) fail_user("this tokenizer has no separator to start from; give a prompt");
 
   GenerateOptions generate_options = options.generate;
-  generate_options.stop_token = tokenizer.separator();
+  if (tokenizer.separator() >= 0) generate_options.stop_tokens = {tokenizer.separator()};
   install_stop_signals();
-  if (!context.json) context.print_raw(options.prompt);
-  KvCache cache(model.config(), *machine.backend);
-  Pace pace;
-  const std::vector<int32_t> ids =
-      generate(model.model(), cache, prompt, generate_options, [&](int32_t id) {
-        pace.token();
-        if (!context.json) context.print_raw(tokenizer.decode({&id, 1}));
-        return !stop_requested();
-      });
-  if (!context.json) context.print_raw("\n");
-  const double read = pace.prompt_rate(prompt.size()), written = pace.token_rate();
-  if (ids.size() > 1)
-    context.note("{} tokens read at {:.3g}/s, {} written at {:.3g}/s", prompt.size(), read,
-                 ids.size(), written);
-  // Text cut inside a character is made printable; `ids` says exactly what was drawn.
-  context.result({{"text", tokenizer.decode(ids)},
-                  {"ids", ids},
-                  {"prompt_tokens_per_s", read},
-                  {"tokens_per_s", written}});
+  Session session(model.model(), *machine.backend);
+  std::vector<Writing> writings;
+  for (uint32_t i = 0; i < options.sequences && !stop_requested(); ++i) {
+    if (options.sequences > 1) context.note("text {} of {}:", i + 1, options.sequences);
+    generate_options.sampling.sequence = i;
+    if (!context.json) context.print_raw(prompt_text);
+    writings.push_back(write(session, tokenizer, prompt, generate_options, options, context));
+    const Writing& w = writings.back();
+    if (i == 0 && w.ids.size() > 1)
+      context.note("{} tokens read at {:.3g}/s, {} written at {:.3g}/s", prompt.size(),
+                   w.prompt_rate, w.ids.size(), w.rate);
+  }
+  // Bytes that are no character are U+FFFD in `text`; `ids` says exactly what was drawn.
+  if (!writings.empty()) {
+    const Writing& first = writings.front();
+    nlohmann::ordered_json all = nlohmann::ordered_json::array();
+    for (const Writing& w : writings) all.push_back({{"text", w.text}, {"ids", w.ids}});
+    context.result({{"text", first.text},
+                    {"ids", first.ids},
+                    {"prompt_tokens_per_s", first.prompt_rate},
+                    {"tokens_per_s", first.rate},
+                    {"sequences", all}});
+  }
   return stop_requested().value_or(ExitCode::kDone);
 }
 
@@ -91,13 +145,12 @@ Action declare(CLI::App& app, Context& context) {
   app.add_option("model", options->model, "run folder, checkpoint or GGUF file")->required();
   app.add_option("prompt", options->prompt, "text to go on from; empty: a new document");
   app.add_option("-n,--tokens", g.tokens, "tokens to write at most")->check(CLI::Range(1, 1 << 30));
-  app.add_option("--temperature", g.temperature, "0: always the most likely token")
-      ->check(CLI::Range(0.0, 100.0));
-  app.add_option("--top-k", g.top_k, "draw from the k most likely tokens; 0 = all")
-      ->check(CLI::NonNegativeNumber);
-  app.add_option("--top-p", g.top_p, "draw from the most likely tokens with this much probability")
-      ->check(CLI::Range(0.0, 1.0));
-  app.add_option("--seed", g.seed, "another seed, another text");
+  add_sampling_flags(app, g.sampling);
+  app.add_option("--stop", options->stops, "end where this text appears; may be given again");
+  app.add_option("--prompt-file", options->prompt_file,
+                 "read the prompt from a file; - = standard input");
+  app.add_option("--sequences", options->sequences, "texts to write, each from draws of its own")
+      ->check(CLI::Range(1, 10000));
   app.add_option("--threads", options->threads, "cores to use; 0 = all");
   return [options, &context] { return run(*options, context); };
 }

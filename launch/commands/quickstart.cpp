@@ -109,12 +109,12 @@ std::string write_passage(LanguageModel& model, Backend& backend) {
   std::vector<int32_t> prompt = {tokenizer.separator()};
   const std::string start = "The";
   tokenizer.encode(start, prompt);
-  KvCache cache(model.config(), backend);
-  return start + tokenizer.decode(generate(model.model(), cache, prompt,
-                                           {.tokens = 120,
-                                            .temperature = 0.7,
-                                            .top_k = 50,
-                                            .stop_token = tokenizer.separator()}));
+  Session session(model.model(), backend);
+  const Generated written = generate(session, prompt,
+                                     {.tokens = 120,
+                                      .sampling = {.temperature = 0.7, .top_k = 50},
+                                      .stop_tokens = {tokenizer.separator()}});
+  return start + tokenizer.decode(written.ids);
 }
 
 fs::path export_q4_0(const fs::path& run, Machine& machine, const Context& context) {
