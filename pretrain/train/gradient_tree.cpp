@@ -1,39 +1,48 @@
 #include "pretrain/train/gradient_tree.hpp"
 
-#include <bit>
-
 namespace isoflop {
 
-int64_t GradientTree::buffers_for(int64_t slots) {
-  return static_cast<int64_t>(std::bit_width(static_cast<uint64_t>(slots)));
-}
-
-GradientTree::GradientTree(const ParamTable& table, Backend& backend, int64_t slots)
-    : backend_(backend) {
-  for (int64_t i = 0; i < buffers_for(slots); ++i)
+GradientTree::GradientTree(const ParamTable& table, Backend& backend, int64_t slots, SlotRange mine)
+    : backend_(backend), slots_(slots), mine_(mine) {
+  for (int64_t i = 0; i < most_open_sums(slots, mine); ++i)
     buffers_.emplace_back(table, backend.state_dtype(), "gradients");
+  open_.reserve(buffers_.size());
 }
 
 ParamBuffer& GradientTree::open() {
-  ParamBuffer& buffer = buffers_[static_cast<size_t>(++top_)];
+  const int64_t slot = open_.empty() ? mine_.first : open_.back().last;
+  ISOFLOP_CHECK(slot < mine_.last, "slot {} is not ours", slot);
+  ParamBuffer& buffer = buffers_[open_.size()];
+  open_.push_back({slot, slot + 1});
   backend_.zero(buffer.flat());
   return buffer;
 }
 
-void GradientTree::merge_top() {
-  const size_t top = static_cast<size_t>(top_--);
-  backend_.add(buffers_[top].flat(), buffers_[top - 1].flat());
+int64_t GradientTree::joins() const {
+  int64_t joins = 0;
+  for (size_t left = open_.size() - 1; left-- > 0; ++joins)
+    if (!is_subtree(slots_, {open_[left].first, open_.back().last})) break;
+  return joins;
 }
 
-void GradientTree::close() {
-  for (int64_t count = ++closed_; count % 2 == 0; count /= 2) merge_top();
+void GradientTree::close_piece(int64_t first, int64_t count) {
+  size_t top = open_.size() - 1;
+  for (int64_t i = joins(); i > 0; --i, --top)
+    backend_.add(buffers_[top].flat().columns(first, count),
+                 buffers_[top - 1].flat().columns(first, count));
+}
+
+void GradientTree::pieces_closed() {
+  for (int64_t i = joins(); i > 0; --i) {
+    const int64_t last = open_.back().last;
+    open_.pop_back();
+    open_.back().last = last;
+  }
 }
 
 ParamBuffer& GradientTree::finish() {
-  ISOFLOP_CHECK(closed_ > 0, "no slot was closed");
-  while (top_ > 0) merge_top();
-  top_ = -1;
-  closed_ = 0;
+  ISOFLOP_CHECK(!open_.empty() && open_.back().last == mine_.last, "not all slots were closed");
+  open_.clear();
   return buffers_[0];
 }
 
@@ -41,13 +50,6 @@ size_t GradientTree::bytes() const {
   size_t sum = 0;
   for (const ParamBuffer& buffer : buffers_) sum += buffer.bytes();
   return sum;
-}
-
-double tree_sum(std::span<const double> values) {
-  if (values.empty()) return 0;
-  if (values.size() == 1) return values[0];
-  const size_t half = std::bit_floor(values.size() - 1);
-  return tree_sum(values.first(half)) + tree_sum(values.subspan(half));
 }
 
 }  // namespace isoflop

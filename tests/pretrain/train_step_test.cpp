@@ -182,22 +182,6 @@ TEST(TrainStep, ATiedMatrixGetsBothGradients) {
   }
 }
 
-TEST(TreeSum, IsTheGradientTreesOrder) {
-  for (size_t count = 1; count <= 13; ++count) {
-    std::vector<double> leaves;
-    for (size_t i = 0; i < count; ++i)
-      leaves.push_back(normal01(1, 2, i) * std::pow(10.0, static_cast<double>(i % 5)));
-    const std::function<double(size_t, size_t)> sum = [&](size_t first, size_t size) -> double {
-      if (size == 1) return leaves[first];
-      size_t half = 1;
-      while (half * 2 < size) half *= 2;
-      return sum(first, half) + sum(first + half, size - half);
-    };
-    EXPECT_EQ(tree_sum(leaves), sum(0, count)) << count;
-  }
-  EXPECT_EQ(tree_sum({}), 0);
-}
-
 TEST(GradientTree, SplitsAtTheLargestPowerOfTwoWhateverTheSlots) {
   ParamSpec spec;
   spec.name = "w";

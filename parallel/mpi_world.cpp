@@ -1,0 +1,354 @@
+#include "parallel/mpi_world.hpp"
+
+#include "core/error.hpp"
+#include "core/hash.hpp"
+
+#if ISOFLOP_MPI
+#include <fmt/format.h>
+#include <mpi.h>
+#include <sched.h>
+#include <signal.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+#include <condition_variable>
+#include <cstring>
+#include <deque>
+#include <functional>
+#include <mutex>
+#include <thread>
+#include <unordered_set>
+#include <utility>
+
+namespace isoflop {
+
+namespace {
+
+using Clock = std::chrono::steady_clock;
+constexpr size_t kMostBytes = size_t{1} << 30;  // of one MPI call, whose counts are ints
+constexpr auto kPollPause = std::chrono::microseconds(30);
+constexpr auto kFailurePatience = std::chrono::milliseconds(700);
+
+double seconds_since(Clock::time_point start) {
+  return std::chrono::duration<double>(Clock::now() - start).count();
+}
+
+/// The one thread that calls MPI. Jobs are posted in the order they come in and then polled; a
+/// polling thread that sleeps between looks hides nearly all of the wire behind computation, where
+/// one that blocks in MPI spins and takes a core.
+class Engine {
+ public:
+  using Requests = std::vector<MPI_Request>;
+  struct Group {  // of ranks, as MPI knows it
+    MPI_Comm comm = MPI_COMM_NULL;
+    int rank = 0, size = 1;
+    int active = 0;  // jobs under way
+    Clock::time_point since;
+    WireTotals totals;
+  };
+
+  Engine() {
+    // Signals are for the main thread.
+    sigset_t all, before;
+    ::sigfillset(&all);
+    ::pthread_sigmask(SIG_SETMASK, &all, &before);
+    thread_ = std::thread([this] { work(); });
+    ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
+  }
+  ~Engine() {
+    {
+      const std::lock_guard lock(mutex_);
+      ending_ = true;
+    }
+    changed_.notify_all();
+    thread_.join();
+  }
+
+  uint64_t start(Group& group, std::function<void(Requests&)> post, uint64_t sent_bytes) {
+    const std::lock_guard lock(mutex_);
+    const uint64_t ticket = ++last_ticket_;
+    if (group.active++ == 0) group.since = Clock::now();
+    group.totals.sent_bytes += sent_bytes;
+    unfinished_.insert(ticket);
+    queue_.push_back({&group, std::move(post), {}, ticket});
+    changed_.notify_all();
+    return ticket;
+  }
+  bool done(uint64_t ticket) {
+    const std::lock_guard lock(mutex_);
+    return unfinished_.count(ticket) == 0;
+  }
+  void wait(Group& group, uint64_t ticket) {
+    std::unique_lock lock(mutex_);
+    if (unfinished_.count(ticket) == 0) return;
+    const Clock::time_point start = Clock::now();
+    finished_.wait(lock, [&] { return unfinished_.count(ticket) == 0; });
+    group.totals.wait_seconds += seconds_since(start);
+  }
+  /// Calls `call` on the thread and waits for it: for what MPI has no asynchronous form of.
+  void run(Group& group, const std::function<void()>& call) {
+    wait(group, start(
+                    group, [&](Requests&) { call(); }, 0));
+  }
+  WireTotals totals(const Group& group) const {
+    const std::lock_guard lock(mutex_);
+    WireTotals totals = group.totals;
+    if (group.active > 0) totals.busy_seconds += seconds_since(group.since);
+    return totals;
+  }
+
+ private:
+  struct Job {
+    Group* group;
+    std::function<void(Requests&)> post;
+    Requests requests;
+    uint64_t ticket;
+  };
+
+  void work() {
+    int provided = 0;
+    MPI_Init_thread(nullptr, nullptr, MPI_THREAD_FUNNELED, &provided);
+    std::vector<Job> active;
+    std::unique_lock lock(mutex_);
+    while (true) {
+      if (active.empty()) {
+        changed_.wait(lock, [this] { return !queue_.empty() || ending_; });
+        if (queue_.empty()) break;
+      }
+      std::deque<Job> fresh = std::exchange(queue_, {});
+      lock.unlock();
+      for (Job& job : fresh) {
+        job.post(job.requests);
+        active.push_back(std::move(job));
+      }
+      std::vector<Job> finished = take_finished(active);
+      if (finished.empty() && fresh.empty()) std::this_thread::sleep_for(kPollPause);
+      lock.lock();
+      for (const Job& job : finished) close(job);
+      if (!finished.empty()) finished_.notify_all();
+    }
+    lock.unlock();
+    MPI_Finalize();
+  }
+
+  static std::vector<Job> take_finished(std::vector<Job>& active) {
+    std::vector<Job> finished;
+    for (size_t i = 0; i < active.size();) {
+      int flag = 0;
+      MPI_Testall(static_cast<int>(active[i].requests.size()), active[i].requests.data(), &flag,
+                  MPI_STATUSES_IGNORE);
+      if (flag) {
+        finished.push_back(std::move(active[i]));
+        active.erase(active.begin() + static_cast<std::ptrdiff_t>(i));
+      } else {
+        ++i;
+      }
+    }
+    return finished;
+  }
+
+  void close(const Job& job) {
+    unfinished_.erase(job.ticket);
+    Group& group = *job.group;
+    if (--group.active == 0) group.totals.busy_seconds += seconds_since(group.since);
+  }
+
+  mutable std::mutex mutex_;
+  std::condition_variable changed_, finished_;
+  std::deque<Job> queue_;
+  std::unordered_set<uint64_t> unfinished_;
+  uint64_t last_ticket_ = 0;
+  bool ending_ = false;
+  std::thread thread_;  // last: it uses everything above
+};
+
+/// Calls `call(data, bytes)` for pieces that an int can count.
+template <class Call>
+void in_pieces(void* data, size_t bytes, Call&& call) {
+  auto* at = static_cast<char*>(data);
+  do {
+    const size_t piece = std::min(bytes, kMostBytes);
+    call(at, static_cast<int>(piece));
+    at += piece;
+    bytes -= piece;
+  } while (bytes > 0);
+}
+
+class MpiCommunicator : public Communicator {
+ public:
+  /// Takes over `comm` (never freed: that would wait for the others; MPI_Finalize does it).
+  MpiCommunicator(Engine& engine, const std::function<MPI_Comm()>& make) : engine_(engine) {
+    engine_.run(group_, [&] {
+      group_.comm = make();
+      MPI_Comm_rank(group_.comm, &group_.rank);
+      MPI_Comm_size(group_.comm, &group_.size);
+    });
+  }
+
+  int rank() const override { return group_.rank; }
+  int size() const override { return group_.size; }
+
+  Ticket start_exchange(std::span<const Message> sends,
+                        std::span<const Message> receives) override {
+    uint64_t bytes = 0;
+    for (const Message& message : sends) bytes += message.bytes;
+    const auto post =
+        [comm = group_.comm, out = std::vector<Message>(sends.begin(), sends.end()),
+         in = std::vector<Message>(receives.begin(), receives.end())](Engine::Requests& requests) {
+          for (const Message& m : in)
+            in_pieces(m.data, m.bytes, [&](void* data, int count) {
+              MPI_Irecv(data, count, MPI_BYTE, m.peer, 0, comm, &requests.emplace_back());
+            });
+          for (const Message& m : out)
+            in_pieces(m.data, m.bytes, [&](void* data, int count) {
+              MPI_Isend(data, count, MPI_BYTE, m.peer, 0, comm, &requests.emplace_back());
+            });
+        };
+    return engine_.start(group_, post, bytes);
+  }
+  Ticket start_all_gather(const void* mine, void* all, size_t bytes) override {
+    ISOFLOP_CHECK(bytes <= kMostBytes, "{} bytes are too many to gather at once", bytes);
+    return engine_.start(
+        group_,
+        [=, comm = group_.comm](Engine::Requests& requests) {
+          const int count = static_cast<int>(bytes);
+          MPI_Iallgather(mine, count, MPI_BYTE, all, count, MPI_BYTE, comm,
+                         &requests.emplace_back());
+        },
+        bytes * static_cast<size_t>(size() - 1));
+  }
+  Ticket start_broadcast(void* data, size_t bytes, int root) override {
+    return engine_.start(
+        group_,
+        [=, comm = group_.comm](Engine::Requests& requests) {
+          in_pieces(data, bytes, [&](void* piece, int count) {
+            MPI_Ibcast(piece, count, MPI_BYTE, root, comm, &requests.emplace_back());
+          });
+        },
+        rank() == root ? bytes : 0);
+  }
+  Ticket start_barrier() override {
+    return engine_.start(
+        group_,
+        [comm = group_.comm](Engine::Requests& requests) {
+          MPI_Ibarrier(comm, &requests.emplace_back());
+        },
+        0);
+  }
+  bool done(Ticket ticket) override { return engine_.done(ticket); }
+  void wait(Ticket ticket) override { engine_.wait(group_, ticket); }
+
+  std::unique_ptr<Communicator> split(int color, int key) override {
+    return std::make_unique<MpiCommunicator>(engine_, [&] {
+      MPI_Comm part = MPI_COMM_NULL;
+      MPI_Comm_split(group_.comm, color, key, &part);
+      return part;
+    });
+  }
+  WireTotals wire_totals() const override { return engine_.totals(group_); }
+
+  MPI_Comm comm() const { return group_.comm; }
+
+ private:
+  Engine& engine_;
+  Engine::Group group_;
+};
+
+class MpiWorld : public World {
+ public:
+  Communicator& ranks() override { return ranks_; }
+
+  int ranks_sharing_cores() override {
+    cpu_set_t cores;
+    CPU_ZERO(&cores);
+    ::sched_getaffinity(0, sizeof(cores), &cores);
+    char host[256] = {};
+    ::gethostname(host, sizeof(host) - 1);
+    const uint64_t mine =
+        hash_text(std::string(reinterpret_cast<const char*>(&cores), sizeof(cores)) + host);
+    const std::vector<int64_t> all = ranks_.gather(static_cast<int64_t>(mine));
+    return static_cast<int>(std::count(all.begin(), all.end(), static_cast<int64_t>(mine)));
+  }
+
+  FailureVote failed() override {
+    FailureVote vote;
+    engine_.run(alarm_group_, [&] { vote = exchange_alarms(); });
+    return vote;
+  }
+
+  void abort(int code) override {
+    engine_.run(alarm_group_, [&] { MPI_Abort(MPI_COMM_WORLD, code); });
+    std::_Exit(code);
+  }
+
+ private:
+  /// On the engine's thread, which has nothing better to do: the run is over.
+  FailureVote exchange_alarms() {
+    const int size = ranks_.size(), me = ranks_.rank();
+    std::vector<MPI_Request> sends;
+    for (int peer = 0; peer < size; ++peer)
+      if (peer != me)
+        MPI_Isend(nullptr, 0, MPI_BYTE, peer, 0, alarms_.comm(), &sends.emplace_back());
+    FailureVote vote;
+    int heard = 1;
+    const Clock::time_point start = Clock::now();
+    while (heard < size && Clock::now() - start < kFailurePatience) {
+      int arrived = 0;
+      MPI_Status status;
+      MPI_Iprobe(MPI_ANY_SOURCE, 0, alarms_.comm(), &arrived, &status);
+      if (!arrived) {
+        std::this_thread::sleep_for(std::chrono::milliseconds(1));
+        continue;
+      }
+      MPI_Recv(nullptr, 0, MPI_BYTE, status.MPI_SOURCE, 0, alarms_.comm(), MPI_STATUS_IGNORE);
+      ++heard;
+      vote.lowest &= me < status.MPI_SOURCE;
+    }
+    vote.everyone = heard == size;
+    if (vote.everyone)
+      MPI_Waitall(static_cast<int>(sends.size()), sends.data(), MPI_STATUSES_IGNORE);
+    return vote;
+  }
+
+  Engine engine_;
+  Engine::Group alarm_group_;
+  MpiCommunicator ranks_{engine_, [] { return MPI_COMM_WORLD; }};
+  MpiCommunicator alarms_{engine_, [] {
+                            MPI_Comm copy = MPI_COMM_NULL;
+                            MPI_Comm_dup(MPI_COMM_WORLD, &copy);
+                            return copy;
+                          }};
+};
+
+}  // namespace
+
+std::unique_ptr<World> make_mpi_world() {
+  return std::make_unique<MpiWorld>();
+}
+
+std::string mpi_version() {
+#ifdef OMPI_MAJOR_VERSION
+  return fmt::format("Open MPI {}.{}.{}", OMPI_MAJOR_VERSION, OMPI_MINOR_VERSION,
+                     OMPI_RELEASE_VERSION);
+#else
+  return fmt::format("MPI {}.{}", MPI_VERSION, MPI_SUBVERSION);
+#endif
+}
+
+}  // namespace isoflop
+
+#else
+
+namespace isoflop {
+
+std::unique_ptr<World> make_mpi_world() {
+  return nullptr;
+}
+
+std::string mpi_version() {
+  return "off";
+}
+
+}  // namespace isoflop
+#endif

@@ -1,0 +1,73 @@
+#include "parallel/sharding.hpp"
+
+#include "core/math.hpp"
+
+#include <algorithm>
+#include <numeric>
+
+namespace isoflop {
+
+namespace {
+
+/// Rows that are not parted.
+int64_t panel_rows(const ParamSpec& spec, bool whole) {
+  if (whole || spec.is_vector()) return spec.rows;
+  return 64 * (64 / std::gcd(spec.cols, int64_t{64}));  // rows * cols is a multiple of kNormChunk
+}
+
+}  // namespace
+
+std::vector<Bucket> make_buckets(const ParamTable& table) {
+  std::vector<Bucket> buckets;
+  for (size_t i = 0; i < table.size(); ++i) {
+    if (i == 0 || table[i].stage_block != table[i - 1].stage_block) buckets.push_back({i, i});
+    buckets.back().last = i + 1;
+  }
+  return buckets;
+}
+
+// Within a bucket rank r's share ends where the elements before come closest to (r+1)/ranks of
+// them.
+Sharding::Sharding(const ParamTable& table, int ranks, int rank, const std::vector<bool>& whole)
+    : ranks_(ranks), rank_(rank), buckets_(make_buckets(table)), cuts_(table.size()) {
+  static_assert(kNormChunk == 64 * 64);
+  for (const Bucket& bucket : buckets_) {
+    int64_t total = 0, done = 0;
+    for (size_t i = bucket.first; i < bucket.last; ++i) total += table[i].size();
+    int owner = 0;
+    for (size_t i = bucket.first; i < bucket.last; ++i) {
+      const ParamSpec& spec = table[i];
+      const int64_t panel = panel_rows(spec, !whole.empty() && whole[i]);
+      std::vector<int64_t>& cuts = cuts_[i];
+      cuts.assign(static_cast<size_t>(ranks) + 1, 0);
+      for (int64_t row = 0; row < spec.rows; row += panel) {
+        const int64_t rows = std::min(panel, spec.rows - row), elements = rows * spec.cols;
+        while (owner + 1 < ranks && (2 * done + elements) * ranks > 2 * total * (owner + 1))
+          ++owner;
+        for (int r = owner; r < ranks; ++r) cuts[static_cast<size_t>(r) + 1] = row + rows;
+        done += elements;
+      }
+    }
+  }
+}
+
+ParamTable Sharding::table_of(const ParamTable& table, int rank) const {
+  ParamTable mine = table;
+  for (size_t i = 0; i < mine.size(); ++i) mine[i].rows = rows(i, rank).count;
+  return mine;
+}
+
+std::vector<bool> Sharding::holds() const {
+  std::vector<bool> holds;
+  for (size_t i = 0; i < cuts_.size(); ++i) holds.push_back(rows(i).count > 0);
+  return holds;
+}
+
+size_t Sharding::most_bytes(const ParamTable& table, DType dtype) const {
+  size_t most = 0;
+  for (int r = 0; r < ranks_; ++r)
+    most = std::max(most, ParamBuffer::bytes_for(table_of(table, r), dtype));
+  return most;
+}
+
+}  // namespace isoflop

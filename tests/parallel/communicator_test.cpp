@@ -1,0 +1,174 @@
+// What every communicator must do, whatever it runs on. Alone it is about one rank; CTest also
+// starts this program under mpirun with 2 to 8 ranks (tests/CMakeLists.txt), and then each rank
+// checks what it got.
+#include "parallel/communicator.hpp"
+
+#include "core/rng.hpp"
+
+#include <gtest/gtest.h>
+
+#include <chrono>
+#include <numeric>
+#include <thread>
+
+namespace isoflop {
+namespace {
+
+World& world() {
+  static const std::unique_ptr<World> world = make_world();
+  return *world;
+}
+
+Communicator& ranks() {
+  return world().ranks();
+}
+
+/// What rank `from` says to rank `to` in round `round`: both can compute it.
+std::vector<int64_t> letter(int from, int to, int round, size_t numbers) {
+  std::vector<int64_t> text(numbers);
+  std::iota(text.begin(), text.end(), from * 1'000'000 + to * 10'000 + round * 100);
+  return text;
+}
+
+TEST(Communicator, HasTheRanksThatWereStarted) {
+  EXPECT_EQ(ranks().size(), launched_ranks());
+  EXPECT_GE(ranks().rank(), 0);
+  EXPECT_LT(ranks().rank(), ranks().size());
+  const std::vector<int64_t> everyone = ranks().gather(ranks().rank());
+  for (int r = 0; r < ranks().size(); ++r) EXPECT_EQ(everyone[static_cast<size_t>(r)], r);
+}
+
+// Every size of a message that a bucket can have, none included.
+TEST(Communicator, ExchangesASegmentOfEachSizeBetweenAllPairs) {
+  const int me = ranks().rank(), n = ranks().size();
+  for (const size_t numbers : {0, 1, 7, 4096, 300'001}) {
+    std::vector<std::vector<int64_t>> out, in;
+    std::vector<Message> sends, receives;
+    for (int peer = 0; peer < n; ++peer) {
+      out.push_back(letter(me, peer, 0, numbers));
+      in.emplace_back(numbers, -1);
+      sends.push_back({peer, out.back().data(), numbers * sizeof(int64_t)});
+      receives.push_back({peer, in.back().data(), numbers * sizeof(int64_t)});
+    }
+    ranks().exchange(sends, receives);
+    for (int peer = 0; peer < n; ++peer)
+      EXPECT_EQ(in[static_cast<size_t>(peer)], letter(peer, me, 0, numbers)) << peer;
+  }
+}
+
+TEST(Communicator, KeepsTheOrderOfMessagesAndManyExchangesUnderWay) {
+  const int me = ranks().rank(), n = ranks().size();
+  constexpr int kRounds = 20;
+  std::vector<std::vector<int64_t>> out, in;
+  std::vector<Communicator::Ticket> tickets;
+  for (int round = 0; round < kRounds; ++round) {
+    std::vector<Message> sends, receives;
+    for (int peer = 0; peer < n; ++peer) {
+      const size_t numbers = static_cast<size_t>(round % 3 + 1);
+      out.push_back(letter(me, peer, round, numbers));
+      in.emplace_back(numbers, -1);
+      sends.push_back({peer, out.back().data(), numbers * sizeof(int64_t)});
+      receives.push_back({peer, in.back().data(), numbers * sizeof(int64_t)});
+    }
+    tickets.push_back(ranks().start_exchange(sends, receives));
+  }
+  for (auto ticket = tickets.rbegin(); ticket != tickets.rend(); ++ticket) ranks().wait(*ticket);
+  for (int round = 0; round < kRounds; ++round)
+    for (int peer = 0; peer < n; ++peer)
+      EXPECT_EQ(in[static_cast<size_t>(round * n + peer)],
+                letter(peer, me, round, static_cast<size_t>(round % 3 + 1)));
+  for (const Communicator::Ticket ticket : tickets) EXPECT_TRUE(ranks().done(ticket));
+}
+
+// As the stages of a pipeline do: some ranks only send, some only receive.
+TEST(Communicator, PassesOnFromNeighbourToNeighbour) {
+  const int me = ranks().rank(), n = ranks().size();
+  int64_t value = 0;
+  if (me > 0) {
+    const Message from[] = {{me - 1, &value, sizeof(value)}};
+    ranks().exchange(std::span<const Message>(),
+                     n > 1 ? std::span<const Message>(from) : std::span<const Message>());
+  }
+  EXPECT_EQ(value, me);
+  int64_t next = value + 1;
+  if (me + 1 < n) {
+    const Message to[] = {{me + 1, &next, sizeof(next)}};
+    ranks().exchange(to, {});
+  }
+}
+
+TEST(Communicator, BroadcastsFromEachRank) {
+  for (int root = 0; root < ranks().size(); ++root) {
+    std::vector<int64_t> data = letter(ranks().rank(), 0, 0, 1000);
+    ranks().broadcast(data.data(), data.size() * sizeof(int64_t), root);
+    EXPECT_EQ(data, letter(root, 0, 0, 1000));
+    EXPECT_EQ(ranks().broadcast_text(std::string(static_cast<size_t>(ranks().rank()), 'x'), root),
+              std::string(static_cast<size_t>(root), 'x'));
+  }
+}
+
+TEST(Communicator, GathersTextsOfDifferentLengths) {
+  const std::vector<std::string> texts =
+      ranks().gather_texts(std::string(static_cast<size_t>(3 * ranks().rank()), 'y'));
+  ASSERT_EQ(texts.size(), static_cast<size_t>(ranks().size()));
+  for (size_t r = 0; r < texts.size(); ++r) EXPECT_EQ(texts[r], std::string(3 * r, 'y'));
+}
+
+TEST(Communicator, FindsTheLargest) {
+  EXPECT_EQ(ranks().max(ranks().rank() == ranks().size() / 2 ? 7 : -3), 7);
+}
+
+TEST(Communicator, NobodyPassesABarrierBeforeTheLastHasCome) {
+  using Clock = std::chrono::steady_clock;
+  ranks().barrier();
+  const auto start = Clock::now();
+  if (ranks().rank() == ranks().size() - 1)
+    std::this_thread::sleep_for(std::chrono::milliseconds(60));
+  ranks().barrier();
+  EXPECT_GE(Clock::now() - start, std::chrono::milliseconds(40));
+}
+
+TEST(Communicator, SplitsIntoGroupsThatDoNotMix) {
+  const int me = ranks().rank(), n = ranks().size();
+  const auto group = ranks().split(me % 2, -me);  // even and odd ranks, the last one first
+  const int members = (n + 1 - me % 2) / 2;
+  ASSERT_EQ(group->size(), members);
+  const std::vector<int64_t> world_ranks = group->gather(me);
+  for (int i = 0; i < members; ++i)
+    EXPECT_EQ(world_ranks[static_cast<size_t>(i)], me % 2 + 2 * (members - 1 - i));
+  EXPECT_EQ(world_ranks[static_cast<size_t>(group->rank())], me);
+}
+
+TEST(Communicator, TwoThreadsUseTwoGroups) {
+  const auto a = ranks().split(0, ranks().rank()), b = ranks().split(0, ranks().rank());
+  const auto talk = [](Communicator& group, int64_t salt) {
+    for (int64_t i = 0; i < 50; ++i) EXPECT_EQ(group.max(salt + i), salt + i);
+  };
+  std::thread other([&] { talk(*b, 1000); });
+  talk(*a, 0);
+  other.join();
+}
+
+TEST(Communicator, CountsWhatItSends) {
+  const auto group = ranks().split(0, ranks().rank());
+  std::vector<char> data(1 << 20), there(data.size());
+  const int right = (group->rank() + 1) % group->size();
+  const int left = (group->rank() + group->size() - 1) % group->size();
+  const Message to[] = {{right, data.data(), data.size()}};
+  const Message from[] = {{left, there.data(), there.size()}};
+  group->exchange(to, from);
+  const WireTotals totals = group->wire_totals();
+  if (group->size() == 1) return;  // nothing leaves a rank that is alone
+  EXPECT_EQ(totals.sent_bytes, data.size());
+  EXPECT_GT(totals.busy_seconds, 0);
+  EXPECT_GT(totals.wait_seconds, 0);
+}
+
+TEST(World, SomeRankSharesOurCores) {
+  const int sharing = world().ranks_sharing_cores();
+  EXPECT_GE(sharing, 1);
+  EXPECT_LE(sharing, ranks().size());
+}
+
+}  // namespace
+}  // namespace isoflop

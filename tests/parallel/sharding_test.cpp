@@ -1,0 +1,79 @@
+// Who owns which rows: all of them once, whole panels, whole chunks of the gradient norm.
+#include "parallel/sharding.hpp"
+
+#include <gtest/gtest.h>
+
+namespace isoflop {
+namespace {
+
+ParamSpec tensor(int64_t rows, int64_t cols, int block) {
+  ParamSpec spec;
+  spec.rows = rows;
+  spec.cols = cols;
+  spec.role = rows == 1 ? ParamRole::vector : ParamRole::hidden;
+  spec.stage_block = block;
+  return spec;
+}
+
+const ParamTable kTable = {tensor(1, 96, 2),      tensor(384, 96, 1), tensor(1, 384, 1),
+                           tensor(96, 384, 1),    tensor(384, 96, 0), tensor(1, 384, 0),
+                           tensor(1000, 128, -1), tensor(77, 33, -1)};
+
+TEST(Sharding, BucketsAreRunsOfOneBlock) {
+  const std::vector<Bucket> buckets = make_buckets(kTable);
+  ASSERT_EQ(buckets.size(), 4u);
+  EXPECT_EQ(buckets[1].first, 1u);
+  EXPECT_EQ(buckets[1].last, 4u);
+}
+
+TEST(Sharding, EachRowHasOneOwnerAndCutsLieBetweenPanelsAndChunks) {
+  for (int ranks = 1; ranks <= 8; ++ranks) {
+    const Sharding sharding(kTable, ranks, 0, {});
+    for (size_t i = 0; i < kTable.size(); ++i) {
+      int64_t next = 0;
+      for (int rank = 0; rank < ranks; ++rank) {
+        const RowRange rows = sharding.rows(i, rank);
+        if (rows.count == 0) continue;
+        EXPECT_EQ(rows.first, next);
+        EXPECT_EQ(rows.first % 64, 0);
+        EXPECT_EQ(rows.first * kTable[i].cols % kNormChunk, 0);
+        next = rows.first + rows.count;
+      }
+      EXPECT_EQ(next, kTable[i].rows);
+    }
+  }
+}
+
+TEST(Sharding, LargeMatricesAreSharedEvenly) {
+  const ParamTable table = {tensor(4096, 512, 0)};
+  for (const int ranks : {2, 3, 4, 8}) {
+    const Sharding sharding(table, ranks, 0, {});
+    for (int rank = 0; rank < ranks; ++rank)
+      EXPECT_NEAR(static_cast<double>(sharding.rows(0, rank).count), 4096.0 / ranks, 64) << ranks;
+  }
+}
+
+TEST(Sharding, KeepsMatricesWholeWhereAsked) {
+  std::vector<bool> whole(kTable.size(), true);
+  const Sharding sharding(kTable, 3, 0, whole);
+  for (size_t i = 0; i < kTable.size(); ++i)
+    for (int rank = 0; rank < 3; ++rank) {
+      const int64_t count = sharding.rows(i, rank).count;
+      EXPECT_TRUE(count == 0 || count == kTable[i].rows);
+    }
+}
+
+TEST(Sharding, ABufferOfAShareHasItsRowsOnly) {
+  const Sharding sharding(kTable, 4, 2, {});
+  const ParamBuffer buffer = sharding.buffer(kTable, DType::f32, "a share");
+  for (size_t i = 0; i < kTable.size(); ++i) {
+    EXPECT_EQ(static_cast<bool>(buffer[i]), sharding.rows(i).count > 0);
+    if (buffer[i]) {
+      EXPECT_EQ(buffer[i].rows, sharding.rows(i).count);
+    }
+  }
+  EXPECT_LE(buffer.bytes(), sharding.most_bytes(kTable, DType::f32));
+}
+
+}  // namespace
+}  // namespace isoflop
