@@ -154,6 +154,7 @@ View Model::forward(Step& s, std::span<const int32_t> tokens) {
   if (config_.document_mask) s.first_keys = find_documents(s, tokens);
   BlockStack& blocks = *blocks_;
   const size_t layers = static_cast<size_t>(config_.layers);
+  before_forward(-1);
   s.backend.embedding_forward(
       {.tokens = tokens,
        .table = params_.weights[embedding_],
@@ -162,8 +163,11 @@ View Model::forward(Step& s, std::span<const int32_t> tokens) {
        .scale = config_.embedding_multiplier,
        .sequence = s.length,
        .first_position = s.first_position()});
-  for (size_t i = 0; i < layers; ++i)
+  for (size_t i = 0; i < layers; ++i) {
+    before_forward(static_cast<int64_t>(i));
     blocks[i].forward(s, i + 1 < layers ? blocks[i + 1].input().fill() : last_.fill());
+  }
+  before_forward(config_.layers);
 
   const View x = last_.get(), y = normed_.fill();
   if (is_llama(config_.arch))
@@ -223,14 +227,18 @@ void Model::backward(Step& s, const Batch& batch) {
                                   .dx_add = dres,
                                   .dgain = s.grad(norm_),
                                   .dbias = s.grad(norm_bias_)});
-  for (int64_t i = config_.layers - 1; i >= 0; --i)
+  after_backward(config_.layers);
+  for (int64_t i = config_.layers - 1; i >= 0; --i) {
     (*blocks_)[static_cast<size_t>(i)].backward(s, dres);
+    after_backward(i);
+  }
   s.backend.embedding_backward({.dy = dres,
                                 .tokens = batch.tokens,
                                 .dtable = s.grad(embedding_),
                                 .dpositions = s.grad(positions_),
                                 .scale = config_.embedding_multiplier,
                                 .sequence = s.length});
+  after_backward(-1);
 }
 
 double Model::total_loss(int64_t tokens) const {

@@ -30,6 +30,18 @@ ActivationPlan plan_activations(const ModelConfig& config,
                                 DType activation,
                                 DType state);
 
+/// What happens between the blocks of a pass, outside of them: where parameters that are still on
+/// their way are waited for, and gradients that are complete leave. Blocks count from 0; -1 is what
+/// lies before them, config.layers what lies behind (ParamSpec::stage_block).
+class PassHooks {
+ public:
+  virtual ~PassHooks() = default;
+  /// The forward pass is about to read the parameters of a block.
+  virtual void before_forward(int block) = 0;
+  /// The backward pass adds nothing more to the gradients of a block.
+  virtual void after_backward(int block) = 0;
+};
+
 class Model {
  public:
   Model(const ModelConfig& config,
@@ -51,7 +63,11 @@ class Model {
   /// follow the last one. (1, V), valid until the next call.
   View decode(std::span<const int32_t> tokens, KvCache& cache);
 
-  void refresh_weights() { params_.refresh(backend_); }
+  void refresh_weights() { params_.refresh(backend_, 0, params_.weights.size()); }
+  /// Of the parameters [first, last) of the table alone.
+  void refresh_weights(size_t first, size_t last) { params_.refresh(backend_, first, last); }
+  /// Borrowed; null: none.
+  void set_hooks(PassHooks* hooks) { hooks_ = hooks; }
   const ActivationPlan& plan() const { return plan_; }
   const ModelConfig& config() const { return config_; }
   int64_t max_tokens() const { return max_tokens_; }
@@ -62,10 +78,17 @@ class Model {
   void head(Step& s, View hidden, std::span<const int32_t> targets, double grad_scale);
   void backward(Step& s, const Batch& batch);
   double total_loss(int64_t tokens) const;
+  void before_forward(int64_t block) {
+    if (hooks_) hooks_->before_forward(static_cast<int>(block));
+  }
+  void after_backward(int64_t block) {
+    if (hooks_) hooks_->after_backward(static_cast<int>(block));
+  }
   FirstKeys find_documents(const Step& s, std::span<const int32_t> tokens);
 
   const ModelConfig& config_;
   Backend& backend_;
+  PassHooks* hooks_ = nullptr;
   Parameters params_;
   int64_t max_tokens_;
   ActivationPlan plan_;

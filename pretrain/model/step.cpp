@@ -16,9 +16,9 @@ Parameters::Parameters(const ParamTable& t,
       weights.push_back(t[i].is_vector() ? WeightRef{} : backend.prepare(m[i]));
 }
 
-void Parameters::refresh(Backend& backend) {
-  for (const WeightRef& weight : weights)
-    if (weight.handle) backend.refresh(weight);
+void Parameters::refresh(Backend& backend, size_t first, size_t last) {
+  for (size_t i = first; i < last; ++i)
+    if (weights[i].handle) backend.refresh(weights[i]);
 }
 
 KvCache::KvCache(const ModelConfig& config, Backend& backend) {

@@ -24,7 +24,7 @@ struct Parameters {
              const ParamBuffer& m,
              Backend& backend,
              const BlockMatrices& blocks = {});
-  void refresh(Backend& backend);  // after the optimizer
+  void refresh(Backend& backend, size_t first, size_t last);  // [first, last) after the optimizer
 };
 
 /// Keys and values of the tokens seen so far, for one sequence that is being decoded.

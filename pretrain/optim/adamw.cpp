@@ -1,5 +1,7 @@
 #include "pretrain/optim/adamw.hpp"
 
+#include "core/math.hpp"
+
 #include <algorithm>
 #include <cmath>
 
@@ -11,15 +13,30 @@ double gradient_norm(const ParamTable& table, const ParamBuffer& gradients, Back
   return std::sqrt(sum);
 }
 
+double gradient_norm(const ParamTable& table, std::span<const double> chunk_squares) {
+  double sum = 0;
+  auto chunk = chunk_squares.begin();
+  for (const ParamSpec& spec : table) {
+    double squares = 0;
+    for (int64_t n = div_ceil(spec.size(), kNormChunk); n > 0; --n) squares += *chunk++;
+    sum += squares;
+  }
+  return std::sqrt(sum);
+}
+
 double clip_factor(double norm, double clip) {
   return clip > 0 ? std::min(1.0, clip / (norm + 1e-6)) : 1.0;
 }
 
-AdamWOptimizer::AdamWOptimizer(const ParamTable& table, const OptimizerConfig& config, DType state)
-    : m(table, state, "first moments"),
-      v(table, state, "second moments"),
+AdamWOptimizer::AdamWOptimizer(const ParamTable& table,
+                               const OptimizerConfig& config,
+                               DType state,
+                               const Sharding& sharding)
+    : m(sharding.buffer(table, state, "first moments")),
+      v(sharding.buffer(table, state, "second moments")),
       table_(table),
-      config_(config) {}
+      config_(config),
+      sharding_(sharding) {}
 
 void AdamWOptimizer::update(Backend& backend,
                             ParamBuffer& parameters,
@@ -28,9 +45,11 @@ void AdamWOptimizer::update(Backend& backend,
                             double grad_scale,
                             int64_t updates) {
   const double t = static_cast<double>(updates + 1);
-  for (size_t i = 0; i < table_.size(); ++i)
-    backend.adamw({.p = parameters[i],
-                   .g = gradients[i],
+  for (size_t i = 0; i < table_.size(); ++i) {
+    const RowRange rows = sharding_.rows(i);
+    if (rows.count == 0) continue;
+    backend.adamw({.p = rows_of(parameters[i], rows),
+                   .g = rows_of(gradients[i], rows),
                    .m = m[i],
                    .v = v[i],
                    .lr = rate * table_[i].lr_scale,
@@ -41,6 +60,7 @@ void AdamWOptimizer::update(Backend& backend,
                    .correction1 = 1 - std::pow(config_.beta1, t),
                    .correction2 = 1 - std::pow(config_.beta2, t),
                    .grad_scale = grad_scale});
+  }
 }
 
 }  // namespace isoflop

@@ -3,7 +3,10 @@
 #pragma once
 #include "core/param.hpp"
 #include "ops/backend.hpp"
+#include "parallel/sharding.hpp"
 #include "pretrain/config/run_config.hpp"
+
+#include <span>
 
 namespace isoflop {
 
@@ -11,14 +14,24 @@ namespace isoflop {
 /// not.
 double gradient_norm(const ParamTable& table, const ParamBuffer& gradients, Backend& backend);
 
+/// The same from the sums of squares of all chunks of kNormChunk elements, in table order.
+double gradient_norm(const ParamTable& table, std::span<const double> chunk_squares);
+
 /// min(1, clip / (norm + 1e-6)); 1 when clip is 0 (off).
 double clip_factor(double norm, double clip);
 
 class AdamWOptimizer {
  public:
-  AdamWOptimizer(const ParamTable& table, const OptimizerConfig& config, DType state);
+  AdamWOptimizer(const ParamTable& table, const OptimizerConfig& config, DType state)
+      : AdamWOptimizer(table, config, state, Sharding(table)) {}
+  /// Of one rank's share.
+  AdamWOptimizer(const ParamTable& table,
+                 const OptimizerConfig& config,
+                 DType state,
+                 const Sharding& sharding);
 
-  /// One update of every tensor; decay only where the spec says so. `updates` counts those before.
+  /// One update of every tensor, of the rows that are ours; whole buffers of parameters and
+  /// gradients; decay only where the spec says so. `updates` counts those before.
   void update(Backend& backend,
               ParamBuffer& parameters,
               const ParamBuffer& gradients,
@@ -26,11 +39,12 @@ class AdamWOptimizer {
               double grad_scale,
               int64_t updates);
 
-  ParamBuffer m, v;  // first and second moments
+  ParamBuffer m, v;  // first and second moments, of our rows
 
  private:
   const ParamTable& table_;
   OptimizerConfig config_;
+  Sharding sharding_;
 };
 
 }  // namespace isoflop

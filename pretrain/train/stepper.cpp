@@ -11,7 +11,8 @@ std::string parameter_hash(const ParamBuffer& parameters) {
   return hash_hex(hash_bytes(flat.data, flat.bytes()));
 }
 
-Stepper::Stepper(const Run& run, Backend& backend, Initializer initialize, Trace* trace)
+Stepper::Stepper(
+    const Run& run, Backend& backend, Initializer initialize, Trace* trace, Communicator* ranks)
     : run_(run),
       backend_(backend),
       initialize_(std::move(initialize)),
@@ -21,13 +22,14 @@ Stepper::Stepper(const Run& run, Backend& backend, Initializer initialize, Trace
         const Trace::Span span(trace_, "data");
         sampler_.read(sequence, window);
       }),
-      step_(run.config, run.batch, run.table, backend),
+      step_(run.config, run.batch, run.table, backend, ranks),
       guard_(run.config.guard, state.guard) {
   state.seed = run.config.data.seed;
   state.slots = run.batch.slots;
 }
 
 void Stepper::initialize() {
+  step_.settle();
   if (initialize_)
     initialize_(step_.parameters);
   else
@@ -39,6 +41,7 @@ void Stepper::initialize() {
 }
 
 void Stepper::load(const CheckpointRef& checkpoint) {
+  step_.settle();
   state = load_checkpoint(checkpoint, run_.table,
                           {&step_.parameters, &step_.optimizer.m, &step_.optimizer.v});
   step_.updates = state.optimizer_step;
@@ -76,9 +79,15 @@ StepRecord Stepper::next() {
     if (record.verdict.fate == Fate::rewind) return record;
     if (record.verdict.fate == Fate::applied) {
       const Trace::Span update(trace_, "optimizer");
-      if (stats_) stats_->before(step_.parameters, step_.gradients());
+      if (stats_) {
+        step_.gather_gradients();
+        stats_->before(step_.parameters, step_.gradients());
+      }
       step_.apply(record.rate, record.result);
-      if (stats_) stats_->after(step_.parameters);
+      if (stats_) {
+        step_.settle();
+        stats_->after(step_.parameters);
+      }
     }
     state.tokens += run_.batch.tokens();
   }

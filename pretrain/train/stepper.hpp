@@ -30,8 +30,12 @@ using Initializer = std::function<void(ParamBuffer& parameters)>;
 
 class Stepper {
  public:
-  /// Borrows run, backend and trace (null: none). Parameters are not set yet.
-  Stepper(const Run& run, Backend& backend, Initializer initialize = {}, Trace* trace = nullptr);
+  /// Borrows run, backend, trace and ranks (null: none). Parameters are not set yet.
+  Stepper(const Run& run,
+          Backend& backend,
+          Initializer initialize = {},
+          Trace* trace = nullptr,
+          Communicator* ranks = nullptr);
 
   /// Step 0: initial parameters.
   void initialize();

@@ -5,48 +5,103 @@
 
 namespace isoflop {
 
+namespace {
+
+Sharding sharding_for(const ParamTable& table, const Communicator* ranks) {
+  return ranks ? Sharding(table, ranks->size(), ranks->rank(), {}) : Sharding(table);
+}
+
+}  // namespace
+
 TrainStep::TrainStep(const RunConfig& config,
                      const BatchPlan& plan,
                      const ParamTable& table,
-                     Backend& backend)
+                     Backend& backend,
+                     Communicator* ranks)
     : parameters(table, backend.state_dtype(), "parameters"),
-      optimizer(table, config.optimizer, backend.state_dtype()),
+      optimizer(table, config.optimizer, backend.state_dtype(), sharding_for(table, ranks)),
       config_(config),
       plan_(plan),
       table_(table),
       backend_(backend),
+      sharding_(sharding_for(table, ranks)),
+      slots_(slots_of(plan.slots, sharding_.rank(), sharding_.ranks())),
       model_(config.model,
              table,
              parameters,
              backend,
              {plan.micro_tokens(), parse_recompute(config.compute.recompute), true}),
-      gradients_(make_gradient_table(config.model), backend, plan.slots),
+      gradient_table_(make_gradient_table(config.model)),
+      gradients_(gradient_table_, backend, plan.slots, slots_),
+      arriving_(sharding_.buckets().size(), false),
       window_(static_cast<size_t>(plan.context + 1)),
       tokens_(static_cast<size_t>(plan.micro_tokens())),
       targets_(static_cast<size_t>(plan.micro_tokens())),
-      slot_losses_(static_cast<size_t>(plan.slots)) {}
+      slot_losses_(static_cast<size_t>(plan.slots)) {
+  if (sharding_.ranks() == 1) return;
+  exchange_.emplace(*ranks, sharding_, table, gradient_table_, plan.slots, gradients_, parameters,
+                    backend);
+  model_.set_hooks(this);
+}
 
 StepResult TrainStep::compute(int64_t step, const SequenceSource& source) {
   const int64_t per_slot = plan_.micro_batches * plan_.micro_batch;
   const double targets = static_cast<double>(plan_.tokens());
-  for (int64_t slot = 0; slot < plan_.slots; ++slot)
+  for (int64_t slot = slots_.first; slot < slots_.last; ++slot)
     slot_losses_[static_cast<size_t>(slot)] =
-        accumulate_slot(step * plan_.sequences() + slot * per_slot, 1.0 / targets, source);
+        accumulate_slot(slot, step * plan_.sequences() + slot * per_slot, 1.0 / targets, source);
 
   ParamBuffer& gradients = gradients_.finish();
-  if (config_.model.tied_embeddings)  // the head's share of the tied matrix, last row of the table
-    backend_.add(gradients[table_.size()], gradients[table_.size() - 1]);
+  if (exchange_) exchange_->finish_gradients();
+  if (config_.model
+          .tied_embeddings) {  // the head's share of the tied matrix, last row of the table
+    const RowRange rows = sharding_.rows(table_.size() - 1);
+    backend_.add(rows_of(gradients[table_.size()], rows),
+                 rows_of(gradients[table_.size() - 1], rows));
+  }
 
   StepResult result;
+  result.grad_norm = exchange_ ? gradient_norm(table_, exchange_->share_numbers(slot_losses_))
+                               : gradient_norm(table_, gradients, backend_);
   result.loss = tree_sum(slot_losses_) / targets;
-  result.grad_norm = gradient_norm(table_, gradients, backend_);
   return result;
 }
 
 void TrainStep::apply(double rate, const StepResult& result) {
+  settle();
   optimizer.update(backend_, parameters, gradients_.sum(), rate,
                    clip_factor(result.grad_norm, config_.optimizer.clip), updates++);
-  refresh_weights();
+  if (!exchange_) return refresh_weights();
+  for (size_t b = sharding_.buckets().size(); b-- > 0;) {  // as the forward pass will ask for them
+    exchange_->start_parameters(b);
+    arriving_[b] = true;
+  }
+}
+
+void TrainStep::settle() {
+  for (const Bucket& bucket : sharding_.buckets()) before_forward(table_[bucket.first].stage_block);
+}
+
+size_t TrainStep::bucket_of(int block) const {
+  size_t b = 0;
+  while (table_[sharding_.buckets()[b].first].stage_block != block) ++b;
+  return b;
+}
+
+void TrainStep::before_forward(int block) {
+  const size_t b = bucket_of(block);
+  if (!arriving_[b]) return;
+  exchange_->finish_parameters(b);
+  arriving_[b] = false;
+  model_.refresh_weights(sharding_.buckets()[b].first, sharding_.buckets()[b].last);
+}
+
+void TrainStep::after_backward(int block) {
+  if (!leaving_) return;
+  const size_t b = bucket_of(block);
+  for (const ShardExchange::Span& span : exchange_->all_of(b))
+    gradients_.close_piece(span.first, span.count);
+  exchange_->start_gradients(b);
 }
 
 StepResult TrainStep::run(int64_t step, double rate, const SequenceSource& source) {
@@ -56,17 +111,20 @@ StepResult TrainStep::run(int64_t step, double rate, const SequenceSource& sourc
   return result;
 }
 
-double TrainStep::accumulate_slot(int64_t first_sequence,
+double TrainStep::accumulate_slot(int64_t slot,
+                                  int64_t first_sequence,
                                   double grad_scale,
                                   const SequenceSource& source) {
   ParamBuffer& gradients = gradients_.open();
   double loss = 0;
   for (int64_t micro = 0; micro < plan_.micro_batches; ++micro) {
     read_micro_batch(first_sequence + micro * plan_.micro_batch, source);
+    leaving_ = exchange_ && slot + 1 == slots_.last && micro + 1 == plan_.micro_batches;
     loss += model_.forward_backward({plan_.micro_batch, plan_.context, tokens_, targets_},
                                     gradients, grad_scale);
   }
-  gradients_.close();
+  leaving_ ? gradients_.pieces_closed() : gradients_.close();
+  leaving_ = false;
   return loss;
 }
 

@@ -5,10 +5,12 @@
 #include "pretrain/model/model.hpp"
 #include "pretrain/optim/adamw.hpp"
 #include "pretrain/train/gradient_tree.hpp"
+#include "pretrain/train/shard_exchange.hpp"
 
 #include <cmath>
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -38,12 +40,19 @@ struct StepResult {
   bool finite() const { return std::isfinite(loss) && std::isfinite(grad_norm); }
 };
 
-class TrainStep {
+/// Over several ranks every one calls the same functions in the same order. Each computes its own
+/// slots, owns a share of the optimizer's state and has all parameters.
+class TrainStep : private PassHooks {
  public:
+  /// Borrows all of them; without `ranks` it is alone.
   TrainStep(const RunConfig& config,
             const BatchPlan& plan,
             const ParamTable& table,
-            Backend& backend);
+            Backend& backend,
+            Communicator* ranks = nullptr);
+
+  TrainStep(const TrainStep&) = delete;  // its parts point at each other
+  TrainStep& operator=(const TrainStep&) = delete;
 
   /// Loss and gradients of sequences step*B .. step*B+B-1 from `source`.
   StepResult compute(int64_t step, const SequenceSource& source);
@@ -52,28 +61,49 @@ class TrainStep {
   /// Both; values that are not finite skip the update.
   StepResult run(int64_t step, double rate, const SequenceSource& source);
 
-  ParamBuffer parameters;  // fp32 masters
+  /// fp32 masters. After apply() the other ranks' rows may be still on their way: settle() first.
+  ParamBuffer parameters;
   AdamWOptimizer optimizer;
   int64_t updates = 0;  // applied so far: steps less skipped ones
 
   Model& model() { return model_; }
   const BatchPlan& plan() const { return plan_; }
   size_t gradient_bytes() const { return gradients_.bytes(); }
-  /// Of the last compute(), until the next: before clipping, shaped by make_gradient_table.
+  /// Of the last compute(), until the next: before clipping, shaped by make_gradient_table. Only
+  /// our rows, until gather_gradients().
   const ParamBuffer& gradients() const { return gradients_.sum(); }
+  void gather_gradients() {
+    if (exchange_) exchange_->gather_gradients();
+  }
+  /// Waits for what other ranks updated. The model's passes do so by themselves.
+  void settle();
+  const Sharding& sharding() const { return sharding_; }
+  WireTotals wire_totals() const { return exchange_ ? exchange_->wire_totals() : WireTotals(); }
   /// After the parameters were written from outside (initialization, a checkpoint).
   void refresh_weights() { model_.refresh_weights(); }
 
  private:
-  double accumulate_slot(int64_t first_sequence, double grad_scale, const SequenceSource& source);
+  void before_forward(int block) override;
+  void after_backward(int block) override;
+  size_t bucket_of(int block) const;
+  double accumulate_slot(int64_t slot,
+                         int64_t first_sequence,
+                         double grad_scale,
+                         const SequenceSource& source);
   void read_micro_batch(int64_t first_sequence, const SequenceSource& source);
 
   const RunConfig& config_;
   BatchPlan plan_;
   const ParamTable& table_;
   Backend& backend_;
+  Sharding sharding_;
+  SlotRange slots_;  // ours
   Model model_;
+  ParamTable gradient_table_;
   GradientTree gradients_;
+  std::optional<ShardExchange> exchange_;  // with more than one rank
+  bool leaving_ = false;                   // gradients become complete in this backward pass
+  std::vector<bool> arriving_;             // per bucket: parameters are on their way
   std::vector<int32_t> window_, tokens_, targets_;
   std::vector<double> slot_losses_;
 };

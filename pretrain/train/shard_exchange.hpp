@@ -1,0 +1,103 @@
+// ShardExchange: what ranks that share a step tell each other. Gradients: every rank sends each
+// owner its part of each subtree sum, and the owner adds them in the order of the slot tree, so
+// that the bits do not depend on the number of ranks. Numbers: losses of slots, squares of chunks.
+// Parameters: owners send what they updated to everyone.
+//
+// All of it goes bucket by bucket, and start_* return at once: gradients leave while the backward
+// pass still computes earlier blocks, parameters arrive while the next step's forward pass has
+// begun. Everything is planned in the constructor, which also takes the memory for what arrives:
+// about one gradient.
+#pragma once
+#include "parallel/communicator.hpp"
+#include "parallel/sharding.hpp"
+#include "pretrain/train/gradient_tree.hpp"
+
+#include <memory>
+#include <span>
+#include <vector>
+
+namespace isoflop {
+
+class ShardExchange {
+ public:
+  /// Elements [first, first + count) of a flat buffer.
+  struct Span {
+    int64_t first = 0, count = 0;
+  };
+
+  /// Collective. Borrows all of them. `gradient_table` is `table`, or one row longer (the head's
+  /// gradient of a tied matrix, which is the table's last).
+  ShardExchange(Communicator& ranks,
+                const Sharding& sharding,
+                const ParamTable& table,
+                const ParamTable& gradient_table,
+                int64_t slots,
+                GradientTree& gradients,
+                ParamBuffer& parameters,
+                Backend& backend);
+
+  /// The elements of a bucket in the gradients' flat buffer, whoever owns them.
+  const std::vector<Span>& all_of(size_t bucket) const { return whole_[bucket]; }
+
+  /// Our subtree sums of this bucket are complete. Buckets are started in one order on all ranks.
+  void start_gradients(size_t bucket);
+  /// Waits for all buckets and adds. Our rows of the sum are in gradients.part(0) then; the rest of
+  /// it is not the sum.
+  void finish_gradients();
+
+  /// Fills in the other ranks' slots, and returns the sums of squares of every chunk of every
+  /// parameter (kNormChunk), in table order; valid until the next call.
+  std::span<const double> share_numbers(std::span<double> slot_losses);
+
+  /// Our rows of a bucket of the parameters are updated: sends them and receives the others'.
+  void start_parameters(size_t bucket) { start_gather(bucket, parameters_); }
+  void finish_parameters(size_t bucket) { finish_gather(bucket); }
+
+  /// Everybody's rows of the summed gradients, for statistics.
+  void gather_gradients();
+
+  WireTotals wire_totals() const { return wire_->wire_totals(); }
+  /// Of what arrives, beside the gradients themselves.
+  static size_t bytes_for(const Sharding& sharding,
+                          const ParamTable& gradient_table,
+                          int64_t slots,
+                          DType dtype);
+
+ private:
+  std::vector<Span> spans_of(size_t bucket, int rank, bool gradients) const;
+  void plan_gradients(const ParamTable& gradient_table);
+  void plan_numbers(const ParamTable& table);
+  Message message(int peer, const ParamBuffer& buffer, Span span) const;
+  void start_gather(size_t bucket, const ParamBuffer& buffer);
+  void finish_gather(size_t bucket) { wire_->wait(gathers_[bucket]); }
+  View elements(size_t part, Span span, int64_t staged) const;
+
+  std::unique_ptr<Communicator> wire_;  // a group of our own: nobody else's order matters
+  const Sharding& sharding_;
+  const ParamTable& table_;
+  GradientTree& gradients_;
+  ParamBuffer& parameters_;
+  Backend& backend_;
+  std::vector<TreePart> parts_;
+  std::vector<TreeAdd> adds_;
+  size_t first_part_ = 0, own_parts_ = 0;  // ours among the parts
+  bool tied_ = false;
+  std::vector<Span> offsets_;  // of every row of the gradient table in the flat buffer
+
+  std::vector<std::vector<Span>> whole_, mine_;         // per bucket
+  std::vector<int64_t> staged_first_;                   // per bucket, within a part's staging
+  std::vector<std::vector<Message>> sends_, receives_;  // per bucket
+  std::vector<Communicator::Ticket> gradient_tickets_, gathers_;
+  std::vector<Message> gather_sends_, gather_receives_;  // scratch
+  Buffer staging_;
+  int64_t staged_elements_ = 0;  // of one part
+
+  SlotRange slots_;
+  std::vector<double> numbers_;               // ours: losses, then chunks
+  std::vector<std::vector<double>> arrived_;  // of every rank
+  std::vector<double> chunks_;
+  std::vector<std::vector<Span>> chunks_of_;  // per rank: where its chunks lie among all
+  std::vector<SlotRange> slots_of_rank_;
+};
+
+}  // namespace isoflop

@@ -1,0 +1,166 @@
+// A step over several ranks is the step of one rank, bit for bit. CTest starts this under mpirun
+// (tests/CMakeLists.txt); every rank trains alone as well and compares its share.
+#include "core/rng.hpp"
+#include "core/threads.hpp"
+#include "cpu/backend.hpp"
+#include "pretrain/train/train_step.hpp"
+
+#include <gtest/gtest.h>
+
+#include <cstring>
+#include <limits>
+
+namespace isoflop {
+namespace {
+
+Communicator& ranks() {
+  static const std::unique_ptr<World> world = make_world();
+  return world->ranks();
+}
+
+RunConfig tiny_run(Arch arch, bool tied) {
+  RunConfig c;
+  c.model.arch = arch;
+  c.model.layers = 2;
+  c.model.d_model = 48;  // no divisor of 64: shares are cut at more than one panel
+  c.model.heads = 2;
+  c.model.kv_heads = arch == Arch::llama ? 1 : 2;
+  c.model.rotary_fraction = arch == Arch::gpt3 ? 0 : 1;
+  c.model.head_dim = 24;
+  c.model.d_ff = 320;
+  c.model.context = 16;
+  c.model.vocabulary = 600;
+  c.model.tied_embeddings = tied;
+  c.optimizer.clip = 0.1;  // below the norms here: always active
+  return c;
+}
+
+const SequenceSource kRandomTokens = [](uint64_t sequence, std::span<int32_t> window) {
+  for (size_t i = 0; i < window.size(); ++i)
+    window[i] = static_cast<int32_t>(philox(3, sequence, i)[0] % 600);
+};
+
+struct Rig {
+  RunConfig config;
+  ParamTable table;
+  ThreadTeam team{1};
+  std::unique_ptr<Backend> backend;
+  TrainStep step;
+  Rig(const RunConfig& c, const BatchPlan& plan, DType activation, Communicator* group)
+      : config(c),
+        table(make_param_table(c.model)),
+        backend(make_cpu_backend(team, activation)),
+        step(config, plan, table, *backend, group) {
+    initialize_parameters(table, 1, step.parameters);
+    step.refresh_weights();
+  }
+};
+
+bool same(View a, View b) {
+  return a.bytes() == b.bytes() && std::memcmp(a.data, b.data, a.bytes()) == 0;
+}
+
+/// Everything that a checkpoint would hold.
+void expect_same(Rig& alone, Rig& shared) {
+  shared.step.settle();
+  EXPECT_TRUE(same(alone.step.parameters.flat(), shared.step.parameters.flat()));
+  for (size_t i = 0; i < alone.table.size(); ++i) {
+    const RowRange rows = shared.step.sharding().rows(i);
+    if (rows.count == 0) continue;
+    EXPECT_TRUE(same(rows_of(alone.step.optimizer.m[i], rows), shared.step.optimizer.m[i])) << i;
+    EXPECT_TRUE(same(rows_of(alone.step.optimizer.v[i], rows), shared.step.optimizer.v[i])) << i;
+  }
+}
+
+void compare_steps(const RunConfig& config, const BatchPlan& plan, DType activation) {
+  if (plan.slots < ranks().size()) GTEST_SKIP() << "fewer slots than ranks";
+  Rig alone(config, plan, activation, nullptr), shared(config, plan, activation, &ranks());
+  for (int64_t step = 0; step < 4; ++step) {
+    const StepResult a = alone.step.run(step, 1e-2, kRandomTokens);
+    const StepResult b = shared.step.run(step, 1e-2, kRandomTokens);
+    ASSERT_EQ(a.loss, b.loss) << step;
+    ASSERT_EQ(a.grad_norm, b.grad_norm) << step;
+    EXPECT_GT(a.grad_norm, config.optimizer.clip);
+  }
+  expect_same(alone, shared);
+}
+
+TEST(Ranks, TakeTheStepOfOneWithUnevenSlots) {
+  for (const int64_t slots : {8, 11})
+    for (const bool tied : {true, false})
+      compare_steps(tiny_run(Arch::gpt3, tied),
+                    {.slots = slots, .micro_batches = 2, .micro_batch = 1, .context = 16},
+                    DType::f32);
+}
+
+TEST(Ranks, TakeTheStepOfOneInEveryArchitecture) {
+  for (const Arch arch : {Arch::gpt3, Arch::pythia, Arch::llama})
+    compare_steps(tiny_run(arch, false),
+                  {.slots = 8, .micro_batches = 1, .micro_batch = 2, .context = 16}, DType::f32);
+}
+
+TEST(Ranks, TakeTheStepOfOneInBf16) {
+  compare_steps(tiny_run(Arch::llama, true),
+                {.slots = 8, .micro_batches = 1, .micro_batch = 2, .context = 16}, DType::bf16);
+}
+
+TEST(Ranks, TakeTheStepOfOneWhateverIsRecomputed) {
+  for (const char* level : {"cheap", "ffn", "block"}) {
+    RunConfig config = tiny_run(Arch::gpt3, true);
+    config.compute.recompute = level;
+    compare_steps(config, {.slots = 8, .micro_batches = 1, .micro_batch = 1, .context = 16},
+                  DType::f32);
+  }
+}
+
+TEST(Ranks, SkipTheSameStep) {
+  const BatchPlan plan{.slots = 8, .micro_batches = 1, .micro_batch = 1, .context = 16};
+  const RunConfig config = tiny_run(Arch::gpt3, true);
+  Rig alone(config, plan, DType::f32, nullptr), shared(config, plan, DType::f32, &ranks());
+  alone.step.run(0, 1e-2, kRandomTokens);
+  shared.step.run(0, 1e-2, kRandomTokens);
+  // A value that is not finite shows up in one slot only, the last rank's.
+  const auto poisoned = [&](Rig& rig) {
+    rig.step.settle();
+    const size_t row = static_cast<size_t>(find_param(rig.table, "embedding.weight"));
+    const float before = rig.step.parameters[row].row<float>(599)[0];
+    const SequenceSource source = [](uint64_t sequence, std::span<int32_t> window) {
+      kRandomTokens(sequence, window);
+      for (int32_t& id : window) id = sequence == 15 ? 599 : id % 599;
+    };
+    rig.step.parameters[row].row<float>(599)[0] = std::numeric_limits<float>::infinity();
+    rig.step.refresh_weights();
+    const StepResult result = rig.step.run(1, 1e-2, source);
+    rig.step.parameters[row].row<float>(599)[0] = before;
+    rig.step.refresh_weights();
+    return result;
+  };
+  EXPECT_TRUE(poisoned(alone).skipped);
+  EXPECT_TRUE(poisoned(shared).skipped);
+  const StepResult a = alone.step.run(2, 1e-2, kRandomTokens);
+  const StepResult b = shared.step.run(2, 1e-2, kRandomTokens);
+  EXPECT_EQ(a.loss, b.loss);
+  EXPECT_EQ(alone.step.updates, 2);
+  EXPECT_EQ(shared.step.updates, 2);
+  expect_same(alone, shared);
+}
+
+TEST(Ranks, ShareTheMomentsAndAllGradientsCanBeGathered) {
+  const BatchPlan plan{.slots = 8, .micro_batches = 1, .micro_batch = 1, .context = 16};
+  const RunConfig config = tiny_run(Arch::gpt3, true);
+  Rig alone(config, plan, DType::f32, nullptr), shared(config, plan, DType::f32, &ranks());
+  alone.step.compute(0, kRandomTokens);
+  shared.step.compute(0, kRandomTokens);
+  shared.step.gather_gradients();
+  for (size_t i = 0; i < alone.table.size(); ++i)
+    EXPECT_TRUE(same(alone.step.gradients()[i], shared.step.gradients()[i])) << alone.table[i].name;
+  const int64_t whole = static_cast<int64_t>(alone.step.optimizer.m.bytes());
+  int64_t sum = 0;
+  for (const int64_t bytes : ranks().gather(static_cast<int64_t>(shared.step.optimizer.m.bytes())))
+    sum += bytes;
+  EXPECT_NEAR(static_cast<double>(sum), static_cast<double>(whole),
+              0.05 * static_cast<double>(whole));
+}
+
+}  // namespace
+}  // namespace isoflop
