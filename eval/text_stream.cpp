@@ -1,6 +1,6 @@
 #include "eval/text_stream.hpp"
 
-#include "datasets/tokenizer/utf8.hpp"
+#include "core/utf8.hpp"
 
 #include <algorithm>
 

@@ -1,7 +1,7 @@
 // Text comes out in whole characters, without what may be a stop string.
 #include "eval/text_stream.hpp"
 
-#include "datasets/tokenizer/utf8.hpp"
+#include "core/utf8.hpp"
 #include "tests/eval/small_model.hpp"
 
 #include <gtest/gtest.h>
