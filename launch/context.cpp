@@ -47,11 +47,11 @@ std::string read_stdin() {
 }
 
 void Context::write_note(const std::string& text) const {
-  if (!quiet) write_stderr(text + "\n");
+  if (!quiet && !mute) write_stderr(text + "\n");
 }
 
 void Context::write_line(const std::string& text) const {
-  if (json) {
+  if (json || mute) {
     write_note(text);
   } else {
     write_stdout(text + "\n");
@@ -59,11 +59,11 @@ void Context::write_line(const std::string& text) const {
 }
 
 void Context::print_raw(std::string_view text) const {
-  if (!json) write_stdout(text);
+  if (!json && !mute) write_stdout(text);
 }
 
 void Context::result(const nlohmann::ordered_json& object) const {
-  if (!json) return;
+  if (!json || mute) return;
   // Text of models may be cut within a character: JSON gets U+FFFD there.
   using Json = nlohmann::ordered_json;
   write_stdout(object.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n");

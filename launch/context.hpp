@@ -20,6 +20,7 @@ class Context {
  public:
   bool json = false;
   bool quiet = false;
+  bool mute = false;  // one of several ranks, and not the one that speaks
 
   /// A remark on the way, one line: standard error, unless --quiet.
   template <class... Args>

@@ -2,6 +2,7 @@
 
 #include "launch/command.hpp"
 #include "launch/context.hpp"
+#include "launch/failure.hpp"
 #include "pretrain/config/nearest.hpp"
 
 #include <CLI/CLI.hpp>
@@ -156,18 +157,9 @@ int run_program(const std::vector<std::string>& arguments) {
   ExitCode code = ExitCode::kDone;
   try {
     code = dispatch(arguments);
-  } catch (const BrokenPipe&) {
-    code = ExitCode::kDone;
-  } catch (const Error& error) {
-    code = report(error.code(), error.what());
-  } catch (const std::bad_alloc&) {
-    code = report(ExitCode::kIo, "out of memory");
-  } catch (const std::system_error& error) {  // also filesystem_error
-    code = report(ExitCode::kIo, error.what());
-  } catch (const std::exception& error) {
-    code = report(ExitCode::kBug, fmt::format("this is a bug in isoflop: {}", error.what()));
   } catch (...) {
-    code = report(ExitCode::kBug, "this is a bug in isoflop: something unknown was thrown");
+    const Failure failure = current_failure();
+    code = failure.text.empty() ? failure.code : report(failure.code, failure.text);
   }
   return static_cast<int>(code);
 }

@@ -1,16 +1,20 @@
 #include "launch/train_plan.hpp"
 
+#include "core/math.hpp"
 #include "export/gguf_recipe.hpp"
+#include "parallel/slot_tree.hpp"
 #include "pretrain/train/trainer.hpp"
 #include "report/humanize.hpp"
+
+#include <algorithm>
 
 namespace isoflop {
 
 namespace {
 
-std::vector<MemoryRow> memory_of(const Run& run, const Backend& backend) {
-  std::vector<MemoryRow> rows = plan_memory(run.config, run.table, run.batch,
-                                            backend.activation_dtype(), backend.state_dtype());
+std::vector<MemoryRow> memory_of(const Run& run, const Backend& backend, int ranks) {
+  std::vector<MemoryRow> rows = plan_memory(
+      run.config, run.table, run.batch, backend.activation_dtype(), backend.state_dtype(), ranks);
   rows.push_back({"program, libraries", resident_memory()});
   return rows;
 }
@@ -19,6 +23,30 @@ size_t total(const std::vector<MemoryRow>& rows) {
   size_t sum = 0;
   for (const MemoryRow& row : rows) sum += row.bytes;
   return sum;
+}
+
+/// The price of the ranks: what each sends in a step, and what waits while the one with the most
+/// slots computes.
+void print_ranks(const Run& run, const Backend& backend, const Context& context, int ranks) {
+  const int64_t slots = run.batch.slots, most = div_ceil(slots, ranks);
+  const double bytes =
+      static_cast<double>(ParamBuffer::bytes_for(run.table, backend.state_dtype()));
+  const std::vector<TreePart> parts = tree_parts(slots, ranks);
+  int64_t sent = 0;  // subtree sums of the rank that has the most
+  for (int rank = 0; rank < ranks; ++rank)
+    sent = std::max<int64_t>(sent, std::count_if(parts.begin(), parts.end(), [&](const auto& part) {
+                               return part.rank == rank;
+                             }));
+  const double share = static_cast<double>(ranks - 1) / ranks;
+  context.note(
+      "ranks    {}, of {} slots at most {} each{}; a rank sends {} of gradients and {} of "
+      "parameters a step",
+      ranks, slots, most,
+      slots % ranks
+          ? fmt::format(" ({:.0f}% of the time nobody waits for)",
+                        100.0 * static_cast<double>(slots) / static_cast<double>(most * ranks))
+          : std::string(),
+      human_bytes(static_cast<double>(sent) * share * bytes), human_bytes(share * bytes));
 }
 
 }  // namespace
@@ -33,14 +61,16 @@ void print_shape(const Run& run, const Backend& backend, const Context& context)
   context.note("device   {}", backend.description());
 }
 
-void print_plan(const Run& run, const Backend& backend, const Context& context) {
+void print_plan(const Run& run, const Backend& backend, const Context& context, int ranks) {
   const double parameters = static_cast<double>(parameter_count(run.table));
   const double tokens = static_cast<double>(run.schedule.steps * run.batch.tokens());
   print_shape(run, backend, context);
   context.note("run      {} steps x {} tokens = {} tokens, {:.1f} per parameter",
                run.schedule.steps, run.batch.tokens(), human_count(tokens), tokens / parameters);
-  const std::vector<MemoryRow> memory = memory_of(run, backend);
-  context.note("memory   {} in all", human_bytes(static_cast<double>(total(memory))));
+  if (ranks > 1) print_ranks(run, backend, context, ranks);
+  const std::vector<MemoryRow> memory = memory_of(run, backend, ranks);
+  context.note("memory   {} in all{}", human_bytes(static_cast<double>(total(memory))),
+               ranks > 1 ? ", of each rank" : "");
   for (const MemoryRow& row : memory)
     context.note("         {:<20} {}", row.kind, human_bytes(static_cast<double>(row.bytes)));
   for (const std::string& advice : quantization_advice(run.config.model))
@@ -49,8 +79,8 @@ void print_plan(const Run& run, const Backend& backend, const Context& context) 
                run.config.schedule.decay, draw(run.schedule));
 }
 
-size_t planned_memory(const Run& run, const Backend& backend) {
-  return total(memory_of(run, backend));
+size_t planned_memory(const Run& run, const Backend& backend, int ranks) {
+  return total(memory_of(run, backend, ranks));
 }
 
 size_t planned_step_memory(const Run& run, const Backend& backend) {
@@ -63,8 +93,8 @@ void print_memory(size_t planned, size_t peak, const Context& context) {
                human_bytes(expected), 100 * (most / expected - 1));
 }
 
-nlohmann::ordered_json plan_json(const Run& run, const Backend& backend) {
-  const std::vector<MemoryRow> memory = memory_of(run, backend);
+nlohmann::ordered_json plan_json(const Run& run, const Backend& backend, int ranks) {
+  const std::vector<MemoryRow> memory = memory_of(run, backend, ranks);
   nlohmann::ordered_json json = {{"parameters", parameter_count(run.table)},
                                  {"matmul_parameters", matmul_parameter_count(run.config.model)},
                                  {"flops_per_token", training_flops_per_token(run.config.model)},

@@ -1,5 +1,6 @@
 #include "launch/train_run.hpp"
 
+#include "core/hash.hpp"
 #include "datasets/tokenizer/spec.hpp"
 #include "eval/generate.hpp"
 #include "launch/bench_step.hpp"
@@ -199,6 +200,13 @@ double measure_limit(const Run& run, Machine& machine) {
                          [&](const auto& a, const auto& b) { return work(a) < work(b); })});
 }
 
+void require_slots_for(const Run& run, int ranks) {
+  if (run.batch.slots >= ranks) return;
+  fail_user(
+      "{} ranks cannot share {} slots; start at most {}, or begin a run with schedule.slots={}",
+      ranks, run.batch.slots, run.batch.slots, ranks);
+}
+
 /// Data is checked and built in the run folder; a start that is refused there leaves no folder
 /// behind.
 Run prepare(const RunConfig& config,
@@ -206,7 +214,8 @@ Run prepare(const RunConfig& config,
             const fs::path& folder,
             bool resumes,
             const Machine& machine,
-            const Context& context) {
+            const Context& context,
+            int ranks) {
   // What is named but missing is said before anything is made. A run that goes on has its stores.
   if (!resumes) text_bytes(paths_of(config.data.train));
   const bool made_here = !fs::exists(folder);
@@ -218,6 +227,7 @@ Run prepare(const RunConfig& config,
                            .stop = stop_flag(),
                            .threads = machine.team.size(),
                            .reuse = resumes});
+    require_slots_for(run, ranks);
     if (!resumes && !run.config.model.init.empty())
       require_tensors_of(*open_model(run.config.model.init), run.table);
     return run;
@@ -226,6 +236,94 @@ Run prepare(const RunConfig& config,
     if (made_here) fs::remove_all(folder, ignored);
     throw;
   }
+}
+
+/// What stands before the first step; the same on all ranks.
+struct Start {
+  std::unique_ptr<Machine> machine;
+  std::unique_ptr<const Run> run;
+  std::string kernel_plan;
+  std::optional<CheckpointRef> resume;
+  bool config_changed = false;
+};
+
+/// "auto" threads: our part of the cores that the ranks of this host share.
+ComputeConfig with_threads(ComputeConfig compute, World* world) {
+  if (compute.threads == 0 && world && world->ranks().size() > 1)
+    compute.threads = std::max(1, usable_cores() / world->ranks_sharing_cores());
+  return compute;
+}
+
+/// The first rank's part: everything that is chosen, found or built.
+Start decide(const TrainRequest& request, const Context& context, World* world) {
+  const int ranks = world ? world->ranks().size() : 1;
+  Origins origins;
+  RunConfig config = read_config(request, origins);
+  for (const std::string& note : origins.notes) context.note("{}", note);
+  const fs::path folder = run_folder(request, config);
+  require_new_or_resumed(request, folder);
+  Start start;
+  start.resume = checkpoint_to_resume(request, folder, context);
+
+  const TrainState before = start.resume ? load_state(*start.resume) : TrainState();
+  start.machine = std::make_unique<Machine>(
+      with_threads(as_planned(config.compute, before.kernel_plan), world));
+  Machine& machine = *start.machine;
+  settle_path(config, origins, machine, context);
+  if (!config.schedule.budget.empty())
+    spend_budget(config, request.tokens_per_parameter, machine, context);
+  start.run = std::make_unique<Run>(
+      prepare(config, origins, folder, start.resume.has_value(), machine, context, ranks));
+  const Run& run = *start.run;
+  start.config_changed =
+      start.resume && !changes_since(*start.resume, before, run, request, context).empty();
+  const fs::path manifest = folder / "data-manifest.json";
+  if (start.resume && fs::exists(manifest))
+    require_same_data(read_file(manifest), manifest.string(), run);
+  start.kernel_plan = kernel_plan_of(machine, before.kernel_plan);
+  write_run_files(run, machine, start.kernel_plan);
+  return start;
+}
+
+/// Same program, kernels and data everywhere, before the first step; said by whoever differs.
+void require_agreement(const Start& start, Communicator& ranks) {
+  const auto require_same = [&](const std::string& what, const std::string& mine) {
+    const std::string first = ranks.gather_texts(mine)[0];
+    if (mine != first)
+      fail_user("{} differ from those of the first rank: {}, and there {}", what, mine, first);
+  };
+  const MappedFile program("/proc/self/exe");
+  require_same("the program's bytes", hash_hex(hash_bytes(program.data(), program.size())));
+  require_same("the kernels", start.machine->backend->description());
+  require_same("the training data (fingerprints of the token stores)",
+               data_fingerprints(*start.run));
+}
+
+/// The other ranks take over what the first decided; then all make sure that they agree.
+void share(Start& start, Communicator& ranks, World* world) {
+  const bool root = ranks.is_root();
+  const auto tell = [&](const std::string& text) { return ranks.broadcast_text(text, 0); };
+  const std::string config =
+      tell(root ? config_to_toml(start.run->config, start.run->origins) : "");
+  const std::string folder = tell(root ? start.run->folder.string() : "");
+  start.kernel_plan = tell(start.kernel_plan);
+  const std::string resume = tell(start.resume ? start.resume->folder.string() : "");
+  start.config_changed = ranks.max(start.config_changed);
+  if (!root) {
+    Origins origins;
+    RunConfig mine = parse_config(config, "the config of the first rank", {}, origins);
+    start.machine =
+        std::make_unique<Machine>(with_threads(as_planned(mine.compute, start.kernel_plan), world));
+    start.run = std::make_unique<Run>(prepare_run(mine, origins,
+                                                  {.folder = folder,
+                                                   .note = {},
+                                                   .stop = stop_flag(),
+                                                   .threads = start.machine->team.size(),
+                                                   .reuse = true,
+                                                   .writes = false}));
+    if (!resume.empty()) start.resume = CheckpointRef{resume, read_manifest(resume)};
+  }
+  require_agreement(start, ranks);
 }
 
 }  // namespace
@@ -237,55 +335,46 @@ Initializer initializer_for(const Run& run, Machine& machine) {
   };
 }
 
-TrainOutcome train(const TrainRequest& request, const Context& context) {
-  Origins origins;
-  RunConfig config = read_config(request, origins);
-  for (const std::string& note : origins.notes) context.note("{}", note);
-  const fs::path folder = run_folder(request, config);
-  require_new_or_resumed(request, folder);
-  const std::optional<CheckpointRef> resume = checkpoint_to_resume(request, folder, context);
+TrainOutcome train(const TrainRequest& request, const Context& context, World* world) {
   install_stop_signals();
-
-  const TrainState before = resume ? load_state(*resume) : TrainState();
-  Machine machine(as_planned(config.compute, before.kernel_plan));
-  settle_path(config, origins, machine, context);
-  if (!config.schedule.budget.empty())
-    spend_budget(config, request.tokens_per_parameter, machine, context);
-  const Run run = prepare(config, origins, folder, resume.has_value(), machine, context);
-  const std::vector<std::string> changes =
-      resume ? changes_since(*resume, before, run, request, context) : std::vector<std::string>();
-  const fs::path manifest = folder / "data-manifest.json";
-  if (resume && fs::exists(manifest))
-    require_same_data(read_file(manifest), manifest.string(), run);
-  const std::string kernel_plan = kernel_plan_of(machine, before.kernel_plan);
-  write_run_files(run, machine, kernel_plan);
-  print_plan(run, *machine.backend, context);
-  const size_t planned = planned_memory(run, *machine.backend);
-  const double product_rate = context.quiet ? 0 : measure_limit(run, machine);
+  const std::unique_ptr<Communicator> alone = make_self();
+  Communicator& ranks = world ? world->ranks() : *alone;
+  Start start = ranks.is_root() ? decide(request, context, world) : Start();
+  if (ranks.size() > 1) share(start, ranks, world);
+  const Run& run = *start.run;
+  Machine& machine = *start.machine;
+  const fs::path folder = run.folder;
+  print_plan(run, *machine.backend, context, ranks.size());
+  const size_t planned = planned_memory(run, *machine.backend, ranks.size());
+  const double product_rate =
+      context.quiet || !ranks.is_root() ? 0 : ranks.size() * measure_limit(run, machine);
 
   std::optional<Trace> trace;
-  if (!request.profile.empty()) trace.emplace();
+  if (!request.profile.empty() && ranks.is_root()) trace.emplace();
   Trace nothing(0);
   ProfilingBackend profiler(*machine.backend, trace ? *trace : nothing);
   profiler.measure(trace.has_value());
   Trainer trainer(run, profiler,
                   {.quiet = context.quiet,
-                   .kernel_plan = kernel_plan,
+                   .kernel_plan = start.kernel_plan,
                    .accept_new_kernel_plan = request.accept_new_kernel_plan,
-                   .config_changed = !changes.empty(),
+                   .config_changed = start.config_changed,
                    .stop = [] { return stop_requested().has_value(); },
                    .initialize = initializer_for(run, machine),
                    .trace = trace ? &*trace : nullptr,
                    .profiler = &profiler,
                    .product_rate = product_rate,
+                   .ranks = ranks.size() > 1 ? &ranks : nullptr,
                    .sample = sampler_for(run, *machine.backend)},
-                  resume);
+                  start.resume);
   const TrainSummary summary = trainer.run();
   if (trace) write_trace(*trace, request.profile, context);
   print_memory(planned, summary.peak_bytes, context);
   TrainOutcome outcome{ExitCode::kDone, outcome_json(run, summary), folder};
   if (summary.stopped) {
-    outcome.code = stop_requested().value_or(ExitCode::kStopped);
+    // After Ctrl-C at one rank all of them were interrupted.
+    const bool interrupted = stop_requested() == ExitCode::kInterrupted;
+    outcome.code = ranks.max(interrupted) ? ExitCode::kInterrupted : ExitCode::kStopped;
     context.note("stopped and saved at step {}; go on with: isoflop train --resume auto --out {}",
                  summary.steps, folder.string());
   } else {
@@ -298,7 +387,7 @@ TrainOutcome train(const TrainRequest& request, const Context& context) {
   return outcome;
 }
 
-Json dry_run(const TrainRequest& request, const Context& context) {
+Json dry_run(const TrainRequest& request, const Context& context, int ranks) {
   Origins origins;
   RunConfig config = read_config(request, origins);
   for (const std::string& note : origins.notes) context.note("{}", note);
@@ -307,8 +396,8 @@ Json dry_run(const TrainRequest& request, const Context& context) {
   if (!config.schedule.budget.empty())
     spend_budget(config, request.tokens_per_parameter, machine, context);
   const Run run = plan_run(config, origins, run_folder(request, config));
-  print_plan(run, *machine.backend, context);
-  return plan_json(run, *machine.backend);
+  print_plan(run, *machine.backend, context, ranks);
+  return plan_json(run, *machine.backend, ranks);
 }
 
 }  // namespace isoflop

@@ -4,6 +4,7 @@
 #include "core/file.hpp"
 #include "launch/context.hpp"
 #include "launch/machine.hpp"
+#include "parallel/communicator.hpp"
 #include "pretrain/train/run.hpp"
 #include "pretrain/train/trainer.hpp"
 #include "scaling/budget.hpp"
@@ -41,10 +42,12 @@ struct TrainOutcome {
 /// both.
 Initializer initializer_for(const Run& run, Machine& machine);
 
-/// Runs to the end or until a signal asks to stop. Prints the plan first.
-TrainOutcome train(const TrainRequest& request, const Context& context);
+/// Runs to the end or until a signal asks to stop. Prints the plan first. Called by every rank of
+/// `world` (null: alone): the first one decides what is to be decided and makes the run folder,
+/// which all of them must see, and tells the others.
+TrainOutcome train(const TrainRequest& request, const Context& context, World* world = nullptr);
 
-/// The plan alone; touches no folder.
-nlohmann::ordered_json dry_run(const TrainRequest& request, const Context& context);
+/// The plan alone, for so many ranks; touches no folder.
+nlohmann::ordered_json dry_run(const TrainRequest& request, const Context& context, int ranks = 1);
 
 }  // namespace isoflop

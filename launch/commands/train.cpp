@@ -1,6 +1,7 @@
 #include "launch/commands.hpp"
 #include "launch/config_arguments.hpp"
 #include "launch/context.hpp"
+#include "launch/ranks.hpp"
 #include "launch/train_run.hpp"
 
 #include <CLI/CLI.hpp>
@@ -22,13 +23,15 @@ ExitCode run(Options& options, const Context& context) {
   request.file = options.words.file();
   request.overrides = options.words.overrides();
   request.texts = options.words.others();
-  if (request.dry_run) {
-    context.result(dry_run(request, context));
-    return ExitCode::kDone;
-  }
-  const TrainOutcome outcome = train(request, context);
-  context.result(outcome.json);
-  return outcome.code;
+  return on_all_ranks(context, [&](World& world, const Context& ours) {
+    if (request.dry_run) {
+      if (world.ranks().is_root()) ours.result(dry_run(request, ours, world.ranks().size()));
+      return ExitCode::kDone;
+    }
+    const TrainOutcome outcome = train(request, ours, &world);
+    ours.result(outcome.json);
+    return outcome.code;
+  });
 }
 
 Action declare(CLI::App& app, Context& context) {
@@ -58,7 +61,7 @@ Action declare(CLI::App& app, Context& context) {
 Command train_command() {
   return {"train", "train a model",
           "isoflop train run.toml optimizer.lr=3e-3 --out runs/first\n  isoflop train --budget 30m "
-          "book.txt\n  isoflop train run.toml --resume auto",
+          "book.txt\n  isoflop train run.toml --resume auto\n  mpirun -n 4 isoflop train run.toml",
           declare};
 }
 

@@ -138,8 +138,15 @@ TrainState load_state(const CheckpointRef& checkpoint) {
 TrainState load_checkpoint(const CheckpointRef& checkpoint,
                            const ParamTable& table,
                            const CheckpointTensors& into) {
+  return load_checkpoint(checkpoint, table, into, Sharding(table));
+}
+
+TrainState load_checkpoint(const CheckpointRef& checkpoint,
+                           const ParamTable& table,
+                           const CheckpointTensors& into,
+                           const Sharding& moments) {
   TrainState state = load_state(checkpoint);
-  read_tensors(checkpoint.folder, checkpoint.manifest, table, into);
+  read_tensors(checkpoint.folder, checkpoint.manifest, table, into, moments);
   return state;
 }
 

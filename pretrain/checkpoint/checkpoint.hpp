@@ -45,6 +45,11 @@ TrainState load_state(const CheckpointRef& checkpoint);
 TrainState load_checkpoint(const CheckpointRef& checkpoint,
                            const ParamTable& table,
                            const CheckpointTensors& into);
+/// Of the moments the share of one rank.
+TrainState load_checkpoint(const CheckpointRef& checkpoint,
+                           const ParamTable& table,
+                           const CheckpointTensors& into,
+                           const Sharding& moments);
 
 // Names, for the writer and for tools.
 fs::path checkpoints_folder(const fs::path& run);

@@ -4,6 +4,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <span>
 #include <vector>
 
@@ -43,38 +44,19 @@ std::span<float> values_of(const View& view) {
   return {view.as<float>(), static_cast<size_t>(view.size())};
 }
 
-void write_shard(const fs::path& folder, const ParamTable& table, const CheckpointTensors& from) {
-  hdf5::File file = hdf5::File::create(folder / shard_name(0));
-  for (const Kind& kind : kinds_of(from)) {
-    for (size_t i = 0; i < table.size(); ++i) {
-      const std::string name = dataset_name(kind, table[i]);
-      const std::vector<uint64_t> shape = shape_of(table[i]), offset(shape.size(), 0);
-      file.write_dataset<float>(name, shape, values_of((*kind.buffer)[i]));
-      file.set_attribute(name, "global_shape", std::span<const uint64_t>(shape));
-      file.set_attribute(name, "offset", std::span<const uint64_t>(offset));
-    }
-  }
-  file.close();
+std::vector<uint64_t> shape_of(const ParamSpec& spec, RowRange rows) {
+  std::vector<uint64_t> shape = shape_of(spec);
+  if (shape.size() > 1) shape[0] = static_cast<uint64_t>(rows.count);  // a vector is never cut
+  return shape;
 }
 
-void write_virtual(const fs::path& folder, const ParamTable& table, const CheckpointTensors& from) {
-  hdf5::File file = hdf5::File::create(folder / kVirtualName);
-  for (const Kind& kind : kinds_of(from)) {
-    for (const ParamSpec& spec : table) {
-      const std::string name = dataset_name(kind, spec);
-      const std::vector<uint64_t> shape = shape_of(spec);
-      const hdf5::VirtualPiece pieces[] = {{shard_name(0), name, 0, shape}};
-      file.create_virtual_dataset(name, hdf5::Type::f32, shape, pieces);
-    }
-  }
-  file.close();
-}
-
-/// One rank's rows of one tensor into place; `next_row` is where the ranks before it ended.
+/// What one rank has of the rows that we want, into place; `next_row` is where the ranks before it
+/// ended. In steps along the first dimension: a vector has as many as elements.
 void read_piece(const hdf5::File& file,
                 const std::string& name,
                 const ParamSpec& spec,
                 const View& into,
+                RowRange want,
                 uint64_t& next_row) {
   const auto refuse = [&](const std::string& what) {
     fail_format("{}: {} {}", file.path().string(), name, what);
@@ -97,23 +79,66 @@ void read_piece(const hdf5::File& file,
   if (whole.size() == 2 && (offset[1] != 0 || info.shape[1] != whole[1]))
     refuse("holds parts of rows");
   const auto row = static_cast<size_t>(info.row_elements);
-  file.read_rows<float>(name, 0, values_of(into).subspan(next_row * row, count * row));
+  const uint64_t steps = whole.size() == 1 ? whole[0] : 1;  // of one row
+  const uint64_t wanted = static_cast<uint64_t>(want.first) * steps;
+  const uint64_t wanted_end = wanted + static_cast<uint64_t>(want.count) * steps;
+  const uint64_t first = std::max(next_row, wanted), end = std::min(next_row + count, wanted_end);
+  if (first < end)
+    file.read_rows<float>(name, first - next_row,
+                          values_of(into).subspan((first - wanted) * row, (end - first) * row));
   next_row += count;
 }
 
 }  // namespace
 
-void write_tensors(const fs::path& folder, const ParamTable& table, const CheckpointTensors& from) {
-  write_shard(folder, table, from);
-  sync_path(folder / shard_name(0));
-  write_virtual(folder, table, from);
+void write_shard(const fs::path& folder,
+                 const ParamTable& table,
+                 const Sharding& sharding,
+                 const CheckpointTensors& from) {
+  const fs::path path = folder / shard_name(sharding.rank());
+  hdf5::File file = hdf5::File::create(path);
+  for (const Kind& kind : kinds_of(from)) {
+    for (size_t i = 0; i < table.size(); ++i) {
+      const RowRange rows = sharding.rows(i);
+      if (rows.count == 0) continue;
+      const std::string name = dataset_name(kind, table[i]);
+      const std::vector<uint64_t> whole = shape_of(table[i]);
+      std::vector<uint64_t> offset(whole.size(), 0);
+      offset[0] = static_cast<uint64_t>(rows.first);
+      file.write_dataset<float>(name, shape_of(table[i], rows), values_of((*kind.buffer)[i]));
+      file.set_attribute(name, "global_shape", std::span<const uint64_t>(whole));
+      file.set_attribute(name, "offset", std::span<const uint64_t>(offset));
+    }
+  }
+  if (!file.exists("/parameters")) file.create_group("/parameters");  // a rank may own nothing
+  file.close();
+  sync_path(path);
+}
+
+void write_virtual(const fs::path& folder, const ParamTable& table, const Sharding& sharding) {
+  hdf5::File file = hdf5::File::create(folder / kVirtualName);
+  for (const Kind& kind : kinds_of({})) {
+    for (size_t i = 0; i < table.size(); ++i) {
+      const std::string name = dataset_name(kind, table[i]);
+      std::vector<hdf5::VirtualPiece> pieces;
+      for (int rank = 0; rank < sharding.ranks(); ++rank) {
+        const RowRange rows = sharding.rows(i, rank);
+        if (rows.count > 0)
+          pieces.push_back({shard_name(rank), name, static_cast<uint64_t>(rows.first),
+                            shape_of(table[i], rows)});
+      }
+      file.create_virtual_dataset(name, hdf5::Type::f32, shape_of(table[i]), pieces);
+    }
+  }
+  file.close();
   sync_path(folder / kVirtualName);
 }
 
 void read_tensors(const fs::path& folder,
                   const Manifest& manifest,
                   const ParamTable& table,
-                  const CheckpointTensors& into) {
+                  const CheckpointTensors& into,
+                  const Sharding& moments) {
   const std::array<Kind, 3> kinds = kinds_of(into);
   std::vector<std::array<uint64_t, 3>> covered(table.size(), {0, 0, 0});
   for (int64_t rank = 0; rank < manifest.ranks; ++rank) {
@@ -127,8 +152,9 @@ void read_tensors(const fs::path& folder,
       for (size_t k = 0; k < kinds.size(); ++k) {
         if (!kinds[k].buffer) continue;
         const std::string name = dataset_name(kinds[k], table[i]);
+        const RowRange want = k == 0 ? RowRange{0, table[i].rows} : moments.rows(i);
         if (file.exists(name))
-          read_piece(file, name, table[i], (*kinds[k].buffer)[i], covered[i][k]);
+          read_piece(file, name, table[i], (*kinds[k].buffer)[i], want, covered[i][k]);
       }
     }
   }

@@ -4,6 +4,7 @@
 #pragma once
 #include "core/file.hpp"
 #include "core/param.hpp"
+#include "parallel/sharding.hpp"
 #include "pretrain/checkpoint/manifest.hpp"
 
 #include <array>
@@ -18,15 +19,23 @@ struct CheckpointTensors {
   ParamBuffer* second_moments = nullptr;
 };
 
-/// The whole tensors as the file of rank 0 of 1, and the virtual checkpoint.h5 over it. IoError.
-void write_tensors(const fs::path& folder, const ParamTable& table, const CheckpointTensors& from);
+/// One rank's file, synced: its rows, which is all that the buffers hold (Sharding::buffer).
+/// IoError.
+void write_shard(const fs::path& folder,
+                 const ParamTable& table,
+                 const Sharding& sharding,
+                 const CheckpointTensors& from);
+/// The virtual checkpoint.h5 over the files of all ranks.
+void write_virtual(const fs::path& folder, const ParamTable& table, const Sharding& sharding);
 
-/// Fills what is asked for from all ranks' files. FormatError names the file and the tensor when
-/// one is missing, has another shape or type, or is not covered by the shards; when the file holds
-/// parameters that the table lacks, too.
+/// Fills what is asked for from all ranks' files, however many those were: parameters whole, of
+/// moments our rows, which is all that their buffers hold. FormatError names the file and the
+/// tensor when one is missing, has another shape or type, or is not covered by the shards; when the
+/// file holds parameters that the table lacks, too.
 void read_tensors(const fs::path& folder,
                   const Manifest& manifest,
                   const ParamTable& table,
-                  const CheckpointTensors& into);
+                  const CheckpointTensors& into,
+                  const Sharding& moments);
 
 }  // namespace isoflop

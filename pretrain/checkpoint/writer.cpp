@@ -69,19 +69,22 @@ void remove_leftovers(const fs::path& checkpoints) {
 
 }  // namespace
 
-size_t CheckpointWriter::staging_bytes(const ParamTable& table) {
-  return 3 * ParamBuffer::bytes_for(table, DType::f32);
-}
-
-CheckpointWriter::CheckpointWriter(CheckpointWriterOptions options, const ParamTable& table)
+CheckpointWriter::CheckpointWriter(CheckpointWriterOptions options,
+                                   const ParamTable& table,
+                                   const Sharding& sharding)
     : options_(std::move(options)),
       table_(table),
+      sharding_(sharding),
+      ranks_(options_.ranks ? options_.ranks->split(0, options_.ranks->rank()) : make_self()),
       folder_(checkpoints_folder(options_.run)),
-      parameters_(table, DType::f32, "the copy of the parameters for checkpoints"),
-      first_moments_(table, DType::f32, "the copy of the moments for checkpoints"),
-      second_moments_(table, DType::f32, "the copy of the moments for checkpoints") {
-  require_writable_directory(folder_);
-  remove_leftovers(folder_);
+      parameters_(sharding.buffer(table, DType::f32, "the copy of the parameters for checkpoints")),
+      first_moments_(sharding.buffer(table, DType::f32, "the copy of the moments for checkpoints")),
+      second_moments_(
+          sharding.buffer(table, DType::f32, "the copy of the moments for checkpoints")) {
+  if (ranks_->is_root()) {
+    require_writable_directory(folder_);
+    remove_leftovers(folder_);
+  }
   thread_ = std::thread([this] { write_in_background(); });
 }
 
@@ -101,7 +104,14 @@ void CheckpointWriter::save(const TrainState& state,
   std::unique_lock lock(mutex_);
   changed_.wait(lock, [this] { return !busy_; });
   state_ = state;
-  copy(parameters, parameters_, "parameters");
+  for (size_t i = 0; i < table_.size(); ++i) {
+    const RowRange rows = sharding_.rows(i);
+    if (rows.count == 0) continue;
+    const View from = rows_of(parameters[i], rows);
+    ISOFLOP_CHECK(from.dtype == DType::f32 && from.cols == table_[i].cols,
+                  "parameters do not have the shape of the parameter table");
+    std::memcpy(parameters_[i].data, from.data, from.bytes());
+  }
   copy(first_moments, first_moments_, "first moments");
   copy(second_moments, second_moments_, "second moments");
   busy_ = true;
@@ -110,6 +120,7 @@ void CheckpointWriter::save(const TrainState& state,
 
 void CheckpointWriter::forget_after(int64_t step) {
   finish();
+  if (!ranks_->is_root()) return;
   for (const CheckpointEntry& entry : list_checkpoints(options_.run))
     if (entry.step > step) remove_checkpoint(entry.folder);
   const std::vector<CheckpointEntry> left = list_checkpoints(options_.run);
@@ -142,6 +153,23 @@ void CheckpointWriter::write_in_background() {
   }
 }
 
+void CheckpointWriter::together(const std::function<void()>& part) {
+  std::string reason;
+  try {
+    part();
+  } catch (const std::exception& e) {
+    reason = e.what();
+  }
+  for (const std::string& other : ranks_->gather_texts(reason))
+    if (!other.empty()) fail_io("{}", other);
+}
+
+void CheckpointWriter::on_root(const std::function<void()>& part) {
+  together([&] {
+    if (ranks_->is_root()) part();
+  });
+}
+
 std::string CheckpointWriter::try_to_write() {
   std::string reason;
   for (int attempt = 1; attempt <= options_.attempts; ++attempt) {
@@ -149,11 +177,12 @@ std::string CheckpointWriter::try_to_write() {
       std::this_thread::sleep_for(std::chrono::duration<double>(options_.retry_seconds));
     try {
       write_once();
-      prune(options_.retention.keep);
+      on_root([&] { prune(options_.retention.keep); });
       return "";
     } catch (const std::exception& e) {
       reason = fmt::format("the checkpoint of step {} was not saved: {}", state_.step, e.what());
     }
+    if (!ranks_->is_root()) continue;
     std::error_code ignored;
     fs::remove_all(temporary_folder(folder_ / checkpoint_name(state_.step)), ignored);
     // On a full disk the oldest one goes before this save instead of after it.
@@ -166,31 +195,49 @@ std::string CheckpointWriter::try_to_write() {
 }
 
 void CheckpointWriter::write_once() {
-  int64_t sequence = 0;
-  for (const CheckpointEntry& entry : list_checkpoints(options_.run))
-    if (entry.manifest) sequence = std::max(sequence, entry.manifest->sequence);
   const fs::path folder = folder_ / checkpoint_name(state_.step);
   const fs::path temporary = temporary_folder(folder);
-  std::error_code error;
-  fs::remove_all(temporary, error);
-  if (!fs::create_directory(temporary, error))
-    fail_io("cannot create folder {}: {}", temporary.string(), error.message());
-  fill(temporary, sequence + 1);
-  commit_folder(temporary, folder);
-  write_file_atomically(folder_ / "latest", folder.filename().string() + "\n");
+  on_root([&] {
+    std::error_code error;
+    fs::remove_all(temporary, error);
+    if (!fs::create_directory(temporary, error))
+      fail_io("cannot create folder {}: {}", temporary.string(), error.message());
+  });
+  ManifestFile mine;
+  together([&] {
+    write_shard(temporary, table_, sharding_, {&parameters_, &first_moments_, &second_moments_});
+    mine = measure_file(temporary, shard_name(sharding_.rank()));
+  });
+  const std::vector<int64_t> bytes = ranks_->gather(static_cast<int64_t>(mine.bytes));
+  const std::vector<int64_t> hashes = ranks_->gather(static_cast<int64_t>(mine.hash));
+  std::vector<ManifestFile> shards;
+  for (size_t rank = 0; rank < bytes.size(); ++rank)
+    shards.push_back({shard_name(static_cast<int64_t>(rank)), static_cast<uint64_t>(bytes[rank]),
+                      static_cast<uint64_t>(hashes[rank])});
+  on_root([&] {
+    fill(temporary, shards);
+    commit_folder(temporary, folder);
+    write_file_atomically(folder_ / "latest", folder.filename().string() + "\n");
+  });
 }
 
-void CheckpointWriter::fill(const fs::path& folder, int64_t sequence) {
-  write_tensors(folder, table_, {&parameters_, &first_moments_, &second_moments_});
+/// What is no rank's share, and the manifest.
+void CheckpointWriter::fill(const fs::path& folder, std::vector<ManifestFile> shards) {
+  write_virtual(folder, table_, sharding_);
   write_file_atomically(folder / "state.json", train_state_json(state_));
   write_file_atomically(folder / "config.toml", state_.config);
   if (!options_.tokenizer.empty())
     write_file_atomically(folder / "tokenizer.json", options_.tokenizer);
   Manifest manifest;
   manifest.step = state_.step;
-  manifest.sequence = sequence;
-  for (const fs::directory_entry& entry : fs::directory_iterator(folder))
-    manifest.files.push_back(measure_file(folder, entry.path().filename().string()));
+  manifest.sequence = 1;
+  for (const CheckpointEntry& entry : list_checkpoints(options_.run))
+    if (entry.manifest)
+      manifest.sequence = std::max(manifest.sequence, entry.manifest->sequence + 1);
+  manifest.ranks = static_cast<int64_t>(shards.size());
+  manifest.files = std::move(shards);
+  for (const char* name : {"checkpoint.h5", "state.json", "config.toml", "tokenizer.json"})
+    if (fs::exists(folder / name)) manifest.files.push_back(measure_file(folder, name));
   std::sort(manifest.files.begin(), manifest.files.end(),
             [](const ManifestFile& a, const ManifestFile& b) { return a.name < b.name; });
   write_manifest(folder, manifest);

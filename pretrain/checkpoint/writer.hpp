@@ -3,11 +3,14 @@
 //
 // A checkpoint is made as checkpoints/.step-00001000.tmp, synced, given its manifest, and only then
 // renamed; `checkpoints/latest` names it. Whatever kills us leaves either the new one or the ones
-// before. A save that fails is tried again; then it warns, its leftovers are removed and the run
-// goes on: finish() tells whether the last one arrived.
+// before. Over several ranks each writes a file of its own rows at the same time; the first rank
+// makes the rest once all shares are on the disk. A save that fails is tried again; then it warns,
+// its leftovers are removed and the run goes on: finish() tells whether the last one arrived.
 #pragma once
 #include "core/file.hpp"
 #include "core/param.hpp"
+#include "parallel/communicator.hpp"
+#include "parallel/sharding.hpp"
 #include "pretrain/checkpoint/retention.hpp"
 #include "pretrain/checkpoint/tensors.hpp"
 #include "pretrain/checkpoint/train_state.hpp"
@@ -15,9 +18,12 @@
 #include <condition_variable>
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <mutex>
 #include <string>
 #include <thread>
+#include <utility>
+#include <vector>
 
 namespace isoflop {
 
@@ -28,14 +34,20 @@ struct CheckpointWriterOptions {
   /// Called on the writer's thread when an attempt fails.
   std::function<void(const std::string&)> warn = [](const std::string&) {};
   int attempts = 3;
-  double retry_seconds = 1;  // between attempts
+  double retry_seconds = 1;       // between attempts
+  Communicator* ranks = nullptr;  // that write together; null = one alone
 };
 
 class CheckpointWriter {
  public:
   /// Creates RUN/checkpoints and removes what a killed run left there. The staging memory
-  /// (staging_bytes) is touched here. UserError when the folder cannot be written.
-  CheckpointWriter(CheckpointWriterOptions options, const ParamTable& table);
+  /// (staging_bytes) is touched here. UserError when the folder cannot be written. Collective, like
+  /// all calls below.
+  CheckpointWriter(CheckpointWriterOptions options, const ParamTable& table)
+      : CheckpointWriter(std::move(options), table, Sharding(table)) {}
+  CheckpointWriter(CheckpointWriterOptions options,
+                   const ParamTable& table,
+                   const Sharding& sharding);
   ~CheckpointWriter();  // waits for a save in flight
   CheckpointWriter(const CheckpointWriter&) = delete;
   CheckpointWriter& operator=(const CheckpointWriter&) = delete;
@@ -54,18 +66,29 @@ class CheckpointWriter {
   /// Why the last save failed; empty when it did not. Call after finish().
   const std::string& last_error() const { return last_error_; }
 
-  static size_t staging_bytes(const ParamTable& table);  // for the memory plan
+  /// For the memory plan; of the largest share.
+  static size_t staging_bytes(const ParamTable& table, const Sharding& sharding) {
+    return 3 * sharding.most_bytes(table, DType::f32);
+  }
+  static size_t staging_bytes(const ParamTable& table) {
+    return staging_bytes(table, Sharding(table));
+  }
 
  private:
   void write_in_background();
   std::string try_to_write();  // why not, or empty
+  /// Every rank does its part, or all of them fail with the reason of the first that could not.
+  void together(const std::function<void()>& part);
+  void on_root(const std::function<void()>& part);
   void write_once();
-  void fill(const fs::path& folder, int64_t sequence);
+  void fill(const fs::path& folder, std::vector<ManifestFile> shards);
   void prune(int64_t keep);
 
   CheckpointWriterOptions options_;
   ParamTable table_;
-  fs::path folder_;  // RUN/checkpoints
+  Sharding sharding_;
+  std::unique_ptr<Communicator> ranks_;  // a group of the writers' own
+  fs::path folder_;                      // RUN/checkpoints
   TrainState state_;
   ParamBuffer parameters_, first_moments_, second_moments_;
   std::string last_error_;

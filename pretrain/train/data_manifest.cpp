@@ -85,4 +85,16 @@ void require_same_data(std::string_view stored, const std::string& name, const R
   }
 }
 
+std::string data_fingerprints(const Run& run) {
+  std::string text;
+  const auto add = [&](const TokenStores& stores) {
+    for (const auto& store : stores)
+      text += fmt::format("{}{} tokens {}", text.empty() ? "" : ", ", store->info().tokens,
+                          hash_hex(store->info().fingerprint));
+  };
+  for (const SampledSource& source : run.train) add(source.stores);
+  for (const ValidSet& set : run.valid) add(set.stores);
+  return text;
+}
+
 }  // namespace isoflop

@@ -15,4 +15,7 @@ std::string data_manifest(const Run& run);
 /// may have moved. `name` is that of the file, for messages.
 void require_same_data(std::string_view stored, const std::string& name, const Run& run);
 
+/// Size and fingerprint of every store, wherever it lies: what must be the same on all ranks.
+std::string data_fingerprints(const Run& run);
+
 }  // namespace isoflop

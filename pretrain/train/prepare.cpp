@@ -320,7 +320,8 @@ Run prepare_run(RunConfig config, Origins origins, const PrepareOptions& options
     for (const SampledSource& source : run.train)
       require_tokenizer_of(*run.tokenizer, source.stores);
     for (const ValidSet& set : run.valid) require_tokenizer_of(*run.tokenizer, set.stores);
-    write_file_atomically(run.folder / "tokenizer.json", run.tokenizer->to_json());
+    if (options.writes)
+      write_file_atomically(run.folder / "tokenizer.json", run.tokenizer->to_json());
   }
   check_validation(run);
   settle(run, vocabulary_of(run));

@@ -14,6 +14,7 @@ struct PrepareOptions {
   const std::atomic<bool>* stop = nullptr;       // ends the building of stores
   int threads = 0;
   bool reuse = false;  // a run that goes on: take the stores that are in RUN/data
+  bool writes = true;  // false: another rank has prepared the folder
 };
 
 /// Of a resolved config.

@@ -44,11 +44,12 @@ struct MemoryRow {
 };
 /// Everything a run allocates, by kind: parameters, gradients, moments, activations, staging of
 /// checkpoints, copies of the weights in the activations' type. What --dry-run prints and a launch
-/// is held to.
+/// is held to. Of the rank that takes the most, of `ranks`.
 std::vector<MemoryRow> plan_memory(const RunConfig& config,
                                    const ParamTable& table,
                                    const BatchPlan& batch,
                                    DType activation,
-                                   DType state);
+                                   DType state,
+                                   int ranks = 1);
 
 }  // namespace isoflop

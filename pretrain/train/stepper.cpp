@@ -43,7 +43,8 @@ void Stepper::initialize() {
 void Stepper::load(const CheckpointRef& checkpoint) {
   step_.settle();
   state = load_checkpoint(checkpoint, run_.table,
-                          {&step_.parameters, &step_.optimizer.m, &step_.optimizer.v});
+                          {&step_.parameters, &step_.optimizer.m, &step_.optimizer.v},
+                          step_.sharding());
   step_.updates = state.optimizer_step;
   step_.refresh_weights();
 }

@@ -63,15 +63,18 @@ Trainer::Trainer(const Run& run,
                  const std::optional<CheckpointRef>& resume)
     : run_(run),
       options_(std::move(options)),
-      stepper_(run, backend, options_.initialize, options_.trace),
-      recorder_(run, resume ? resume->step() : 0),
-      progress_({.quiet = options_.quiet}),
+      speaks_(!options_.ranks || options_.ranks->is_root()),
+      stepper_(run, backend, options_.initialize, options_.trace, options_.ranks),
+      progress_({.quiet = options_.quiet || !speaks_}),
       checkpoints_({.run = run.folder,
                     .retention = retention_of(run.config),
                     .tokenizer = tokenizer_text(run),
-                    .warn = [this](const std::string& text) { note("warning: " + text); }},
-                   run.table),
+                    .warn = [this](const std::string& text) { note("warning: " + text); },
+                    .ranks = options_.ranks},
+                   run.table,
+                   stepper_.train_step().sharding()),
       control_(run.folder) {
+  if (speaks_) recorder_.emplace(run, resume ? resume->step() : 0);
   if (run.config.output.layer_stats_every > 0) layer_stats_.emplace(run.table, backend);
   if (resume)
     restore(*resume);
@@ -110,15 +113,29 @@ TrainSummary Trainer::run() {
     }
     after_step(record, seconds_now() - start);
     if (state.step == run_.schedule.steps) break;
-    if (control_.take_save() || checkpoint_due()) save();
-    stopped = control_.take_stop() || (options_.stop && options_.stop());
+    const int64_t asked = requests();
+    if ((asked & kSave) || checkpoint_due()) save();
+    stopped = asked & kStop;
   }
   if (saved_step_ != state.step) save();
   finish_saving();
-  control_.take_stop();  // came too late: the next run here is not meant
-  control_.take_save();
+  if (speaks_) {
+    control_.take_stop();  // came too late: the next run here is not meant
+    control_.take_save();
+  }
   progress_.finish();
   return summary(stopped);
+}
+
+int64_t Trainer::requests() {
+  int64_t asked = 0;
+  if (speaks_ && control_.take_save()) asked |= kSave;
+  if (speaks_ && control_.take_stop()) asked |= kStop;
+  if (options_.stop && options_.stop()) asked |= kStop;
+  if (!options_.ranks) return asked;
+  int64_t all = 0;
+  for (const int64_t one : options_.ranks->gather(asked)) all |= one;
+  return all;
 }
 
 StepRecord Trainer::take_step() {
@@ -168,14 +185,40 @@ void Trainer::after_step(const StepRecord& record, double seconds) {
 void Trainer::go_back(const StepRecord& record) {
   checkpoints_.finish();
   const int64_t last = stepper_.guard().last_good_step(record.step);
-  const std::optional<CheckpointRef> checkpoint = find_newest_up_to(run_.folder, last);
+  const std::optional<CheckpointRef> checkpoint = checkpoint_before(last);
   const int64_t to = checkpoint ? checkpoint->step() : 0;
   note(fmt::format("step {}: {}; going back to step {}, leaving out {} steps around it",
                    record.step, record.verdict.reason, to, 2 * run_.config.guard.around + 1));
   stepper_.rewind(checkpoint, record.step);
   checkpoints_.forget_after(checkpoint ? to : -1);  // they belong to a way not taken
-  recorder_.go_back(to);
+  if (recorder_) recorder_->go_back(to);
   saved_step_ = checkpoint ? to : -1;
+}
+
+std::optional<CheckpointRef> Trainer::checkpoint_before(int64_t step) {
+  if (!options_.ranks) return find_newest_up_to(run_.folder, step);
+  std::optional<CheckpointRef> found;
+  if (speaks_) found = find_newest_up_to(run_.folder, step);
+  const std::string folder =
+      options_.ranks->broadcast_text(found ? found->folder.string() : std::string(), 0);
+  if (!speaks_ && !folder.empty()) found = CheckpointRef{folder, read_manifest(folder)};
+  return found;
+}
+
+// Of one step: how long something was on the wire, how long this rank did nothing but wait for it,
+// and so what part of the wire's time was hidden behind computation.
+std::vector<Metric> Trainer::wire_metrics(double seconds) {
+  const WireTotals before = wire_;
+  wire_ = stepper_.train_step().wire_totals();
+  const double busy = wire_.busy_seconds - before.busy_seconds;
+  const double waited = wire_.wait_seconds - before.wait_seconds;
+  std::vector<Metric> metrics = {
+      {"perf/comm_wire_ms", busy * 1e3},
+      {"perf/comm_wait_ms", waited * 1e3},
+      {"perf/comm_bytes", static_cast<double>(wire_.sent_bytes - before.sent_bytes)},
+      {"perf/comm_wait_share", waited / seconds}};
+  if (busy > 0) metrics.push_back({"perf/comm_hidden", std::clamp(1 - waited / busy, 0.0, 1.0)});
+  return metrics;
 }
 
 void Trainer::finish_saving() {
@@ -228,6 +271,7 @@ void Trainer::log(const StepRecord& record, double seconds) {
   std::vector<TextMetric> texts;
   std::string hash;
   if (due(step, run_.config.output.hash_every, last)) {
+    stepper_.train_step().settle();
     hash = parameter_hash(stepper_.train_step().parameters);
     texts.push_back({"params/hash", hash});
   }
@@ -235,7 +279,9 @@ void Trainer::log(const StepRecord& record, double seconds) {
   metrics.push_back({"perf/step_ms", seconds * 1e3});
   if (computed && options_.product_rate > 0) metrics.push_back({"perf/mfu", mfu()});
   metrics.push_back({"mem/peak_bytes", static_cast<double>(peak_memory())});
-  if (!recorder_.log(step, metrics, texts))
+  if (options_.ranks && options_.ranks->size() > 1)
+    for (const Metric& metric : wire_metrics(seconds)) metrics.push_back(metric);
+  if (recorder_ && !recorder_->log(step, metrics, texts))
     note("warning: metrics could not be written (is the disk full?); training goes on");
 }
 
@@ -264,12 +310,13 @@ void Trainer::validate(const ValidSet& set, std::vector<Metric>& metrics) {
 }
 
 void Trainer::show_sample() {
-  if (!options_.sample) return;
+  if (!options_.sample || !speaks_) return;
+  stepper_.train_step().settle();
   const Trace::Span span(options_.trace, "sample");
   const int64_t step = stepper_.state.step;
   const std::string text = options_.sample(stepper_.train_step().parameters);
   note(fmt::format("step {} writes: {}", step, text));
-  recorder_.text(step, "sample", text);
+  recorder_->text(step, "sample", text);
   std::error_code ignored;
   fs::create_directories(run_.folder / "samples", ignored);
   std::ofstream(run_.folder / "samples" / fmt::format("step-{:08}.txt", step)) << text << "\n";
@@ -283,7 +330,8 @@ bool Trainer::checkpoint_due() const {
 
 void Trainer::save() {
   const Trace::Span span(options_.trace, "checkpoint");
-  const TrainStep& step = stepper_.train_step();
+  TrainStep& step = stepper_.train_step();
+  step.settle();
   checkpoints_.save(stepper_.state, step.parameters, step.optimizer.m, step.optimizer.v);
   saved_step_ = stepper_.state.step;
 }
@@ -310,6 +358,7 @@ void Trainer::show_progress(const StepRecord& record) {
 }
 
 void Trainer::note(const std::string& text) {
+  if (!speaks_) return;
   const std::lock_guard lock(output_mutex_);
   progress_.note(text);
   std::ofstream(run_.folder / "log.txt", std::ios::app) << text << "\n";

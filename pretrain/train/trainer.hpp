@@ -1,5 +1,6 @@
 // Trainer: carries out a Run. The loop, and around it what a long run needs: metrics, validation,
-// checkpoints, leaving when asked, going on where it stopped.
+// checkpoints, leaving when asked, going on where it stopped. Over several ranks every one has a
+// trainer; the first writes the run folder and speaks, and they agree on what comes from outside.
 #pragma once
 #include "pretrain/checkpoint/checkpoint.hpp"
 #include "pretrain/checkpoint/writer.hpp"
@@ -29,7 +30,8 @@ struct TrainerOptions {
   Trace* trace = nullptr;  // what the time goes to; borrowed
   /// The trainer's backend, where it can tell what the time goes to; borrowed.
   ProfilingBackend* profiler = nullptr;
-  double product_rate = 0;  // FLOP/s of matrix products here, measured; 0 = not
+  double product_rate = 0;        // FLOP/s of matrix products of all ranks, measured; 0 = not
+  Communicator* ranks = nullptr;  // that train together; null = one alone. Borrowed
   /// Text to show while learning; the model is at rest during the call. Empty = no samples.
   std::function<std::string(const ParamBuffer& parameters)> sample;
 };
@@ -61,6 +63,12 @@ class Trainer {
   StepRecord take_step();
   StepRecord take_profiled_step();
   double mfu() const;  // NaN when the limit is not known
+  /// Bits of what files and signals ask for, from any rank, agreed on by all.
+  enum Request { kSave = 1, kStop = 2 };
+  int64_t requests();
+  /// Decided by the first rank.
+  std::optional<CheckpointRef> checkpoint_before(int64_t step);
+  std::vector<Metric> wire_metrics(double seconds);
   void after_step(const StepRecord& record, double seconds);
   void go_back(const StepRecord& record);
   void log(const StepRecord& record, double seconds);
@@ -75,8 +83,9 @@ class Trainer {
 
   const Run& run_;
   TrainerOptions options_;
+  bool speaks_;  // the first rank
   Stepper stepper_;
-  Recorder recorder_;
+  std::optional<Recorder> recorder_;  // of the first rank
   std::optional<LayerStats> layer_stats_;
   std::mutex output_mutex_;  // the checkpoint writer's thread warns, too
   ProgressLine progress_;
@@ -88,6 +97,7 @@ class Trainer {
   double recent_rate_ = 0;  // tokens/s, moving average for the progress line
   OpTotal costliest_{};     // of the last step that was profiled
   double profiled_seconds_ = 0;
+  WireTotals wire_;  // until the last step
 };
 
 /// Bytes of resident memory at their highest so far.

@@ -250,7 +250,9 @@ class TwoRanks : public CheckpointTest {
     file.set_attribute(name, "offset", std::span<const uint64_t>(offset));
     file.close();
   }
-  void read() { read_tensors(run_, {1, 1, 2, {}}, table_, {&into_, nullptr, nullptr}); }
+  void read() {
+    read_tensors(run_, {1, 1, 2, {}}, table_, {&into_, nullptr, nullptr}, Sharding(table_));
+  }
 
   ParamTable table_ = {test::param("w", 17, 8, ParamRole::hidden)};
   std::vector<float> values_ = [] {

@@ -46,6 +46,15 @@ class Program {
   Program(const std::string& line, const std::filesystem::path& at, const std::string& input) {
     start({"/bin/sh", "-c", "exec \"$0\" " + line, ISOFLOP_PROGRAM}, {}, at, input);
   }
+  /// Any program, found by PATH.
+  struct Words {
+    std::vector<std::string> words;
+  };
+  explicit Program(const Words& command, const Environment& environment = {}) {
+    std::vector<std::string> words = {"/usr/bin/env"};
+    words.insert(words.end(), command.words.begin(), command.words.end());
+    start(words, environment, ".", "");
+  }
   ~Program() {
     if (pid_ > 0) wait();
   }

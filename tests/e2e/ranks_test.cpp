@@ -1,0 +1,127 @@
+// One seed, all layouts, the same bits: whole runs under mpirun, compared by `isoflop diff` and by
+// their metrics.
+#include "parallel/communicator.hpp"
+#include "tests/e2e/tiny_run.hpp"
+#include "tests/support/mpirun.hpp"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+
+namespace isoflop {
+namespace {
+
+class RanksE2e : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    if (mpi_version() == "off") GTEST_SKIP() << "skipped: built without MPI";
+    if (!test::has_mpirun()) GTEST_SKIP() << "skipped: no mpirun (scripts/setup installs it)";
+    const std::string text = test::write_text(folder_.path() / "text.txt", test::tiny_text(60'000));
+    // Norms are near one here, so clipping acts in every step; the layer statistics need gradients
+    // that no rank has whole.
+    config_ = test::write_text(folder_.path() / "run.toml", test::tiny_config(text, R"(
+optimizer.clip = 0.3
+output.layer_stats_every = 5
+compute.threads = 1
+)"));
+  }
+
+  std::string out(const std::string& name) const { return (folder_.path() / name).string(); }
+  std::vector<std::string> train(const std::string& name, std::vector<std::string> more) const {
+    std::vector<std::string> words = {
+        "train", config_, "--out", out(name), "--quiet", "schedule.slots=8", "schedule.steps=20"};
+    words.insert(words.end(), more.begin(), more.end());
+    return words;
+  }
+  void run(int ranks, const std::string& name, const std::vector<std::string>& more = {}) const {
+    const test::ProgramResult result = test::run_on_ranks(ranks, train(name, more));
+    ASSERT_EQ(result.code, 0) << ranks << " ranks: " << result.err;
+  }
+  void expect_same(const std::string& a, const std::string& b) const {
+    const test::ProgramResult diff = test::run_isoflop({"diff", out(a), out(b)});
+    EXPECT_EQ(diff.code, 0) << b << ": " << diff.out << diff.err;
+    EXPECT_EQ(test::deterministic_metrics(out(a)), test::deterministic_metrics(out(b))) << b;
+  }
+
+  test::TempDir folder_;
+  std::string config_;
+};
+
+TEST_F(RanksE2e, AllLayoutsGiveTheSameBits) {
+  ASSERT_EQ(test::run_isoflop(train("alone", {})).code, 0);
+  for (const int ranks : {2, 3, 4, 5, 6, 8}) {
+    const std::string name = std::to_string(ranks);
+    run(ranks, name);
+    expect_same("alone", name);
+  }
+}
+
+TEST_F(RanksE2e, AllLayoutsGiveTheSameBitsInBf16WithRecomputation) {
+  const std::vector<std::string> more = {"compute.dtype=bf16", "compute.recompute=block",
+                                         "model.arch=llama"};
+  ASSERT_EQ(test::run_isoflop(train("alone", more)).code, 0);
+  for (const int ranks : {3, 4}) {
+    const std::string name = std::to_string(ranks);
+    run(ranks, name, more);
+    expect_same("alone", name);
+  }
+}
+
+// A file named `stop` that is there from the start ends a run after one step, saved.
+TEST_F(RanksE2e, GoesOnOnAnotherNumberOfRanks) {
+  ASSERT_EQ(test::run_isoflop(train("alone", {})).code, 0);
+  const auto one_step = [&](int ranks, bool resume) {
+    fs::create_directories(out("moved"));
+    test::write_text(fs::path(out("moved")) / "stop", "");
+    const test::ProgramResult result = test::run_on_ranks(
+        ranks, train("moved", resume ? std::vector<std::string>{"--resume", "auto"}
+                                     : std::vector<std::string>{}));
+    EXPECT_EQ(result.code, 75) << ranks << " ranks: " << result.err;
+  };
+  one_step(3, false);
+  for (const int ranks : {8, 1, 2}) one_step(ranks, true);
+  run(5, "moved", {"--resume", "auto"});
+  expect_same("alone", "moved");
+}
+
+TEST_F(RanksE2e, AllStopAtOneStepWhenMpirunPassesASignalOn) {
+  test::Program program(test::on_ranks(3, train("signalled", {"schedule.steps=1000000"})),
+                        test::rank_environment());
+  const fs::path metrics = fs::path(out("signalled")) / "metrics.jsonl";
+  for (int i = 0; i < 600 && test::slurp(metrics).size() < 2000; ++i)
+    ASSERT_FALSE(program.ended_within(std::chrono::milliseconds(100)));
+  program.send(SIGUSR1);
+  ASSERT_TRUE(program.ended_within(std::chrono::seconds(60)));
+  EXPECT_EQ(program.wait().code, 75);
+  // What was saved is whole, and of one step.
+  EXPECT_EQ(test::run_isoflop({"diff", out("signalled"), out("signalled")}).code, 0);
+}
+
+TEST_F(RanksE2e, TooManyRanksAreRefusedOnce) {
+  const test::ProgramResult result = test::run_on_ranks(3, train("many", {"schedule.slots=2"}));
+  EXPECT_EQ(result.code, 2) << result.err;
+  const std::string message = "3 ranks cannot share 2 slots";
+  const size_t first = result.err.find(message);
+  ASSERT_NE(first, std::string::npos) << result.err;
+  EXPECT_EQ(result.err.find(message, first + 1), std::string::npos) << result.err;
+}
+
+// The same program with a byte more at its end: it may compute other bits.
+TEST_F(RanksE2e, ARankWithAnotherProgramIsNamedAndNobodyIsLeft) {
+  const std::string other = out("other-isoflop");
+  fs::copy_file(ISOFLOP_PROGRAM, other);
+  std::ofstream(other, std::ios::binary | std::ios::app) << '\0';
+  test::Program::Words command = test::on_ranks(1, train("mixed", {}));
+  for (const std::string& word : {std::string(":"), std::string("-n"), std::string("1"), other})
+    command.words.push_back(word);
+  for (const std::string& word : train("mixed", {})) command.words.push_back(word);
+  test::Program program(command, test::rank_environment());
+  ASSERT_TRUE(program.ended_within(std::chrono::seconds(60)));
+  const test::ProgramResult result = program.wait();
+  EXPECT_EQ(result.code, 2) << result.err;
+  EXPECT_NE(result.err.find("rank 1 of 2"), std::string::npos) << result.err;
+  EXPECT_NE(result.err.find("the program's bytes differ"), std::string::npos) << result.err;
+}
+
+}  // namespace
+}  // namespace isoflop
