@@ -14,6 +14,8 @@ namespace isoflop {
 
 /// What a tensor does, in μP's sense (Tensor Programs V, table 3): which of its dimensions grow.
 enum class ParamRole : uint8_t { embedding, hidden, output, vector };
+/// Which of the model's sizes a matrix's inputs (cols) grow with.
+enum class FanIn : uint8_t { width, feed_forward };
 /// How tensor parallelism would cut it: by output rows, by input columns, by vocabulary, or not.
 enum class Placement : uint8_t { replicated, column, row, vocabulary };
 /// What multiplies a tensor on its way into a plain file (facts: folding of multipliers).
@@ -41,10 +43,14 @@ struct ParamSpec {
   int64_t rows = 1;  // outputs; a vector is one row
   int64_t cols = 0;  // inputs
   ParamRole role = ParamRole::hidden;
+  FanIn fan_in = FanIn::width;
   bool decay = false;     // weight decay applies (matrices and embeddings, never vectors)
   double init_std = 0;    // normal(0, init_std); 0 with init_value for constants
   double init_value = 0;  // gains 1, biases 0
-  double lr_scale = 1;    // factor on the schedule's rate (μP); 1 under sp
+  // Factors on the optimizer's numbers (muP/parametrization.hpp); 1 under sp.
+  double lr_scale = 1;     // on the schedule's rate
+  double eps_scale = 1;    // on Adam's epsilon
+  double decay_scale = 1;  // on the decay coefficient, which the scaled rate multiplies
   Placement placement = Placement::replicated;
   int stage_block = -1;                   // block index; -1 before the first, layers after the last
   Fold fold = Fold::none;                 // multiplier folded in on export ...

@@ -4,6 +4,8 @@
 #include "launch/describe.hpp"
 #include "pretrain/config/dump.hpp"
 #include "pretrain/config/presets.hpp"
+#include "pretrain/config/resolve.hpp"
+#include "pretrain/model/parametrized.hpp"
 
 #include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
@@ -19,9 +21,54 @@ struct Options {
   ConfigArguments words;
   bool keys = false;
   bool verify = false;
+  std::string show;
 };
 
+/// What the rules made of every tensor: `--show parametrization`.
+ExitCode show_parametrization(const Options& options, const Context& context) {
+  if (options.show != "parametrization")
+    fail_user("--show {} is unknown; parametrization is what can be shown", options.show);
+  Origins origins;
+  RunConfig config =
+      resolved(load_config(options.words.file(), options.words.overrides(), origins));
+  for (const std::string& note : origins.notes) context.note("{}", note);
+  if (config.model.vocabulary == 0) config.model.vocabulary = 1;  // no rule depends on it
+  const ModelConfig& model = config.model;
+  const ParametrizationConfig& p = config.parametrization;
+  context.print("{}: width x{:g}, feed-forward x{:g}, depth x{:g}", p.kind,
+                parametrization_of(config).width, parametrization_of(config).feed_forward,
+                parametrization_of(config).depth);
+  context.print(
+      "forward: embedding x{:g}, branches x{:g}, logits x{:g}, attention x{:g} / sqrt({})\n",
+      model.embedding_multiplier, model.residual_multiplier, model.output_multiplier,
+      model.attention_multiplier, model.head_dim);
+  context.print("{:<34} {:>11} {:>11} {:>11} {:>11} {:>11}", "tensor", "start", "deviation", "rate",
+                "epsilon", "decay");
+  nlohmann::ordered_json tensors = nlohmann::ordered_json::array();
+  for (const ParamSpec& spec : make_parametrized_table(config)) {
+    const double rate = config.optimizer.lr * spec.lr_scale;
+    const double epsilon = config.optimizer.eps * spec.eps_scale;
+    const double decay = spec.decay ? config.optimizer.weight_decay * spec.decay_scale : 0;
+    context.print("{:<34} {:>11g} {:>11.5g} {:>11.5g} {:>11.5g} {:>11.5g}", spec.name,
+                  spec.init_value, spec.init_std, rate, epsilon, decay);
+    tensors.push_back({{"name", spec.name},
+                       {"init_value", spec.init_value},
+                       {"init_std", spec.init_std},
+                       {"lr", rate},
+                       {"eps", epsilon},
+                       {"weight_decay", decay}});
+  }
+  context.result({{"kind", p.kind},
+                  {"embedding_multiplier", model.embedding_multiplier},
+                  {"residual_multiplier", model.residual_multiplier},
+                  {"output_multiplier", model.output_multiplier},
+                  {"attention_multiplier", model.attention_multiplier},
+                  {"tensors", tensors}});
+  return ExitCode::kDone;
+}
+
 ExitCode inspect_run(const Options& options, const Context& context) {
+  if (!options.show.empty()) return show_parametrization(options, context);
   Origins origins;
   const RunConfig config = load_config(options.words.file(), options.words.overrides(), origins);
   for (const std::string& note : origins.notes) context.note("{}", note);
@@ -71,6 +118,8 @@ Action declare(CLI::App& app, Context& context) {
       "checkpoint or run folder");
   app.add_option("--preset", options->words.preset, "a named shape instead of a file");
   app.add_flag("--keys", options->keys, "list every key of a run file (docs/config.md)");
+  app.add_option("--show", options->show,
+                 "parametrization: initial deviation, rate, epsilon and decay of every tensor");
   app.add_flag("--verify", options->verify, "read all of a token store and compare its hashes");
   return [options, &context] { return run(*options, context); };
 }

@@ -139,12 +139,13 @@ void add_model(std::vector<Field>& list) {
                      "context the model was trained for, for llama3 scaling")),
       &M::rope_original_context);
   add(frozen(
-          text("model.initializer", {"gpt2", "neox"},
+          text("model.initializer", {"gpt2", "plain", "neox"},
                "initialization. gpt2: normal with init_std, projections into the residual stream "
-               "/ sqrt(2 layers); neox: sqrt(2/(5 d_model)) and 2/(layers sqrt(d_model))")),
+               "/ sqrt(2 layers); plain: all alike; neox: sqrt(2/(5 d_model)) and 2/(layers "
+               "sqrt(d_model))")),
       &M::initializer);
   add(frozen(real("model.init_std", kTiny, kHuge,
-                  "standard deviation at the start (model.initializer = \"gpt2\")")),
+                  "standard deviation at the start (model.initializer = \"gpt2\" or \"plain\")")),
       &M::init_std);
   add(frozen(real("model.embedding_multiplier", kTiny, kHuge, "on the embeddings")),
       &M::embedding_multiplier);
@@ -248,6 +249,49 @@ void add_optimizer(std::vector<Field>& list) {
   add(real("optimizer.clip", 0, kHuge, "largest global gradient norm; 0 = off"), &O::clip);
 }
 
+void add_parametrization(std::vector<Field>& list) {
+  const auto add = [&list](Field field, auto member) {
+    list.push_back(bind(frozen(std::move(field)), at(&RunConfig::parametrization, member)));
+  };
+  using P = ParametrizationConfig;
+  add(text("parametrization.kind", {"sp", "mup", "completep"},
+           "how initialization, rates, epsilon, decay and multipliers follow from the model's size "
+           "(docs/parametrization.md)"),
+      &P::kind);
+  add(optional(integer("parametrization.base_d_model", 1, 1e6,
+                       "d_model at which hyperparameters were tuned; needed by mup and completep")),
+      &P::base_d_model);
+  add(optional(integer("parametrization.base_d_ff", 1, 1e7,
+                       "d_ff of the base model; not set = d_ff shrunk as d_model is")),
+      &P::base_d_ff);
+  add(optional(integer("parametrization.base_layers", 1, 1e5,
+                       "layers of the base model; needed by completep")),
+      &P::base_layers);
+  add(real("parametrization.alpha", 0, 1,
+           "completep's depth exponent: branches count (layers / base_layers)^-alpha"),
+      &P::alpha);
+  add(text("parametrization.decay", {"independent", "coupled"},
+           "independent: rate x decay is the same at every width; coupled: the coefficient is, as "
+           "in published Cerebras-GPT"),
+      &P::decay);
+  add(text(
+          "parametrization.epsilon", {"scaled", "fixed"},
+          "scaled: AdamW's epsilon shrinks with the gradients; fixed as in published Cerebras-GPT"),
+      &P::epsilon);
+  add(real("parametrization.embedding_multiplier", kTiny, kHuge, "on the embeddings, at any size"),
+      &P::embedding_multiplier);
+  add(real("parametrization.residual_multiplier", kTiny, kHuge,
+           "on what each branch adds, beside the depth rule"),
+      &P::residual_multiplier);
+  add(real("parametrization.output_multiplier", kTiny, kHuge,
+           "on the logits, beside base_d_model / d_model"),
+      &P::output_multiplier);
+  add(real("parametrization.attention_multiplier", kTiny, kHuge,
+           "on q.k / head_dim; sqrt(head_dim of the base model) makes that model's scale the usual "
+           "one"),
+      &P::attention_multiplier);
+}
+
 void add_rest(std::vector<Field>& list) {
   const auto add = [&list](Field field, auto section, auto member) {
     list.push_back(bind(std::move(field), at(section, member)));
@@ -256,8 +300,6 @@ void add_rest(std::vector<Field>& list) {
   const auto checkpoint = &RunConfig::checkpoint;
   const auto eval = &RunConfig::eval;
   const auto output = &RunConfig::output;
-  add(frozen(text("parametrization.kind", {"sp"}, "how rates and initialization depend on width")),
-      &RunConfig::parametrization, &ParametrizationConfig::kind);
   add(text("compute.device", {"auto", "cpu"}, "what computes"), compute, &ComputeConfig::device);
   add(frozen(
           text("compute.dtype", {"auto", "fp32", "bf16"},
@@ -378,6 +420,7 @@ const std::vector<Field>& config_fields() {
     add_data(list);
     add_schedule(list);
     add_optimizer(list);
+    add_parametrization(list);
     add_rest(list);
     return list;
   }();

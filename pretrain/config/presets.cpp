@@ -160,6 +160,34 @@ Preset cerebras(const Shape& shape) {
   return builder.preset;
 }
 
+/// Dey et al. 2023, appendix G, and the released configurations of the five muP models: same
+/// shapes, batches and lengths as their twins.
+Preset cerebras_mup(const Shape& shape) {
+  Preset preset = cerebras(shape);
+  Builder builder;
+  builder.preset.name = preset.name + "-mup";
+  for (const Setting& setting : preset.settings)
+    if (setting.key != "optimizer.lr" && setting.key != "schedule.decay")
+      builder.set(setting.key.c_str(), setting.value);
+  builder.set("schedule.decay", std::string("linear"));
+  builder.set("optimizer.lr", 6e-3);
+  builder.set("model.init_std", 0.08);
+  builder.set("parametrization.kind", std::string("mup"));
+  builder.set("parametrization.base_d_model", int64_t{256});
+  builder.set("parametrization.base_d_ff", int64_t{1024});
+  builder.set("parametrization.embedding_multiplier", 10.0);
+  builder.set("parametrization.decay", std::string("coupled"));
+  builder.set("parametrization.epsilon", std::string("fixed"));
+  builder.preset.notes = preset.notes;
+  builder.preset.notes.push_back(
+      "Cerebras-GPT drew its parameters from a normal distribution cut at two deviations; here it "
+      "is not cut");
+  if (shape.d_model >= 2048)
+    builder.preset.notes.push_back(
+        "the paper gives this model a linear decay, as here; its released configuration a cosine");
+  return builder.preset;
+}
+
 Preset gpt2(const Shape& shape) {
   Builder builder = common(shape, "gpt3", 1024, 50257);
   builder.set("schedule.tokens_per_parameter", 20.0);
@@ -213,6 +241,8 @@ std::vector<Preset> all_presets() {
   for (const Shape& shape : kGpt2) presets.push_back(gpt2(shape));
   for (const Shape& shape : kGpt3) presets.push_back(gpt3(shape));
   for (const Shape& shape : kCerebras) presets.push_back(cerebras(shape));
+  for (const Shape& shape : kCerebras)
+    if (shape.d_model < 4096) presets.push_back(cerebras_mup(shape));
   for (const PythiaShape& row : kPythia) presets.push_back(pythia(row));
   for (const LlamaShape& row : kLlama) presets.push_back(llama(row));
   return presets;

@@ -3,6 +3,7 @@
 #include "core/math.hpp"
 #include "datasets/tokenizer/spec.hpp"
 #include "pretrain/config/quantity.hpp"
+#include "pretrain/model/parametrized.hpp"
 #include "pretrain/optim/schedule.hpp"
 
 #include <algorithm>
@@ -147,6 +148,7 @@ RunConfig resolved(RunConfig config) {
         is_llama(model.arch) ? round_up(div_ceil(8 * model.d_model, 3), 32) : 4 * model.d_model;
   }
   model.rotary_fraction = rotary_fraction(model);
+  resolve_parametrization(config);
   resolve_batch(model, config.schedule);
   return config;
 }

@@ -46,8 +46,8 @@ struct ModelConfig {
   std::string rope_scaling = "none";     // none | linear | llama3
   double rope_scaling_factor = 1;        // how much longer than trained for
   int64_t rope_original_context = 8192;  // of llama3: what the model was trained for
-  std::string initializer = "gpt2";      // gpt2 | neox
-  double init_std = 0.02;                // of gpt2
+  std::string initializer = "gpt2";      // gpt2 | plain | neox
+  double init_std = 0.02;                // of gpt2 and plain
   // Forward multipliers (μP and CompleteP set them; 1 under sp). Folded into plain weights on
   // export.
   double embedding_multiplier = 1;
@@ -119,8 +119,20 @@ struct OptimizerConfig {
   double clip = 1.0;  // 0 = off
 };
 
+/// What the sizes are compared with, and the multipliers that all sizes share; the rules are in
+/// muP/parametrization.hpp.
 struct ParametrizationConfig {
-  std::string kind = "sp";  // mup and completep follow
+  std::string kind = "sp";            // sp | mup | completep
+  int64_t base_d_model = 0;           // 0 = not given
+  int64_t base_d_ff = 0;              // 0 = auto: d_ff shrunk as d_model is
+  int64_t base_layers = 0;            // 0 = not given; completep needs it
+  double alpha = 1;                   // depth exponent of completep
+  std::string decay = "independent";  // independent | coupled
+  std::string epsilon = "scaled";     // scaled | fixed
+  double embedding_multiplier = 1;
+  double residual_multiplier = 1;
+  double output_multiplier = 1;
+  double attention_multiplier = 1;
 };
 
 struct ComputeConfig {

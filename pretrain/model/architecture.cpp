@@ -17,14 +17,14 @@ namespace {
 
 /// Standard deviations at the start. gpt2 (Radford et al. 2019): one for all matrices, and
 /// projections that end in the residual stream start smaller by sqrt(2L). neox (Black et al. 2022;
-/// Nguyen & Salazar 2019, Wang & Komatsuzaki 2021): both follow from the width.
+/// Nguyen & Salazar 2019, Wang & Komatsuzaki 2021): both follow from the width. plain: one for all.
 double matrix_std(const ModelConfig& c) {
   return c.initializer == "neox" ? std::sqrt(0.4 / static_cast<double>(c.d_model)) : c.init_std;
 }
 double residual_std(const ModelConfig& c) {
   const double layers = static_cast<double>(c.layers), width = static_cast<double>(c.d_model);
-  return c.initializer == "neox" ? 2 / (layers * std::sqrt(width))
-                                 : c.init_std / std::sqrt(2 * layers);
+  if (c.initializer == "neox") return 2 / (layers * std::sqrt(width));
+  return c.initializer == "plain" ? c.init_std : c.init_std / std::sqrt(2 * layers);
 }
 
 /// Collects rows of the table; the few ways a tensor can be are its methods.
@@ -77,8 +77,10 @@ void add_gpt_block(TableWriter& w, int block) {
   const std::string our = fmt::format("blocks.{}.", block), gguf = fmt::format("blk.{}.", block);
   w.block = block;
   const auto linear = [&](const std::string& name, const std::string& foreign, int64_t rows,
-                          int64_t cols, Placement placement, Fold fold, int64_t fold_rows) {
+                          int64_t cols, Placement placement, Fold fold, int64_t fold_rows,
+                          FanIn fan_in = FanIn::width) {
     ParamSpec& weight = w.matrix(our + name, gguf + foreign, rows, cols, placement);
+    weight.fan_in = fan_in;
     weight.fold = fold;
     weight.fold_rows = fold_rows;
     if (fold == Fold::residual) weight.init_std = residual_std(c);
@@ -87,7 +89,7 @@ void add_gpt_block(TableWriter& w, int block) {
     bias.fold = fold;
     bias.fold_rows = fold_rows;
   };
-  linear("mlp.down", "ffn_down", d, c.d_ff, Placement::row, Fold::residual, 0);
+  linear("mlp.down", "ffn_down", d, c.d_ff, Placement::row, Fold::residual, 0, FanIn::feed_forward);
   linear("mlp.up", "ffn_up", c.d_ff, d, Placement::column, Fold::none, 0);
   w.norm(our + "norm2", gguf + "ffn_norm", c.biases);
   linear("attention.out", "attn_output", d, q, Placement::row, Fold::residual, 0);
@@ -102,12 +104,14 @@ void add_llama_block(TableWriter& w, int block) {
   const std::string our = fmt::format("blocks.{}.", block), gguf = fmt::format("blk.{}.", block);
   w.block = block;
   const auto linear = [&](const std::string& name, const std::string& foreign, int64_t rows,
-                          int64_t cols, Placement placement, Fold fold = Fold::none) {
+                          int64_t cols, Placement placement, Fold fold = Fold::none,
+                          FanIn fan_in = FanIn::width) {
     ParamSpec& weight = w.matrix(our + name, gguf + foreign, rows, cols, placement);
+    weight.fan_in = fan_in;
     weight.fold = fold;
     if (fold == Fold::residual) weight.init_std = residual_std(c);
   };
-  linear("mlp.down", "ffn_down", d, c.d_ff, Placement::row, Fold::residual);
+  linear("mlp.down", "ffn_down", d, c.d_ff, Placement::row, Fold::residual, FanIn::feed_forward);
   linear("mlp.up", "ffn_up", c.d_ff, d, Placement::column);
   linear("mlp.gate", "ffn_gate", c.d_ff, d, Placement::column);
   w.norm(our + "norm2", gguf + "ffn_norm", false);

@@ -48,15 +48,16 @@ void AdamWOptimizer::update(Backend& backend,
   for (size_t i = 0; i < table_.size(); ++i) {
     const RowRange rows = sharding_.rows(i);
     if (rows.count == 0) continue;
+    const ParamSpec& spec = table_[i];
     backend.adamw({.p = rows_of(parameters[i], rows),
                    .g = rows_of(gradients[i], rows),
                    .m = m[i],
                    .v = v[i],
-                   .lr = rate * table_[i].lr_scale,
+                   .lr = rate * spec.lr_scale,
                    .beta1 = config_.beta1,
                    .beta2 = config_.beta2,
-                   .eps = config_.eps,
-                   .weight_decay = table_[i].decay ? config_.weight_decay : 0.0,
+                   .eps = config_.eps * spec.eps_scale,
+                   .weight_decay = spec.decay ? config_.weight_decay * spec.decay_scale : 0.0,
                    .correction1 = 1 - std::pow(config_.beta1, t),
                    .correction2 = 1 - std::pow(config_.beta2, t),
                    .grad_scale = grad_scale});

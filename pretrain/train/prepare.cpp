@@ -8,6 +8,7 @@
 #include "datasets/tokenizer/spec.hpp"
 #include "datasets/tokenizer/trainer.hpp"
 #include "pretrain/config/resolve.hpp"
+#include "pretrain/model/parametrized.hpp"
 #include "report/humanize.hpp"
 
 #include <fmt/format.h>
@@ -291,7 +292,7 @@ void settle(Run& run, int vocabulary) {
     model.separator = run.tokenizer->separator();
   }
   run.config = resolved(run.config);
-  run.table = make_param_table(model);
+  run.table = make_parametrized_table(run.config);
   run.batch = batch_plan(run.config);
   const int64_t steps = planned_steps(run.config.schedule, parameter_count(run.table));
   run.schedule = make_schedule(run.config.schedule, run.config.optimizer.lr, steps);
