@@ -3,7 +3,6 @@
 #include "core/hash.hpp"
 #include "core/json.hpp"
 #include "pretrain/checkpoint/checkpoint.hpp"
-#include "pretrain/config/dump.hpp"
 #include "pretrain/config/load.hpp"
 #include "pretrain/model/architecture.hpp"
 #include "report/humanize.hpp"
@@ -114,7 +113,7 @@ std::string training_text(const ModelCard& card) {
   text += t.data.empty() ? "The run has no data-manifest.json.\n" : data_table(t);
   text += card.license.empty() ? "\nThe licences of the data were not given.\n"
                                : "\nThe licence above was given by whoever exported the model.\n";
-  return text + "\n## Configuration\n\n```toml\n" + config_to_toml(t.config, {}) + "```\n";
+  return text + "\n## Configuration\n\n```toml\n" + t.state.config + "```\n";
 }
 
 }  // namespace
@@ -128,6 +127,7 @@ std::optional<TrainingRecord> read_training_record(const fs::path& model,
   Origins origins;
   record.config = load_config(checkpoint.folder / "config.toml", {}, origins);
   record.state = load_state(checkpoint);
+  record.state.config = MappedFile(checkpoint.folder / "config.toml").text();
   const fs::path run = fs::absolute(checkpoint.folder).parent_path().parent_path();
   try {
     if (fs::exists(run / "data-manifest.json")) read_manifest(run / "data-manifest.json", record);
@@ -176,7 +176,7 @@ std::vector<std::pair<std::string, std::string>> model_card_keys(const ModelCard
   put("valid_loss", nats(t.state.last_valid_loss));
   if (!t.order_hash.empty()) put("order_hash", t.order_hash);
   put("data", data.dump(-1, ' ', false, Json::error_handler_t::replace));
-  put("config", config_to_toml(t.config, {}));
+  put("config", t.state.config);
   return keys;
 }
 

@@ -26,7 +26,7 @@ struct CardSource {
 /// What a run leaves behind about itself.
 struct TrainingRecord {
   RunConfig config;
-  TrainState state;  // losses, tokens and steps of the checkpoint
+  TrainState state;  // losses, tokens, steps and the text of the config, of the checkpoint
   std::vector<CardSource> data;
   std::string order_hash;  // of all that decides which tokens are read in which order
   std::string compute;     // in words: how and on what, from environment.json; "" = not known

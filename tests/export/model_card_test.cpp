@@ -39,6 +39,7 @@ TEST(ModelCard, TellsOfDataOrderComputeAndLosses) {
                  .training = TrainingRecord()};
   TrainingRecord& t = *card.training;
   t.config.model = card.model;
+  t.state.config = "layers = 2\n";
   t.state.step = 7;
   t.state.tokens = 20'000;
   t.state.recent_losses = {2, 3};
