@@ -2,6 +2,7 @@
 
 #include "datasets/corpus.hpp"
 #include "datasets/text_reader.hpp"
+#include "eval/sliding.hpp"
 #include "pretrain/model_source.hpp"
 
 #include <algorithm>
@@ -53,13 +54,18 @@ double TextScore::bits_per_byte() const {
 static void score_into(TextScore& result,
                        LanguageModel& model,
                        uint64_t count,
-                       const TokenReader& read) {
-  result.score = score_tokens(model.model(), count, read, model.batch(), &result.nats);
+                       const TokenReader& read,
+                       int64_t stride) {
+  result.score = stride > 0
+                     ? score_sliding(model.model(), count, read, stride, model.batch(), result.nats)
+                     : score_tokens(model.model(), count, read, model.batch(), &result.nats);
   result.ids.resize(count > 0 ? count - 1 : 0);
   if (!result.ids.empty()) read(1, result.ids);
 }
 
-TextScore score_documents(LanguageModel& model, const std::vector<std::string>& documents) {
+TextScore score_documents(LanguageModel& model,
+                          const std::vector<std::string>& documents,
+                          int64_t stride) {
   const Tokenizer& tokenizer = model.tokenizer();
   const int separator = tokenizer.separator();
   TextScore result;
@@ -76,9 +82,10 @@ TextScore score_documents(LanguageModel& model, const std::vector<std::string>& 
     fail_user(
         "the tokenizer gives id {}, but the model has {} embeddings: they do not belong together",
         *outside, model.config().vocabulary);
-  score_into(result, model, tokens.size(), [&](uint64_t first, std::span<int32_t> out) {
+  const auto read = [&](uint64_t first, std::span<int32_t> out) {
     std::copy_n(tokens.begin() + static_cast<std::ptrdiff_t>(first), out.size(), out.begin());
-  });
+  };
+  score_into(result, model, tokens.size(), read, stride);
   return result;
 }
 
@@ -91,7 +98,7 @@ std::vector<std::string> read_documents(const std::vector<std::string>& inputs) 
   return documents;
 }
 
-TextScore score_store(LanguageModel& model, const TokenStore& store) {
+TextScore score_store(LanguageModel& model, const TokenStore& store, int64_t stride) {
   if (store.info().vocabulary > model.config().vocabulary)
     fail_user(
         "{} was tokenized with {} tokens, but the model has {} embeddings: they do not belong "
@@ -99,8 +106,8 @@ TextScore score_store(LanguageModel& model, const TokenStore& store) {
         store.path().string(), store.info().vocabulary, model.config().vocabulary);
   TextScore result;
   result.bytes = store.info().text_bytes;
-  score_into(result, model, store.tokens(),
-             [&](uint64_t first, std::span<int32_t> out) { store.read(first, out); });
+  const auto read = [&](uint64_t first, std::span<int32_t> out) { store.read(first, out); };
+  score_into(result, model, store.tokens(), read, stride);
   if (result.bytes == 0 && model.find_tokenizer()) {
     std::vector<int32_t> text(store.tokens());
     store.read(0, text);

@@ -66,14 +66,17 @@ struct TextScore {
 };
 
 /// Documents in order, each followed by the separator; the first token is predicted from a
-/// separator in front. A tokenizer without separator leaves the first token unscored.
-TextScore score_documents(LanguageModel& model, const std::vector<std::string>& documents);
+/// separator in front. A tokenizer without separator leaves the first token unscored. `stride` 0:
+/// windows without overlap; else see sliding.hpp.
+TextScore score_documents(LanguageModel& model,
+                          const std::vector<std::string>& documents,
+                          int64_t stride = 0);
 
 /// The documents of text files, folders or globs, whole.
 std::vector<std::string> read_documents(const std::vector<std::string>& inputs);
 
 /// A whole store, as validation does during training. Files of other programs do not say how long
 /// their text is: it is what the tokens stand for, or unknown (0) without a tokenizer.
-TextScore score_store(LanguageModel& model, const TokenStore& store);
+TextScore score_store(LanguageModel& model, const TokenStore& store, int64_t stride = 0);
 
 }  // namespace isoflop

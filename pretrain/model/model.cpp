@@ -184,6 +184,19 @@ View Model::forward(Step& s, std::span<const int32_t> tokens) {
   return y;
 }
 
+/// hidden (n, D), n <= kHeadTokens -> logits (n, V), soft cap included.
+View Model::project(View hidden) {
+  const View logits = logits_.slice(0, hidden.rows);
+  backend_.matmul({.x = hidden,
+                   .w = params_.weights[head_],
+                   .bias = {},
+                   .add = {},
+                   .y = logits,
+                   .scale = config_.output_multiplier});
+  if (config_.logit_softcap > 0) backend_.softcap({.x = logits, .cap = config_.logit_softcap});
+  return logits;
+}
+
 // The logits of kHeadTokens tokens at a time: product, loss, and both gradients, then the next
 // slice over the same memory.
 void Model::head(Step& s, View hidden, std::span<const int32_t> targets, double grad_scale) {
@@ -191,9 +204,7 @@ void Model::head(Step& s, View hidden, std::span<const int32_t> targets, double 
   const double scale = config_.output_multiplier, cap = config_.logit_softcap;
   for (int64_t first = 0; first < hidden.rows; first += kHeadTokens) {
     const int64_t n = std::min(kHeadTokens, hidden.rows - first);
-    const View x = hidden.slice(first, n), logits = logits_.slice(0, n);
-    s.backend.matmul({.x = x, .w = w, .bias = {}, .add = {}, .y = logits, .scale = scale});
-    if (cap > 0) s.backend.softcap({.x = logits, .cap = cap});
+    const View x = hidden.slice(first, n), logits = project(x);
     s.backend.cross_entropy({.logits = logits,
                              .targets = targets.subspan(first, n),
                              .losses = losses_.slice(first, n),
@@ -264,6 +275,17 @@ double Model::evaluate(const Batch& batch) {
   return total_loss(s.tokens());
 }
 
+void Model::read(const Batch& batch) {
+  Step s = begin(batch.sequences, batch.length);
+  forward(s, batch.tokens);
+}
+
+View Model::logits(int64_t first, int64_t count) {
+  const View logits = project(normed_.get().slice(first, count));
+  backend_.synchronize();
+  return logits;
+}
+
 View Model::decode(std::span<const int32_t> tokens, KvCache& cache) {
   const int64_t n = static_cast<int64_t>(tokens.size());
   ISOFLOP_CHECK(cache.length + n <= config_.context, "{} tokens do not fit a context of {}",
@@ -272,14 +294,7 @@ View Model::decode(std::span<const int32_t> tokens, KvCache& cache) {
   s.cache = &cache;
   const View hidden = forward(s, tokens);
   cache.length += n;
-  const View logits = logits_.slice(0, 1);
-  s.backend.matmul({.x = hidden.slice(n - 1, 1),
-                    .w = params_.weights[head_],
-                    .bias = {},
-                    .add = {},
-                    .y = logits,
-                    .scale = config_.output_multiplier});
-  if (config_.logit_softcap > 0) s.backend.softcap({.x = logits, .cap = config_.logit_softcap});
+  const View logits = project(hidden.slice(n - 1, 1));
   s.backend.synchronize();
   return logits;
 }

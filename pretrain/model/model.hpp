@@ -59,6 +59,13 @@ class Model {
   /// Per token, of the last call. (N, 1), state dtype
   View losses() const { return losses_; }
 
+  /// The forward pass alone; targets are not read. Logits of any of its rows are computed on
+  /// demand, until the next call of anything but logits().
+  void read(const Batch& batch);
+  /// What follows rows [first, first + count) of the batch that was read, count <= kHeadTokens.
+  /// (count, V), valid until the next call.
+  View logits(int64_t first, int64_t count);
+
   /// Appends `tokens` (at most shape.tokens of them) to the cache and returns the logits that
   /// follow the last one. (1, V), valid until the next call.
   View decode(std::span<const int32_t> tokens, KvCache& cache);
@@ -75,6 +82,7 @@ class Model {
  private:
   Step begin(int64_t sequences, int64_t length);
   View forward(Step& s, std::span<const int32_t> tokens);
+  View project(View hidden);
   void head(Step& s, View hidden, std::span<const int32_t> targets, double grad_scale);
   void backward(Step& s, const Batch& batch);
   double total_loss(int64_t tokens) const;
