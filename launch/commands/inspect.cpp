@@ -2,6 +2,7 @@
 #include "launch/config_arguments.hpp"
 #include "launch/context.hpp"
 #include "launch/describe.hpp"
+#include "launch/runs_on.hpp"
 #include "pretrain/config/dump.hpp"
 #include "pretrain/config/presets.hpp"
 #include "pretrain/config/resolve.hpp"
@@ -22,6 +23,8 @@ struct Options {
   bool keys = false;
   bool verify = false;
   std::string show;
+  std::vector<std::string> runs_on;
+  int64_t context = 0;
 };
 
 /// What the rules made of every tensor: `--show parametrization`.
@@ -72,6 +75,9 @@ ExitCode inspect_run(const Options& options, const Context& context) {
   Origins origins;
   const RunConfig config = load_config(options.words.file(), options.words.overrides(), origins);
   for (const std::string& note : origins.notes) context.note("{}", note);
+  if (!options.runs_on.empty())
+    return print_runs_on(model_to_run(resolved(config).model), options.runs_on, options.context,
+                         context);
   const RunDescription run = describe_run(config, origins);
   context.print("{}", run.toml);
   print_description(context, run.counts);
@@ -104,6 +110,8 @@ ExitCode run(const Options& options, const Context& context) {
     return inspect_run(options, context);
   }
   if (files.size() != 1) fail_user("inspect needs one file, a run.toml or --preset NAME");
+  if (!options.runs_on.empty())
+    return print_runs_on(model_to_run(files[0]), options.runs_on, options.context, context);
   const nlohmann::ordered_json description = describe_file(files[0], options.verify);
   print_description(context, description);
   context.result(description);
@@ -120,6 +128,10 @@ Action declare(CLI::App& app, Context& context) {
   app.add_flag("--keys", options->keys, "list every key of a run file (docs/config.md)");
   app.add_option("--show", options->show,
                  "parametrization: initial deviation, rate, epsilon and decay of every tensor");
+  app.add_option(
+      "--runs-on", options->runs_on,
+      "whether the model runs on a device (pi4-4gb, laptop-16gb, phone-8gb, ...), and how fast");
+  app.add_option("--context", options->context, "for --runs-on: tokens; 0 = the model's context");
   app.add_flag("--verify", options->verify, "read all of a token store and compare its hashes");
   return [options, &context] { return run(*options, context); };
 }
@@ -128,7 +140,9 @@ Action declare(CLI::App& app, Context& context) {
 
 Command inspect_command() {
   return {"inspect", "say what a file is and what is in it",
-          "isoflop inspect run.toml optimizer.lr=3e-3\n  isoflop inspect model.gguf --json",
+          "isoflop inspect run.toml optimizer.lr=3e-3\n  isoflop inspect model.gguf --json\n  "
+          "isoflop inspect llama-7b "
+          "--runs-on pi4-4gb",
           declare};
 }
 
