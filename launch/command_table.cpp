@@ -28,6 +28,7 @@ std::vector<Command> make_table() {
   add(generate_command());
   add(export_command());
   add(quantize_command());
+  add(certify_command());
   add(import_command());
   add(inspect_command());
   add(diff_command());

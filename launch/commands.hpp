@@ -12,6 +12,7 @@ Command train_command();
 Command eval_command();
 Command generate_command();
 Command export_command();
+Command certify_command();
 Command import_command();
 Command inspect_command();
 Command diff_command();

@@ -1,7 +1,9 @@
 #include "core/math.hpp"
 #include "eval/language_model.hpp"
+#include "export/certificate.hpp"
 #include "export/gguf_export.hpp"
 #include "export/gguf_recipe.hpp"
+#include "launch/certify_file.hpp"
 #include "launch/commands.hpp"
 #include "launch/commands/export_hf.hpp"
 #include "launch/context.hpp"
@@ -26,6 +28,8 @@ struct Options {
   std::string importance;                    // a file
   std::vector<std::string> importance_from;  // texts
   std::string importance_out;
+  bool no_certify = false;
+  CertifyOptions certify;
   HfOptions hf;
 };
 
@@ -47,19 +51,10 @@ ImportanceMatrix calibrate(LanguageModel& model,
   return importance;
 }
 
-ExitCode run(const Options& options, const Context& context) {
-  if (options.out.empty() == options.hf.folder.empty())
-    fail_user("export needs either --out F.gguf or --hf DIR");
+/// The model is let go before the certificate reads it again.
+ExportReport write(const Options& options, Machine& machine, const Context& context) {
   const ExportRequest& request = options.request;
-  if (!options.hf.folder.empty()) return export_hf_folder(request, options.hf, context);
   const fs::path out = options.out;
-  for (const auto& [flag, file] :
-       {std::pair{"--out", out}, {"--imatrix-out", options.importance_out}})
-    if (!file.empty() && fs::exists(file) && !request.force)
-      fail_user("{} exists; choose another {}, or replace it with --force", file.string(), flag);
-  const fs::path folder = out.has_parent_path() ? out.parent_path() : fs::path(".");
-  if (!fs::is_directory(folder)) fail_user("there is no folder {} to write to", folder.string());
-  Machine machine(fp32_on(request.threads));
   std::optional<ImportanceMatrix> importance;
   if (!options.importance.empty()) importance = read_importance(options.importance);
   CalibratingBackend calibrating(*machine.backend);
@@ -80,15 +75,50 @@ ExitCode run(const Options& options, const Context& context) {
   ExportReport report = export_gguf(job, out, machine.team);
   report.notes.insert(report.notes.begin(), notes.begin(), notes.end());
   for (const std::string& note : report.notes) context.note("{}", note);
+  return report;
+}
+
+/// A file that failed keeps no name under which somebody could take it for good.
+void set_aside(const fs::path& out, const CertifiedFile& certified, const Context& context) {
+  fs::path aside = out;
+  aside += ".rejected";
+  fs::rename(out, aside);
+  context.print("{} is not what {} would be: it was set aside as {}", out.string(),
+                certified.json.value("source", ""), aside.string());
+}
+
+ExitCode run(const Options& options, const Context& context) {
+  if (options.out.empty() == options.hf.folder.empty())
+    fail_user("export needs either --out F.gguf or --hf DIR");
+  const ExportRequest& request = options.request;
+  if (!options.hf.folder.empty()) return export_hf_folder(request, options.hf, context);
+  const fs::path out = options.out;
+  for (const auto& [flag, file] :
+       {std::pair{"--out", out}, {"--imatrix-out", options.importance_out}})
+    if (!file.empty() && fs::exists(file) && !request.force)
+      fail_user("{} exists; choose another {}, or replace it with --force", file.string(), flag);
+  const fs::path folder = out.has_parent_path() ? out.parent_path() : fs::path(".");
+  if (!fs::is_directory(folder)) fail_user("there is no folder {} to write to", folder.string());
+  Machine machine(fp32_on(request.threads));
+  const ExportReport report = write(options, machine, context);
   context.print("{}: {}, {}, {:.2f} bits per weight", report.file.string(), report.type,
                 human_bytes(static_cast<double>(report.file_bytes)), report.bits_per_weight());
-  context.result({{"file", report.file.string()},
-                  {"type", report.type},
-                  {"bytes", report.file_bytes},
-                  {"parameters", report.parameters},
-                  {"bits_per_weight", report.bits_per_weight()},
-                  {"notes", report.notes}});
-  return ExitCode::kDone;
+  nlohmann::ordered_json object = {{"file", report.file.string()},
+                                   {"type", report.type},
+                                   {"bytes", report.file_bytes},
+                                   {"parameters", report.parameters},
+                                   {"bits_per_weight", report.bits_per_weight()},
+                                   {"notes", report.notes}};
+  if (options.no_certify) {
+    context.result(object);
+    return ExitCode::kDone;
+  }
+  const CertifiedFile certified =
+      certify_file(out, request.model, options.certify, machine, context);
+  if (!certified.pass) set_aside(out, certified, context);
+  object["certificate"] = certified.json;
+  context.result(object);
+  return certified.pass ? ExitCode::kDone : ExitCode::kGate;
 }
 
 Action declare(CLI::App& app, Context& context) {
@@ -111,6 +141,8 @@ Action declare(CLI::App& app, Context& context) {
                    ->excludes(given);
   app.add_option("--imatrix-out", options->importance_out, "keep what was measured in this file")
       ->needs(from);
+  app.add_flag("--no-certify", options->no_certify, "write the file and prove nothing");
+  declare_certify_options(app, options->certify);
   app.add_flag("--force", options->request.force, "replace an existing file or folder");
   app.add_option("--threads", options->request.threads, "cores to use; 0 = all");
   return [options, &context] { return run(*options, context); };

@@ -1,0 +1,92 @@
+#include "export/held_out.hpp"
+
+#include "eval/generate.hpp"
+#include "pretrain/config/load.hpp"
+
+#include <algorithm>
+#include <optional>
+
+namespace isoflop {
+
+namespace {
+
+/// A written text is read again token by token, so it is kept short.
+constexpr int64_t kMostWritten = 512;
+
+HeldOutText windows_of(std::string description,
+                       const std::vector<int32_t>& ids,
+                       int64_t context,
+                       int64_t tokens) {
+  return {std::move(description),
+          spread_windows(ids.size(), context, tokens, [&](uint64_t first, std::span<int32_t> out) {
+            std::copy_n(ids.begin() + static_cast<std::ptrdiff_t>(first), out.size(), out.begin());
+          })};
+}
+
+HeldOutText from_texts(LanguageModel& model,
+                       const std::vector<std::string>& texts,
+                       int64_t tokens) {
+  const Tokenizer& tokenizer = model.tokenizer();
+  std::vector<int32_t> ids;
+  for (const std::string& document : read_documents(texts)) {
+    if (tokenizer.separator() >= 0) ids.push_back(tokenizer.separator());
+    tokenizer.encode(document, ids);
+  }
+  const std::string more = texts.size() > 1 ? fmt::format(" and {} more", texts.size() - 1) : "";
+  HeldOutText text = windows_of(texts.front() + more, ids, model.config().context, tokens);
+  if (text.windows.empty()) fail_user("{}: there is too little text to compare on", texts.front());
+  return text;
+}
+
+/// Where a checkpoint's run keeps what it validates on.
+std::vector<fs::path> validation_stores(const fs::path& checkpoint) {
+  const fs::path run = checkpoint.parent_path().parent_path();
+  std::vector<fs::path> stores = {run / "data" / "valid.h5"};
+  if (!fs::exists(checkpoint / "config.toml")) return stores;
+  Origins origins;
+  for (const DataEntry& entry : load_config(checkpoint / "config.toml", {}, origins).data.valid) {
+    stores.push_back(entry.path);
+    if (!entry.name.empty())
+      stores.push_back(run / "data" / fmt::format("valid-{}.h5", entry.name));
+  }
+  return stores;
+}
+
+std::optional<HeldOutText> from_run(LanguageModel& model, int64_t tokens) {
+  if (!fs::is_directory(model.origin())) return std::nullopt;
+  for (const fs::path& path : validation_stores(model.origin())) {
+    if (!fs::is_regular_file(path) || !TokenStore::looks_like_store(path)) continue;
+    const auto store = TokenStore::open(path, false, model.find_tokenizer());
+    if (store->tokens() < 2 || store->info().vocabulary > model.config().vocabulary) continue;
+    return HeldOutText{
+        path.string(),
+        spread_windows(store->tokens(), model.config().context, tokens,
+                       [&](uint64_t first, std::span<int32_t> out) { store->read(first, out); })};
+  }
+  return std::nullopt;
+}
+
+HeldOutText written_by(LanguageModel& model, int64_t tokens, Backend& backend) {
+  const int separator = model.find_tokenizer() ? model.tokenizer().separator() : -1;
+  std::vector<int32_t> ids = {std::max(separator, 0)};
+  KvCache cache(model.config(), backend);
+  const std::vector<int32_t> written =
+      generate(model.model(), cache, ids,
+               {.tokens = std::min(tokens, kMostWritten), .temperature = 1, .seed = 1});
+  ids.insert(ids.end(), written.begin(), written.end());
+  return windows_of("text that the source wrote (temperature 1, seed 1)", ids,
+                    model.config().context, tokens);
+}
+
+}  // namespace
+
+HeldOutText find_held_out(LanguageModel& model,
+                          const std::vector<std::string>& texts,
+                          int64_t tokens,
+                          Backend& backend) {
+  if (!texts.empty()) return from_texts(model, texts, tokens);
+  if (auto text = from_run(model, tokens)) return *std::move(text);
+  return written_by(model, tokens, backend);
+}
+
+}  // namespace isoflop

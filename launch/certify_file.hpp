@@ -1,0 +1,37 @@
+// What `export` and `certify` do alike with a file that is there: certify it, leave the certificate
+// and a Modelfile beside it, and say how to run it.
+#pragma once
+#include "core/file.hpp"
+#include "launch/context.hpp"
+#include "launch/machine.hpp"
+
+#include <nlohmann/json.hpp>
+
+#include <string>
+#include <vector>
+
+namespace CLI {
+class App;
+}
+
+namespace isoflop {
+
+struct CertifyOptions {
+  std::vector<std::string> text;
+  int64_t tokens = 4096;
+  std::vector<std::string> programs;  // --for
+};
+void declare_certify_options(CLI::App& app, CertifyOptions& options);
+
+struct CertifiedFile {
+  bool pass = false;
+  nlohmann::ordered_json json;  // what is in the certificate's file, and `certificate`, its path
+};
+/// UserError for a --for that names no program.
+CertifiedFile certify_file(const fs::path& file,
+                           const fs::path& source,
+                           const CertifyOptions& options,
+                           Machine& machine,
+                           const Context& context);
+
+}  // namespace isoflop
