@@ -1,7 +1,7 @@
 #include "export/tokenizer_check.hpp"
 
 #include "core/error.hpp"
-#include "datasets/tokenizer/utf8.hpp"
+#include "core/utf8.hpp"
 
 #include <optional>
 

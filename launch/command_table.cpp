@@ -22,6 +22,7 @@ std::vector<Command> make_table() {
   add(quickstart_command());
   add_all(tokenizer_commands());
   add_all(data_commands());
+  add(plan_command());
   add(fit_command());
   add(train_command());
   add(eval_command());

@@ -18,6 +18,7 @@ Command inspect_command();
 Command diff_command();
 std::vector<Command> bench_commands();
 std::vector<Command> report_commands();
+Command plan_command();
 Command replay_command();
 Command doctor_command();
 

@@ -37,7 +37,7 @@ int64_t count_parameters(const ModelConfig& config, ParameterCount count) {
     case ParameterCount::all:
       break;
   }
-  const int64_t all = parameter_count(make_param_table(config));
+  const int64_t all = all_parameter_count(config);
   const bool second_table = count == ParameterCount::one_table && !config.tied_embeddings;
   return second_table ? all - config.vocabulary * config.d_model : all;
 }

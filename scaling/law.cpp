@@ -124,12 +124,13 @@ double critical_batch_tokens(double parameters) {
 }
 
 double LossLaw::loss(double parameters, double tokens, double unique) const {
+  const bool repeated = unique > 0 && tokens > unique;
+  if (repeated && repeats) return data_constrained_loss(terms, parameters, tokens, unique);
+  // Other laws know no repeats; what those tokens are worth is the data-constrained one's.
+  const double fresh = repeated ? effective_tokens(tokens, unique) : tokens;
   if (is_power())
-    return std::pow(6 * parameters * tokens / power.scale, power.exponent) + power.floor;
-  if (unique <= 0 || tokens <= unique) return terms.loss(parameters, tokens);
-  // Other laws know no repeats; the data-constrained one's decay of their worth is all there is.
-  return repeats ? data_constrained_loss(terms, parameters, tokens, unique)
-                 : terms.loss(parameters, effective_tokens(tokens, unique));
+    return std::pow(6 * parameters * fresh / power.scale, power.exponent) + power.floor;
+  return terms.loss(parameters, fresh);
 }
 
 LawOptimum LossLaw::optimum(double flops) const {

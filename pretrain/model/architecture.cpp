@@ -192,18 +192,37 @@ void initialize_parameters(const ParamTable& table, uint64_t seed, ParamBuffer& 
   }
 }
 
+/// Parameters of the roles that `counts` takes. All blocks are alike, so two small tables say it
+/// all; planning counts thousands of models.
+template <class Roles>
+static int64_t count_roles(const ModelConfig& config, Roles counts) {
+  const auto of_layers = [&](int64_t layers) {
+    ModelConfig small = config;
+    small.layers = layers;
+    int64_t count = 0;
+    for (const ParamSpec& spec : make_param_table(small))
+      if (counts(spec.role)) count += spec.size();
+    return count;
+  };
+  const int64_t one = of_layers(1), block = of_layers(2) - one;
+  return one + (config.layers - 1) * block;
+}
+
+int64_t all_parameter_count(const ModelConfig& config) {
+  return count_roles(config, [](ParamRole) { return true; });
+}
+
 int64_t matmul_parameter_count(const ModelConfig& config) {
-  int64_t count = config.tied_embeddings ? config.vocabulary * config.d_model : 0;
-  for (const ParamSpec& spec : make_param_table(config))
-    if (spec.role == ParamRole::hidden || spec.role == ParamRole::output) count += spec.size();
-  return count;
+  const int64_t tied_head = config.tied_embeddings ? config.vocabulary * config.d_model : 0;
+  return tied_head + count_roles(config, [](ParamRole role) {
+           return role == ParamRole::hidden || role == ParamRole::output;
+         });
 }
 
 int64_t non_embedding_parameter_count(const ModelConfig& config) {
-  int64_t count = 0;
-  for (const ParamSpec& spec : make_param_table(config))
-    if (spec.role == ParamRole::hidden || spec.role == ParamRole::vector) count += spec.size();
-  return count;
+  return count_roles(config, [](ParamRole role) {
+    return role == ParamRole::hidden || role == ParamRole::vector;
+  });
 }
 
 double training_flops_per_token(const ModelConfig& config, CountAttention attention) {

@@ -22,6 +22,8 @@ ParamTable make_gradient_table(const ModelConfig& config);
 /// Draws every parameter from (seed, name, element): independent of order, threads and ranks.
 void initialize_parameters(const ParamTable& table, uint64_t seed, ParamBuffer& parameters);
 
+/// Everything stored, a tied table once: parameter_count of the table, without making it.
+int64_t all_parameter_count(const ModelConfig& config);
 /// Weights in matrix products, the head included (tied or not); excludes lookups and vectors.
 int64_t matmul_parameter_count(const ModelConfig& config);
 /// All parameters but the tables of tokens and positions and an own head: what Pythia and Kaplan et

@@ -117,6 +117,8 @@ TEST(LossLaw, RepeatedDataIsTheDataConstrainedLaw) {
       {2, 0.984}, {4, 0.931}, {8, 0.828}, {16, 0.661}, {40, 0.379}};
   for (const auto& [epochs, ratio] : worth)
     EXPECT_NEAR(effective_tokens(epochs * 1e9, 1e9) / (epochs * 1e9), ratio, 6e-4);
+  for (const std::string& name : law_names())  // every law hears of repeats
+    EXPECT_GT(find_law(name).loss(1e9, 2e10, 1e9), find_law(name).loss(1e9, 2e10)) << name;
   EXPECT_NEAR(effective_tokens(1e15, 1e9) / 1e9, 16.39, 6e-3);  // the most there is to gain
 }
 
@@ -143,6 +145,14 @@ TEST(Count, ParametersByEachConvention) {
   // A tied table is one: the two counts agree.
   EXPECT_EQ(count_parameters(preset("gpt3-125m"), ParameterCount::one_table),
             count_parameters(preset("gpt3-125m"), ParameterCount::all));
+}
+
+TEST(Count, TheSumOfTheTableItself) {
+  for (const char* name : {"cerebras-256m", "pythia-410m", "llama-7b", "tiny-gpt3"}) {
+    ModelConfig model = preset(name);
+    if (model.vocabulary == 0) model.vocabulary = 300;
+    EXPECT_EQ(all_parameter_count(model), parameter_count(make_param_table(model))) << name;
+  }
 }
 
 TEST(Count, CerebrasFlopsAreThePublishedOnes) {

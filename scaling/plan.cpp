@@ -1,0 +1,252 @@
+#include "scaling/plan.hpp"
+
+#include "core/error.hpp"
+#include "pretrain/config/quantity.hpp"
+#include "pretrain/config/resolve.hpp"
+#include "pretrain/train/prepare.hpp"
+#include "report/humanize.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+
+namespace isoflop {
+
+namespace {
+
+constexpr double kUsableMemory = 0.9;  // the rest is the driver's, libraries' and fragments
+constexpr double kBelowCritical = 0.5;
+/// What 4 bits add to the loss, in nats: LLaMA-7B from F16 to Q4_K_M and to Q4_0, by the table of
+/// perplexities that llama.cpp's quantizer prints. Small models lose more: certify measures it.
+constexpr LossRange kFourBits = {0.009, 0.041};
+
+/// FLOPs that a budget buys for a model of this size; of tokens, none.
+double flops_of(const PlanRequest& request, double parameters) {
+  const Hardware& h = request.hardware;
+  switch (request.budget.kind) {
+    case Budget::Kind::flops:
+      return request.budget.amount;
+    case Budget::Kind::seconds:
+      return request.budget.amount * h.training_flops(parameters);
+    case Budget::Kind::usd:
+      return request.budget.amount / (h.usd_per_hour * static_cast<double>(h.devices())) * 3600 *
+             h.training_flops(parameters);
+    case Budget::Kind::tokens:
+      break;
+  }
+  return 0;
+}
+
+LawOptimum law_optimum(const PlanRequest& request) {
+  const LossLaw& law = request.law;
+  if (request.budget.kind == Budget::Kind::tokens) {
+    const double d = request.budget.amount, n = law.parameters_for(d);
+    return {n, d, law.loss(n, d)};
+  }
+  // The speed depends on the size, a little; twice around is enough.
+  LawOptimum best = law.optimum(flops_of(request, 1e8));
+  for (int i = 0; i < 2; ++i) best = law.optimum(flops_of(request, best.parameters));
+  if (law.repeats && request.unique_tokens > 0)
+    best = data_constrained_optimum(law.terms, 6 * best.parameters * best.tokens,
+                                    request.unique_tokens);
+  return best;
+}
+
+struct Candidate {
+  ModelConfig model;
+  double parameters = 0, law_parameters = 0, tokens = 0, score = 0;
+};
+
+/// Best first: the predicted loss where the budget fixes what is spent, the distance from the law's
+/// size where it fixes the tokens; a shape far from 64 wide per layer must be worth it.
+std::vector<Candidate> ranked(const PlanRequest& request, const LawOptimum& optimum) {
+  std::vector<Candidate> candidates;
+  for (const ModelConfig& model : planned_shapes(request.shapes)) {
+    Candidate c{model, 0, 0, 0, 0};
+    c.parameters = static_cast<double>(count_parameters(model, ParameterCount::all));
+    c.law_parameters = static_cast<double>(count_parameters(model, request.law.counts));
+    const bool fixed = request.budget.kind == Budget::Kind::tokens;
+    c.tokens = fixed ? request.budget.amount
+                     : flops_of(request, c.parameters) / training_flops_per_token(model);
+    const double aspect =
+        std::log(static_cast<double>(model.d_model) / static_cast<double>(model.layers) / 64);
+    if (fixed || request.law.is_power())
+      c.score = std::abs(std::log(c.law_parameters / request.law.parameters_for(c.tokens)));
+    else
+      c.score = std::log(request.law.loss(c.law_parameters, c.tokens, request.unique_tokens) /
+                         optimum.loss);
+    c.score += 0.003 * aspect * aspect;
+    candidates.push_back(std::move(c));
+  }
+  std::sort(candidates.begin(), candidates.end(),
+            [](const Candidate& a, const Candidate& b) { return a.score < b.score; });
+  return candidates;
+}
+
+/// Of one rank of `layout`: compute copies and gradients of its share of the weights, masters and
+/// moments cut among the data-parallel ranks as well.
+std::vector<MemoryRow> memory_of_rank(const Plan& plan, const Layout& layout) {
+  RunConfig config = plan.config;
+  config.compute.recompute = layout.recompute;
+  const double cut = static_cast<double>(layout.tp * layout.pp);
+  const double local = static_cast<double>(plan.parameters) / cut;
+  const BlockShape shape{config.schedule.micro_batch * config.model.context,
+                         parse_recompute(layout.recompute), true};
+  const double activations =
+      static_cast<double>(plan_activations(config.model, shape, DType::bf16, DType::f32).bytes());
+  const auto bytes = [](double value) { return static_cast<size_t>(value); };
+  // A pipeline keeps pp micro-batches in flight, each of 1/pp of the layers.
+  return {{"weights in bf16", bytes(2 * local)},
+          {"gradients", bytes(4 * local)},
+          {"masters and moments", bytes(12 * local / static_cast<double>(layout.dp))},
+          {"activations", bytes(activations / static_cast<double>(layout.tp))}};
+}
+
+void lay_out(const PlanRequest& request, Plan& plan) {
+  const Hardware& h = request.hardware;
+  const double usable = kUsableMemory * h.memory_bytes;
+  if (h.peak_flops == 0) {  // here: what a launch is held to
+    plan.memory = plan_memory(plan.config, make_param_table(plan.config.model),
+                              batch_plan(plan.config), DType::bf16, DType::f32);
+    plan.fits = plan.memory_bytes() <= usable;
+    return;
+  }
+  const int64_t sequences = plan.config.schedule.batch_tokens / plan.config.model.context;
+  for (int64_t pp = 1; pp <= std::min(h.nodes, plan.config.model.layers); pp *= 2)
+    for (int64_t tp = 1; tp <= h.per_node; tp *= 2)
+      for (const char* recompute : {"none", "cheap", "ffn", "block"}) {
+        if (h.devices() % (tp * pp) != 0 || plan.config.model.heads % tp != 0) continue;
+        const Layout layout{h.devices() / (tp * pp), tp, pp, recompute};
+        if (layout.dp > sequences) continue;  // a rank without a sequence
+        plan.layout = layout;
+        plan.memory = memory_of_rank(plan, layout);
+        if (plan.memory_bytes() > usable) continue;
+        plan.config.compute.recompute = recompute;
+        plan.fits = true;
+        return;
+      }
+}
+
+void communicate(const Hardware& h, Plan& plan) {
+  const Layout& l = plan.layout;
+  if (l.dp < 2) return;
+  // A reduce-scatter of fp32 gradients and an all-gather of bf16 weights.
+  const double share = static_cast<double>(l.dp - 1) / static_cast<double>(l.dp);
+  plan.communication_bytes =
+      6 * static_cast<double>(plan.parameters) / static_cast<double>(l.tp * l.pp) * share;
+  plan.communication_seconds =
+      plan.communication_bytes / (h.nodes > 1 ? h.network_bytes_per_s : h.link_bytes_per_s);
+}
+
+void warn(const PlanRequest& request, Plan& plan) {
+  const LossLaw& law = request.law;
+  const double seen = 6 * plan.law_parameters * plan.tokens;
+  const double beyond = seen > law.flops_high ? seen / law.flops_high : law.flops_low / seen;
+  if (beyond > 10)
+    plan.warnings.push_back(
+        fmt::format("{:.3g} FLOPs are {:.3g} times {} than the runs that law {} was fitted on; the "
+                    "loss is an extrapolation",
+                    seen, beyond, seen > law.flops_high ? "more" : "less", law.name));
+  if (law.resampled.empty())
+    plan.warnings.push_back(
+        fmt::format("law {} is of another text and tokenizer: it chooses a size well and promises "
+                    "a loss badly; fit your own runs (isoflop fit)",
+                    law.name));
+  const double epochs = request.unique_tokens > 0 ? plan.tokens / request.unique_tokens : 1;
+  if (epochs > 1.01) {
+    const double worth = effective_tokens(plan.tokens, request.unique_tokens) / plan.tokens;
+    plan.warnings.push_back(
+        fmt::format("the text is read {:.3g} times; its tokens are worth {:.0f} % of fresh ones{}",
+                    epochs, 100 * worth, epochs > 16 ? ", and more repeats hardly help" : ""));
+  }
+}
+
+/// The run of a candidate, or nothing below one step.
+std::optional<Plan> plan_of(const PlanRequest& request, const Candidate& c) {
+  Plan plan;
+  plan.critical_batch = critical_batch_tokens(c.law_parameters);
+  const Recipe recipe = recipe_for(c.model, c.tokens, kBelowCritical * plan.critical_batch);
+  RunConfig& run = plan.config;
+  run.model = c.model;
+  run.schedule.batch_tokens = recipe.batch_tokens;
+  run.schedule.steps = static_cast<int64_t>(c.tokens / static_cast<double>(recipe.batch_tokens));
+  if (run.schedule.steps < 1) return std::nullopt;
+  run.schedule.decay = "linear";
+  run.schedule.final_lr_fraction = 0;
+  run.schedule.warmup = "2%";
+  run.optimizer.lr = recipe.lr;
+  run.data.tokenizer = fmt::format("bpe:{}", c.model.vocabulary);
+  if (request.hardware.devices() > 1) run.schedule.micro_batch = 1;
+  run = resolved(run);
+  plan.recipe = recipe.source;
+  plan.steps = run.schedule.steps;
+  plan.warmup_steps = make_schedule(run.schedule, run.optimizer.lr, plan.steps).warmup;
+  plan.parameters = static_cast<int64_t>(c.parameters);
+  plan.law_parameters = c.law_parameters;
+  plan.tokens = static_cast<double>(plan.steps * run.schedule.batch_tokens);
+  plan.flops = plan.tokens * training_flops_per_token(c.model);
+  const Hardware& h = request.hardware;
+  plan.seconds = plan.flops / h.training_flops(c.parameters);
+  plan.usd = plan.seconds / 3600 * h.usd_per_hour * static_cast<double>(h.devices());
+  plan.loss = request.law.loss(c.law_parameters, plan.tokens, request.unique_tokens);
+  plan.range = loss_range(request.law, c.law_parameters, plan.tokens, request.unique_tokens);
+  plan.range_4bit = {plan.range.low + kFourBits.low, plan.range.high + kFourBits.high};
+  lay_out(request, plan);
+  communicate(h, plan);
+  warn(request, plan);
+  return plan;
+}
+
+}  // namespace
+
+double Plan::memory_bytes() const {
+  double sum = 0;
+  for (const MemoryRow& row : memory) sum += static_cast<double>(row.bytes);
+  return sum;
+}
+
+Budget parse_budget(const std::string& text) {
+  std::string_view rest = text;
+  double number = 0;
+  if (take_number(rest, number) && number > 0) {
+    if (rest == "usd" || rest == "USD") return {Budget::Kind::usd, number};
+    for (const char* word : {"flop", "flops", "FLOP", "FLOPs"}) {
+      const std::string_view unit = word;
+      constexpr std::string_view kPrefixes = "kMGTPE";
+      if (rest == unit) return {Budget::Kind::flops, number};
+      const size_t prefix = rest.empty() ? kPrefixes.npos : kPrefixes.find(rest[0]);
+      if (prefix != kPrefixes.npos && rest.substr(1) == unit)
+        return {Budget::Kind::flops, number * std::pow(1000, static_cast<double>(prefix + 1))};
+    }
+    if (rest.find("tok") != rest.npos)
+      return {Budget::Kind::tokens, parse_tokens(text, "--budget")};
+    if (!rest.empty() && std::string_view("smhd").find(rest[0]) != std::string_view::npos)
+      return {Budget::Kind::seconds, parse_seconds(text, "--budget")};
+  }
+  fail_user("--budget {}: write FLOPs (1e18flop), tokens (2.2Gtok), a time (30m) or money (50usd)",
+            text);
+}
+
+PlanResult make_plan(const PlanRequest& request) {
+  PlanResult result;
+  result.optimum = law_optimum(request);
+  const std::vector<Candidate> candidates = ranked(request, result.optimum);
+  bool first = true;
+  for (const Candidate& c : candidates) {
+    std::optional<Plan> plan = plan_of(request, c);
+    if (!plan) continue;
+    if (!first && !plan->fits) continue;
+    (first ? result.plan : result.nearest.emplace()) = std::move(*plan);
+    if (first ? result.plan.fits : true) break;
+    first = false;
+  }
+  if (result.plan.steps == 0)
+    fail_user("the budget does not pay for one step of the smallest model; raise it");
+  if (request.inference_tokens > 0 && !request.law.is_power())
+    result.for_inference =
+        inference_optimum(request.law.terms, result.optimum.loss, request.inference_tokens);
+  return result;
+}
+
+}  // namespace isoflop

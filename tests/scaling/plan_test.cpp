@@ -1,0 +1,135 @@
+#include "scaling/plan.hpp"
+
+#include "core/error.hpp"
+#include "pretrain/model/architecture.hpp"
+#include "tests/support/folder_test.hpp"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+namespace isoflop {
+namespace {
+
+PlanRequest request(const std::string& budget,
+                    const std::string& hardware = "8xh100",
+                    const std::string& law = "epoch") {
+  return {parse_budget(budget), parse_hardware(hardware), find_law(law), {}, 0, 0};
+}
+
+TEST(Plan, BudgetsAreReadAsWritten) {
+  const auto is = [](const char* text, Budget::Kind kind, double amount) {
+    const Budget budget = parse_budget(text);
+    EXPECT_EQ(budget.kind, kind) << text;
+    EXPECT_NEAR(budget.amount, amount, 1e-12 * amount) << text;
+  };
+  is("1e18flop", Budget::Kind::flops, 1e18);
+  is("2.5Pflop", Budget::Kind::flops, 2.5e15);
+  is("2.2Gtok", Budget::Kind::tokens, 2.2e9);
+  is("30m", Budget::Kind::seconds, 1800);
+  is("1h30m", Budget::Kind::seconds, 5400);
+  is("50usd", Budget::Kind::usd, 50);
+  for (const char* text : {"", "50", "flop", "-1flop", "0usd", "3apples", "1e18 flop", "30mtok"})
+    EXPECT_THROW(parse_budget(text), UserError) << text;
+}
+
+TEST(Plan, HardwareIsNodesTimesDevices) {
+  const Hardware h = parse_hardware("64x8xh100");
+  EXPECT_EQ(h.nodes, 64);
+  EXPECT_EQ(h.per_node, 8);
+  EXPECT_EQ(h.devices(), 512);
+  EXPECT_EQ(parse_hardware("8xh200").nodes, 1);
+  EXPECT_EQ(parse_hardware("a100-40gb").devices(), 1);
+  for (const char* text : {"", "x8xh100", "0xh100", "8xh101", "2x2x2xh100", "9999999xh100"})
+    EXPECT_THROW(parse_hardware(text), UserError) << text;
+  EXPECT_NEAR(expected_mfu(124e6), 0.40, 1e-12);
+  EXPECT_NEAR(expected_mfu(6.7e9), 0.50, 1e-12);
+}
+
+TEST(Plan, TheShapeComesNearTheLawsOptimum) {
+  for (const char* budget : {"1e17flop", "1e18flop", "1e20flop", "1e22flop"}) {
+    for (const char* law : {"hoffmann", "epoch", "cerebras"}) {
+      SCOPED_TRACE(std::string(budget) + " " + law);
+      const PlanResult result = make_plan(request(budget, "8xh100", law));
+      const Plan& p = result.plan;
+      EXPECT_EQ(p.parameters, parameter_count(make_param_table(p.config.model)));
+      // The minimum is flat: twice the size costs 15 % of the FLOPs. Attention takes its part.
+      EXPECT_LT(std::abs(std::log2(p.law_parameters / result.optimum.parameters)), 1.0);
+      EXPECT_LT(p.flops, parse_budget(budget).amount * (1 + 1e-9));
+      EXPECT_GT(p.flops, parse_budget(budget).amount * 0.97);  // whole steps
+      EXPECT_LT(p.range.low, p.loss);
+      EXPECT_GT(p.range.high, p.loss);
+      EXPECT_LT(p.loss, result.optimum.loss * 1.05);
+      EXPECT_LT(static_cast<double>(p.config.schedule.batch_tokens), p.critical_batch);
+      EXPECT_TRUE(p.fits);
+      EXPECT_LE(p.memory_bytes(), 80e9);
+      const ModelConfig& m = p.config.model;
+      EXPECT_EQ(m.d_model % (m.d_model < 256 ? 32 : 256), 0);
+      EXPECT_EQ(m.d_ff % (m.d_model < 256 ? 32 : 256), 0);
+    }
+  }
+}
+
+TEST(Plan, TokensFixTheSize) {
+  const PlanResult result = make_plan(request("20Gtok"));
+  EXPECT_NEAR(result.optimum.tokens, 20e9, 1);
+  EXPECT_NEAR(result.plan.tokens, 20e9, 0.01 * 20e9);
+  EXPECT_LT(std::abs(std::log(result.plan.law_parameters / result.optimum.parameters)), 0.1);
+}
+
+TEST(Plan, TimeAndMoneyAreFlops) {
+  const PlanResult hour = make_plan(request("1h"));
+  EXPECT_NEAR(hour.plan.seconds, 3600, 0.03 * 3600);
+  EXPECT_NEAR(hour.plan.usd, 8 * 2.5, 0.03 * 20);
+  const PlanResult paid = make_plan(request("20usd"));
+  EXPECT_EQ(paid.plan.parameters, hour.plan.parameters);
+  EXPECT_EQ(paid.plan.steps, hour.plan.steps);
+}
+
+TEST(Plan, WarnsOfExtrapolationAndRepeats) {
+  const auto says = [](const PlanRequest& r, const char* what) {
+    for (const std::string& warning : make_plan(r).plan.warnings)
+      if (warning.find(what) != std::string::npos) return true;
+    return false;
+  };
+  EXPECT_FALSE(says(request("1e20flop"), "extrapolation"));
+  EXPECT_TRUE(says(request("1e16flop"), "extrapolation"));
+  EXPECT_TRUE(says(request("1e23flop", "64x8xh100"), "extrapolation"));
+  PlanRequest repeated = request("1e20flop", "8xh100", "muennighoff");
+  EXPECT_FALSE(says(repeated, "is read"));
+  const double fresh = make_plan(repeated).plan.loss;
+  repeated.unique_tokens = 2e9;
+  EXPECT_TRUE(says(repeated, "is read"));
+  EXPECT_GT(make_plan(repeated).plan.loss, fresh);
+}
+
+TEST(Plan, SaysNoWithTheNearestThatFits) {
+  const PlanResult result = make_plan(request("1e24flop", "a100-40gb"));
+  EXPECT_FALSE(result.plan.fits);
+  EXPECT_GT(result.plan.memory_bytes(), 40e9);
+  ASSERT_TRUE(result.nearest);
+  EXPECT_TRUE(result.nearest->fits);
+  EXPECT_LE(result.nearest->memory_bytes(), 0.9 * 40e9);
+  EXPECT_LT(result.nearest->parameters, result.plan.parameters);
+  // More devices than sequences of a batch below the critical one.
+  EXPECT_FALSE(make_plan(request("1e16flop", "512x8xh100")).plan.fits);
+  EXPECT_THROW(make_plan(request("1flop")), UserError);
+}
+
+TEST(Plan, MoreRanksCutWhatIsCut) {
+  const Plan one = make_plan(request("1e20flop", "h100")).plan;
+  const Plan many = make_plan(request("1e20flop", "8xh100")).plan;
+  EXPECT_EQ(one.parameters, many.parameters);
+  const auto bytes = [](const Plan& p, const char* kind) {
+    for (const MemoryRow& row : p.memory)
+      if (row.kind == kind) return static_cast<double>(row.bytes);
+    return 0.0;
+  };
+  EXPECT_NEAR(bytes(one, "masters and moments"), 12.0 * static_cast<double>(one.parameters), 1);
+  EXPECT_NEAR(bytes(many, "masters and moments"), 1.5 * static_cast<double>(one.parameters), 1);
+  EXPECT_EQ(one.communication_bytes, 0);
+  EXPECT_NEAR(many.communication_bytes, 6 * 7.0 / 8 * static_cast<double>(many.parameters), 1);
+}
+
+}  // namespace
+}  // namespace isoflop
