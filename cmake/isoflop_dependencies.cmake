@@ -12,7 +12,7 @@ target_include_directories(isoflop_hdf5 SYSTEM INTERFACE ${HDF5_C_INCLUDE_DIRS})
 target_link_libraries(isoflop_hdf5 INTERFACE ${HDF5_C_LIBRARIES})
 
 foreach(pair "xxhash:libxxhash" "pcre2:libpcre2-8" "tomlplusplus:tomlplusplus" "highway:libhwy"
-             "cli11:CLI11" "lzma:liblzma" "utf8proc:libutf8proc" "zlib:zlib" "zstd:libzstd")
+             "cli11:CLI11" "httplib:cpp-httplib" "lzma:liblzma" "utf8proc:libutf8proc" "zlib:zlib" "zstd:libzstd")
   string(REPLACE ":" ";" pair ${pair})
   list(GET pair 0 name)
   list(GET pair 1 module)

@@ -29,6 +29,7 @@ LanguageModel::LanguageModel(const fs::path& path,
   parameters_ = ParamBuffer(table_, DType::f32, "parameters", dense);
   source_->read_parameters(table_, parameters_, team);
   tokenizer_ = source_->tokenizer();
+  chat_ = source_->chat();
   origin_ = source_->origin();
   notes_ = source_->notes();
   batch_ = std::max<int64_t>(1, kScoreTokens / config_.context);

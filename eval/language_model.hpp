@@ -37,6 +37,7 @@ class LanguageModel {
   const Tokenizer& tokenizer() const;
   /// Null when the model came without one.
   const Tokenizer* find_tokenizer() const { return tokenizer_.get(); }
+  const ChatFormat& chat() const { return chat_; }
   /// What was loaded, for people: "runs/a/checkpoints/step-00000500".
   const std::string& origin() const { return origin_; }
   const std::vector<std::string>& notes() const { return notes_; }
@@ -51,6 +52,7 @@ class LanguageModel {
   ParamTable table_;
   ParamBuffer parameters_;
   std::unique_ptr<const Tokenizer> tokenizer_;
+  ChatFormat chat_;
   std::string origin_;
   std::vector<std::string> notes_;
   int64_t batch_ = 1;

@@ -1,6 +1,7 @@
 #include "pretrain/model_source.hpp"
 
 #include "core/error.hpp"
+#include "datasets/tokenizer/gguf_keys.hpp"
 #include "formats/llama2c.hpp"
 #include "pretrain/checkpoint/checkpoint.hpp"
 #include "pretrain/config/fields.hpp"
@@ -28,6 +29,24 @@ class GgufSource : public ModelSource {
     return model_.blocks(table, backend);
   }
   std::unique_ptr<Tokenizer> tokenizer() const override { return model_.tokenizer(); }
+  ChatFormat chat() const override {
+    const GgufFile& file = model_.file();
+    ChatFormat chat;
+    chat.chat_template = file.find_text(gguf::kChatTemplate).value_or("");
+    chat.add_bos = file.find_boolean(gguf::kAddBos).value_or(false);
+    if (!file.find(gguf::kTokens)) return chat;
+    const std::vector<std::string_view> tokens = file.texts(gguf::kTokens);
+    for (const auto& [key, text] :
+         {std::pair{gguf::kBosId, &chat.bos}, {gguf::kEosId, &chat.eos}}) {
+      const auto id = file.find_u32(key);
+      if (id && *id < tokens.size()) *text = tokens[*id];
+    }
+    for (const std::string_view key : {gguf::kEosId, gguf::kEotId}) {
+      const auto id = file.find_u32(key);
+      if (id && *id < tokens.size()) chat.end_ids.push_back(static_cast<int32_t>(*id));
+    }
+    return chat;
+  }
   const std::string& origin() const override { return origin_; }
   const std::vector<std::string>& notes() const override { return model_.notes(); }
 

@@ -15,6 +15,14 @@
 
 namespace isoflop {
 
+/// What a model's file says about chats.
+struct ChatFormat {
+  std::string chat_template;     // Jinja; "" for a base model
+  std::string bos, eos;          // texts of these tokens, "" where there is none
+  bool add_bos = false;          // text begins with bos, whether the template says so or not
+  std::vector<int32_t> end_ids;  // end an answer, besides the tokenizer's separator
+};
+
 class ModelSource {
  public:
   virtual ~ModelSource() = default;
@@ -33,6 +41,7 @@ class ModelSource {
   }
   /// Null when the file has none.
   virtual std::unique_ptr<Tokenizer> tokenizer() const = 0;
+  virtual ChatFormat chat() const { return {}; }
   /// What was opened, for people: "runs/a/checkpoints/step-00000500".
   virtual const std::string& origin() const = 0;
   /// What the user should know, in words.
