@@ -2,8 +2,10 @@
 
 #include "core/hash.hpp"
 #include "cpu/backend.hpp"
+#include "cuda/backend.hpp"
 #include "ops/check.hpp"
 #include "ops/reference/backend.hpp"
+#include "tests/cuda/emulated_device.hpp"
 #include "tests/support/complex_step.hpp"
 
 #include <cmath>
@@ -157,10 +159,16 @@ TEST_P(OpParity, Bf16MatchesReferenceInDouble) {
   constexpr double kRounding = 0x1p-8;
   const OpCase& c = GetParam();
   ThreadTeam team(2);
-  for (const cpu::Bf16Kernel kernel : cpu::kBf16Kernels) {
-    if (!cpu::runs_here(kernel)) continue;
+  std::vector<std::unique_ptr<Backend>> backends;
+  backends.push_back(make_emulated_gpu());
+  if (gpu::find_devices().devices > 0) {  // tests/cuda/device_test.cpp says when there is none
+    tensor_memory() = gpu::allocate_pinned;
+    backends.push_back(gpu::make_gpu_backend());
+  }
+  for (const cpu::Bf16Kernel kernel : cpu::kBf16Kernels)
+    if (cpu::runs_here(kernel)) backends.push_back(make_cpu_backend(team, DType::bf16, kernel));
+  for (const auto& backend : backends) {
     const auto reference = make_reference_backend(DType::f64);
-    const auto backend = make_cpu_backend(team, DType::bf16, kernel);
     Tensors want(DType::f64, true), got(DType::bf16);
     const auto compare = [&] {
       expect_close(got, want, c.bound + kRounding, c.bound + c.bf16_state_bound,
@@ -168,11 +176,13 @@ TEST_P(OpParity, Bf16MatchesReferenceInDouble) {
     };
     c.forward(*reference, want);
     c.forward(*backend, got);
+    backend->synchronize();
     compare();
     if (!c.backward) continue;
     want.take_activations(got);
     c.backward(*reference, want);
     c.backward(*backend, got);
+    backend->synchronize();
     compare();
   }
 }
@@ -192,6 +202,16 @@ TEST_P(OpThreads, DoNotChangeBits) {
             << name_of(dtype) << ", " << threads << " threads, tensor " << name;
     }
   }
+}
+
+// Whichever thread of a block comes first: a missing barrier would show.
+TEST_P(OpThreads, TurnsOfTheEmulatedGpuDoNotChangeBits) {
+  const OpCase& c = GetParam();
+  Tensors want(DType::bf16), got(DType::bf16);
+  run(c, *make_emulated_gpu(Turns::ascending), want);
+  run(c, *make_emulated_gpu(Turns::descending), got);
+  for (const std::string& name : want.names())
+    EXPECT_TRUE(same_bits(got[name], want[name])) << "tensor " << name;
 }
 
 }  // namespace isoflop::test

@@ -107,11 +107,18 @@ inline bool same_bits(View a, View b) {
   return true;
 }
 
+/// Where tests have their tensors: host memory, or what a GPU reads as well.
+inline std::function<Buffer(size_t, const std::string&)>& tensor_memory() {
+  static std::function<Buffer(size_t, const std::string&)> allocate = allocate_host;
+  return allocate;
+}
+
 /// A tensor with memory of its own.
 class Tensor {
  public:
   Tensor(DType dtype, int64_t rows, int64_t cols)
-      : buffer_(allocate_host(static_cast<size_t>(rows * cols) * size_of(dtype), "a test tensor")),
+      : buffer_(
+            tensor_memory()(static_cast<size_t>(rows * cols) * size_of(dtype), "a test tensor")),
         view_(make_view(buffer_.data(), dtype, rows, cols)) {}
   View view() const { return view_; }
   operator View() const { return view_; }

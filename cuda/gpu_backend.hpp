@@ -1,0 +1,230 @@
+// The GPU's Backend over a Device: kernels of this folder, products by the device's library.
+// Activations are bf16; masters, gradients, moments and statistics fp32. `Device` is CudaDevice
+// (cuda_device.hpp) or, in tests, an emulated one; it has
+//   allocate, upload, download, fill_zero, synchronize, description, multiply(Product),
+//   launch(Launch, kernel), scratch<T>(count): device memory until the next scratch,
+//   send(span): host data on the device until the next send; receive(pointer, count): waits.
+// Calls are queued in order on one stream. The host waits in download, receive and synchronize
+// alone.
+#pragma once
+#include "cuda/activation.hpp"
+#include "cuda/attention.hpp"
+#include "cuda/embedding.hpp"
+#include "cuda/loss.hpp"
+#include "cuda/norm.hpp"
+#include "cuda/optimizer.hpp"
+#include "cuda/product.hpp"
+#include "cuda/rope.hpp"
+#include "ops/backend.hpp"
+#include "ops/check.hpp"
+
+#include <deque>
+#include <utility>
+
+namespace isoflop::gpu {
+
+struct BiasGradientPart {
+  static constexpr int kTerms = 1;
+  Rows<const bf16> dy;
+
+  ISOFLOP_KERNEL void add(int64_t r, int64_t c, float (&sums)[2]) const {
+    sums[0] += load(dy.at(r, c));
+  }
+};
+
+template <class Device>
+class GpuBackend final : public Backend {
+ public:
+  template <class... Args>
+  explicit GpuBackend(Args&&... args) : device_(std::forward<Args>(args)...) {}
+
+  DType activation_dtype() const override { return DType::bf16; }
+  DType state_dtype() const override { return DType::f32; }
+  std::string description() const override { return device_.description(); }
+  Device& device() { return device_; }
+
+  Buffer allocate(size_t bytes, const std::string& what) override {
+    return device_.allocate(bytes, what);
+  }
+  void synchronize() override { device_.synchronize(); }
+  bool in_host_memory() const { return false; }
+  void upload(View host, View here) {
+    check_same(host, here);
+    ISOFLOP_CHECK(host.contiguous() && here.contiguous(), "an upload with gaps");
+    device_.upload(host.data, here.data, here.bytes());
+  }
+  void download(View here, View host) {
+    check_same(here, host);
+    ISOFLOP_CHECK(host.contiguous() && here.contiguous(), "a download with gaps");
+    device_.download(here.data, host.data, here.bytes());
+  }
+
+  /// A weight in bf16, the form every product takes.
+  WeightRef prepare(View master) override {
+    ISOFLOP_CHECK(master && master.dtype == DType::f32, "a master weight in {}",
+                  name_of(master.dtype));
+    for (Weight& w : weights_)  // as on the CPU: a second model on the same masters shares it
+      if (w.master.data == master.data && w.master.rows == master.rows &&
+          w.master.cols == master.cols && w.master.stride == master.stride)
+        return refreshed(w);
+    weights_.push_back({master, device_.allocate(static_cast<size_t>(master.size()) * sizeof(bf16),
+                                                 "a weight in bf16")});
+    return refreshed(weights_.back());
+  }
+  void refresh(WeightRef ref) override { refreshed(weight_of(ref)); }
+
+  void embedding_forward(const EmbeddingForward& a) override {
+    check(a);
+    const View positions = a.positions.handle ? copy_of(a.positions) : View{};
+    gpu::embedding_forward(device_, a, device_.send(a.tokens), copy_of(a.table), positions);
+  }
+  void embedding_backward(const EmbeddingBackward& a) override {
+    check(a);
+    groups_.group(a.tokens);
+    gpu::embedding_backward(device_, a, groups_,
+                            device_.send(std::span<const int32_t>(groups_.data)));
+  }
+
+  void matmul(const Matmul& a) override {
+    check(a);
+    const bf16* bias = nullptr;
+    if (a.bias) {  // what cuBLASLt adds has the type of the result
+      bf16* scaled = device_.template scratch<bf16>(a.bias.cols);
+      convert<float, bf16>(device_, a.bias, make_view(scaled, 1, a.bias.cols), false,
+                           static_cast<float>(a.scale));
+      bias = scaled;
+    }
+    device_.multiply(forward_product(a, copy_of(a.w), bias));
+  }
+  void matmul_grad_input(const MatmulGradInput& a) override {
+    check(a);
+    device_.multiply(input_product(a, copy_of(a.w)));
+  }
+  void matmul_grad_weight(const MatmulGradWeight& a) override {
+    check(a);
+    device_.multiply(weight_product(a));
+    if (a.dbias)
+      add_column_sums(device_, BiasGradientPart{rows_of<const bf16>(a.dy)}, a.dy.rows, a.dy.cols,
+                      a.dbias.as<float>(), nullptr, static_cast<float>(a.scale));
+  }
+
+  void layernorm_forward(const LayerNormForward& a) override {
+    check(a);
+    norm_forward<true>(device_, a, a.bias, a.mean, a.inv_std);
+  }
+  void layernorm_backward(const LayerNormBackward& a) override {
+    check(a);
+    norm_backward<true>(device_, a, a.mean, a.inv_std, a.dbias);
+  }
+  void rmsnorm_forward(const RmsNormForward& a) override {
+    check(a);
+    norm_forward<false>(device_, a, {}, {}, a.inv_rms);
+  }
+  void rmsnorm_backward(const RmsNormBackward& a) override {
+    check(a);
+    norm_backward<false>(device_, a, {}, a.inv_rms, {});
+  }
+
+  void rope(const Rope& a) override {
+    check(a);
+    gpu::rope(device_, a);
+  }
+  void attention_forward(const AttentionForward& a) override {
+    check(a);
+    gpu::attention_forward(device_, a, device_.send(a.first_keys));
+  }
+  void attention_backward(const AttentionBackward& a) override {
+    check(a);
+    gpu::attention_backward(device_, a, device_.send(a.first_keys));
+  }
+
+  void gelu_forward(const GeluForward& a) override {
+    check(a);
+    gpu::gelu_forward(device_, a);
+  }
+  void gelu_backward(const GeluBackward& a) override {
+    check(a);
+    gpu::gelu_backward(device_, a);
+  }
+  void swiglu_forward(const SwigluForward& a) override {
+    check(a);
+    gpu::swiglu_forward(device_, a);
+  }
+  void swiglu_backward(const SwigluBackward& a) override {
+    check(a);
+    gpu::swiglu_backward(device_, a);
+  }
+
+  void softcap(const SoftCap& a) override {
+    check(a);
+    gpu::softcap(device_, a);
+  }
+  void cross_entropy(const CrossEntropy& a) override {
+    check(a);
+    gpu::cross_entropy(device_, a, device_.send(a.targets));
+  }
+
+  void adamw(const AdamW& a) override { adamw_all({&a, 1}); }
+  void adamw_all(std::span<const AdamW> list) {
+    for (const AdamW& a : list) check(a);
+    gpu::adamw(device_, list, adamw_segments_);
+  }
+  double sum_squares(View x) override { return sum_squares_all({&x, 1}); }
+  double sum_squares_all(std::span<const View> list) {
+    const std::span<const double> chunks = square_chunks(device_, list, squares_segments_);
+    double sum = 0;
+    size_t next = 0;
+    for (const View& x : list) {  // as if tensor after tensor
+      double tensor = 0;
+      for (int64_t chunk = 0; chunk < div_ceil(x.size(), kChunk); ++chunk) tensor += chunks[next++];
+      sum += tensor;
+    }
+    return sum;
+  }
+
+  void zero(View x) override {
+    if (x.contiguous()) return device_.fill_zero(x.data, x.bytes());
+    with_type(x.dtype, [&]<class T>() {
+      for_each_piece(device_, x.rows, x.cols, in_eights({x}), ZeroPart<T>{rows_of<T>(x)});
+    });
+  }
+  void copy(View from, View to) override { move(from, to, false); }
+  void add(View from, View to) override { move(from, to, true); }
+
+ private:
+  struct Weight {
+    View master;
+    Buffer copy;
+    View view() const { return make_view(copy.data(), DType::bf16, master.rows, master.cols); }
+  };
+
+  static Weight& weight_of(const WeightRef& w) {
+    return *static_cast<Weight*>(const_cast<void*>(w.handle));
+  }
+  static View copy_of(const WeightRef& w) { return weight_of(w).view(); }
+  WeightRef refreshed(Weight& w) {
+    convert<float, bf16>(device_, w.master, w.view());
+    return {w.master.rows, w.master.cols, &w};
+  }
+  template <class F>
+  static void with_type(DType dtype, F&& f) {
+    if (dtype == DType::bf16)
+      f.template operator()<bf16>();
+    else if (dtype == DType::f32)
+      f.template operator()<float>();
+    else
+      ISOFLOP_CHECK(false, "the GPU backend holds bf16 and f32, not {}", name_of(dtype));
+  }
+  void move(View from, View to, bool add) {
+    check_same(from, to);
+    with_type(from.dtype, [&]<class T>() { convert<T, T>(device_, from, to, add); });
+  }
+
+  Device device_;
+  std::deque<Weight> weights_;  // addresses are handles, so they must not move
+  TokenGroups groups_;
+  std::vector<AdamWSegment> adamw_segments_;
+  std::vector<SquaresSegment> squares_segments_;
+};
+
+}  // namespace isoflop::gpu

@@ -1,0 +1,47 @@
+// Matrix products by cuBLASLt. Of a shape seen for the first time the library is asked for its best
+// algorithm, which is kept: the same for the whole run, and the same bits. In-place split sums,
+// whose order is not fixed, are not asked for.
+#pragma once
+#include "core/buffer.hpp"
+#include "cuda/product.hpp"
+
+#include <cublasLt.h>
+#include <cuda_runtime.h>
+
+#include <array>
+#include <cstdint>
+#include <map>
+#include <string>
+
+namespace isoflop::gpu {
+
+class LtProducts {
+ public:
+  LtProducts() = default;
+  ~LtProducts();
+  LtProducts(const LtProducts&) = delete;
+  LtProducts& operator=(const LtProducts&) = delete;
+
+  void multiply(const Product& product, cudaStream_t stream);
+  /// "cuBLASLt 13.1.0"
+  std::string description() const;
+
+ private:
+  /// Everything an algorithm depends on.
+  using Key = std::array<int64_t, 13>;
+  /// Descriptors of one shape and the algorithm for it.
+  struct Plan {
+    cublasLtMatmulDesc_t operation = nullptr;
+    cublasLtMatrixLayout_t a = nullptr, b = nullptr, c = nullptr, d = nullptr;
+    cublasLtMatmulAlgo_t algorithm = {};
+    size_t workspace = 0;
+  };
+  static Key key_of(const Product& product);
+  Plan make_plan(const Product& product);
+
+  cublasLtHandle_t handle_ = nullptr;
+  Buffer workspace_;
+  std::map<Key, Plan> plans_;
+};
+
+}  // namespace isoflop::gpu

@@ -1,0 +1,65 @@
+// A matrix product as every device of this folder computes it, and the three products with a weight
+// in that form. Matrices are column-major here, as in cuBLAS: a row-major (rows, cols) view with
+// its stride is the column-major (cols, rows) matrix with that leading dimension.
+#pragma once
+#include "core/view.hpp"
+#include "ops/matmul.hpp"
+
+namespace isoflop::gpu {
+
+/// D = scale * op(A) op(B) + beta * C, plus bias[row] in each column; sums in fp32.
+struct Product {
+  int64_t m = 0, n = 0, k = 0;  // D is (m, n)
+  const bf16* a = nullptr;
+  const bf16* b = nullptr;
+  int64_t lda = 0, ldb = 0;
+  bool transpose_a = false, transpose_b = false;
+  const void* c = nullptr;  // of D's type; absent when beta is 0
+  void* d = nullptr;        // may be c
+  int64_t ldc = 0, ldd = 0;
+  DType type = DType::bf16;  // of D: bf16 or f32
+  float scale = 1, beta = 0;
+  const bf16* bias = nullptr;  // may be null; `scale` is in it already
+};
+
+inline int64_t leading(View v) {
+  return v.rows > 1 ? v.stride : v.cols;
+}
+
+/// y^T = scale W x^T + add^T; `w` is the weight in bf16.
+inline Product forward_product(const Matmul& a, View w, const bf16* bias) {
+  Product p;
+  p.m = a.y.cols, p.n = a.y.rows, p.k = a.x.cols;
+  p.a = w.as<bf16>(), p.lda = leading(w), p.transpose_a = true;
+  p.b = a.x.as<bf16>(), p.ldb = leading(a.x);
+  p.d = a.y.data, p.ldd = leading(a.y);
+  p.c = a.add.data, p.ldc = a.add ? leading(a.add) : 0;
+  p.scale = static_cast<float>(a.scale), p.beta = a.add ? 1.0f : 0.0f;
+  p.bias = bias;
+  return p;
+}
+
+/// dx^T = scale W^T dy^T
+inline Product input_product(const MatmulGradInput& a, View w) {
+  Product p;
+  p.m = a.dx.cols, p.n = a.dx.rows, p.k = a.dy.cols;
+  p.a = w.as<bf16>(), p.lda = leading(w);
+  p.b = a.dy.as<bf16>(), p.ldb = leading(a.dy);
+  p.c = p.d = a.dx.data, p.ldc = p.ldd = leading(a.dx);
+  p.scale = static_cast<float>(a.scale), p.beta = a.accumulate ? 1.0f : 0.0f;
+  return p;
+}
+
+/// dw^T += scale x^T dy, straight into the fp32 gradient
+inline Product weight_product(const MatmulGradWeight& a) {
+  Product p;
+  p.m = a.dw.cols, p.n = a.dw.rows, p.k = a.dy.rows;
+  p.a = a.x.as<bf16>(), p.lda = leading(a.x);
+  p.b = a.dy.as<bf16>(), p.ldb = leading(a.dy), p.transpose_b = true;
+  p.c = p.d = a.dw.data, p.ldc = p.ldd = leading(a.dw);
+  p.type = DType::f32;
+  p.scale = static_cast<float>(a.scale), p.beta = 1;
+  return p;
+}
+
+}  // namespace isoflop::gpu
