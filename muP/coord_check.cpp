@@ -1,0 +1,180 @@
+#include "muP/coord_check.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <map>
+#include <utility>
+
+namespace isoflop {
+
+const char* name_of(CoordModule module) {
+  constexpr const char* kNames[] = {"embedding", "attention logits", "attention",
+                                    "mlp",       "residual stream",  "logits"};
+  return kNames[static_cast<size_t>(module)];
+}
+
+namespace {
+
+/// 97.5 % points of Student's distribution for 1 to 10 degrees of freedom; beyond, an expansion
+/// that is right to 1 %.
+double student(size_t freedom) {
+  constexpr double kPoints[] = {12.706, 4.303, 3.182, 2.776, 2.571,
+                                2.447,  2.365, 2.306, 2.262, 2.228};
+  if (freedom == 0) return std::numeric_limits<double>::infinity();
+  if (freedom <= 10) return kPoints[freedom - 1];
+  return 1.96 + 2.37 / static_cast<double>(freedom);
+}
+
+}  // namespace
+
+SlopeFit fit_slope(const std::vector<double>& sizes, const std::vector<double>& values) {
+  std::vector<std::pair<double, double>> points;
+  for (size_t i = 0; i < sizes.size() && i < values.size(); ++i)
+    if (values[i] > 0 && std::isfinite(values[i]))
+      points.push_back({std::log2(sizes[i]), std::log2(values[i])});
+  const double n = static_cast<double>(points.size());
+  double x = 0, y = 0, xx = 0, xy = 0;
+  for (const auto& p : points) {
+    x += p.first / n;
+    y += p.second / n;
+  }
+  for (const auto& p : points) {
+    xx += (p.first - x) * (p.first - x);
+    xy += (p.first - x) * (p.second - y);
+  }
+  const double nan = std::numeric_limits<double>::quiet_NaN();
+  if (!(xx > 0)) return {nan, nan, nan};
+  const double slope = xy / xx;
+  double rest = 0;
+  for (const auto& p : points) {
+    const double error = p.second - y - slope * (p.first - x);
+    rest += error * error;
+  }
+  const size_t freedom = points.size() - 2;
+  const double deviation = freedom > 0 ? std::sqrt(rest / static_cast<double>(freedom) / xx) : 1;
+  return {slope, slope - student(freedom) * deviation, slope + student(freedom) * deviation};
+}
+
+namespace {
+
+/// Geometric means over the steps from `first` to `last`, one per (size, seed), and their slope.
+SlopeFit slope_of(const std::vector<CoordRow>& rows,
+                  CoordModule module,
+                  double CoordRow::*value,
+                  int64_t first,
+                  int64_t last) {
+  std::map<std::pair<double, uint64_t>, std::pair<double, double>> sums;  // of logarithms, and n
+  for (const CoordRow& row : rows) {
+    if (row.module != module || row.step < first || row.step > last) continue;
+    auto& sum = sums[{row.size, row.seed}];
+    sum.first += std::log(row.*value);
+    sum.second += 1;
+  }
+  std::vector<double> sizes, values;
+  for (const auto& [key, sum] : sums) {
+    sizes.push_back(key.first);
+    values.push_back(std::exp(sum.first / sum.second));
+  }
+  return fit_slope(sizes, values);
+}
+
+bool is_judged(CoordModule module, CoordDimension dimension) {
+  return dimension == CoordDimension::width ? module != CoordModule::stream
+                                            : module == CoordModule::stream;
+}
+
+/// Names what is most likely wrong from which slopes are steep, and when. The order matters: a
+/// wrong start shows at later steps, too.
+void explain(CoordVerdict& verdict, const CoordSetting& setting) {
+  const auto at = [&verdict](CoordModule module) -> const CoordSlope& {
+    return verdict.slopes[static_cast<size_t>(module)];
+  };
+  const CoordSlope& attention = at(CoordModule::attention);
+  const CoordSlope& mlp = at(CoordModule::mlp);
+  const CoordSlope& logits = at(CoordModule::logits);
+  if (setting.dimension == CoordDimension::depth) {
+    verdict.cause =
+        "the branches of all blocks add up: each counts the same however many there are";
+    verdict.fix =
+        "parametrization.kind = \"completep\" with one base_layers for all depths: branches count "
+        "(layers / base_layers)^-alpha";
+    return;
+  }
+  const bool hidden_starts = attention.start.slope > 0.25 || mlp.start.slope > 0.25;
+  const bool logits_start = logits.start.slope > 0.1;  // -0.5 when all is right
+  const bool hidden_late = attention.late.slope > 0.5 || mlp.late.slope > 0.5;
+  if (hidden_starts && logits_start) {
+    verdict.cause =
+        setting.kind == "sp"
+            ? "the standard parametrization does not know the width"
+            : "no rule reaches the models: each is measured against a base width of its own";
+    verdict.fix =
+        "parametrization.kind = \"mup\" with one parametrization.base_d_model for all widths";
+  } else if (hidden_starts) {
+    verdict.cause = "the initial variance of the hidden matrices does not fall as 1/width";
+    verdict.fix = "initial deviation x sqrt(base_d_model / d_model) for every hidden matrix";
+  } else if (logits_start) {
+    verdict.cause = "the output multiplier base_d_model / d_model is missing";
+    verdict.fix = "divide the logits by d_model / base_d_model";
+  } else if (setting.heads_grow && !hidden_late &&
+             at(CoordModule::attention_logits).late.slope > kCoordLimit) {
+    verdict.cause = "heads grow with the width, but attention is scaled by 1/sqrt(head_dim)";
+    verdict.fix = "scale attention by 1/head_dim, or keep head_dim and add heads";
+  } else {
+    verdict.cause = "the rate of the hidden matrices does not fall as 1/width";
+    verdict.fix = "rate x base_d_model / d_model for every hidden matrix";
+    if (!hidden_late)
+      verdict.cause =
+          "no known mistake looks like this; more seeds or steps may tell noise from it";
+  }
+}
+
+}  // namespace
+
+CoordVerdict judge(const std::vector<CoordRow>& rows, const CoordSetting& setting) {
+  CoordVerdict verdict;
+  const bool width = setting.dimension == CoordDimension::width;
+  int64_t last = 1;
+  for (const CoordRow& row : rows) last = std::max(last, row.step);
+  const int64_t first = std::min<int64_t>(width ? 4 : 2, last);
+  const CoordSlope* worst = nullptr;
+  double worst_excess = 0;
+  for (const CoordModule module : kCoordModules) {
+    CoordSlope slope;
+    slope.module = module;
+    slope.start = slope_of(rows, module, &CoordRow::mean, 1, 1);
+    slope.late = slope_of(rows, module, &CoordRow::mean, first, last);
+    slope.change = slope_of(rows, module, &CoordRow::change, first, last);
+    slope.judged = is_judged(module, setting.dimension);
+    verdict.slopes.push_back(slope);
+  }
+  for (CoordSlope& slope : verdict.slopes) {
+    if (!slope.judged) continue;
+    const double limit = slope.module == CoordModule::embedding ? kCoordLimit / 3 : kCoordLimit;
+    const double late = std::abs(slope.late.slope);
+    // Logits fall as width^-1/2 before the first update, and deep branches vanish: expected.
+    const double start = width ? slope.start.slope : 0;
+    const double excess = std::max(late, start) / limit;
+    slope.pass = excess <= 1;  // NaN fails
+    verdict.pass = verdict.pass && slope.pass;
+    if (!slope.pass && !(excess <= worst_excess)) {
+      worst = &slope;
+      worst_excess = excess;
+    }
+  }
+  if (verdict.pass || !worst) return verdict;
+  const char* size = width ? "width" : "layers";
+  const bool at_start = width && worst->start.slope > std::abs(worst->late.slope);
+  const SlopeFit& fit = at_start ? worst->start : worst->late;
+  verdict.finding = fmt::format(
+      "{} grows as {}^{:+.2f} ({:+.2f} to {:+.2f}) {}", name_of(worst->module), size, fit.slope,
+      fit.low, fit.high,
+      at_start ? "before the first update" : fmt::format("at steps {} to {}", first, last));
+  explain(verdict, setting);
+  return verdict;
+}
+
+}  // namespace isoflop
