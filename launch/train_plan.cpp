@@ -43,7 +43,7 @@ void print_ranks(const Run& run, const Backend& backend, const Context& context,
       "parameters a step",
       ranks, slots, most,
       slots % ranks
-          ? fmt::format(" ({:.0f}% of the time nobody waits for)",
+          ? fmt::format(" ({:.0f}% of the ranks' time is used)",
                         100.0 * static_cast<double>(slots) / static_cast<double>(most * ranks))
           : std::string(),
       human_bytes(static_cast<double>(sent) * share * bytes), human_bytes(share * bytes));

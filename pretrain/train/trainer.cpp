@@ -205,9 +205,10 @@ std::optional<CheckpointRef> Trainer::checkpoint_before(int64_t step) {
   return found;
 }
 
-// Of one step: how long something was on the wire, how long this rank did nothing but wait for it,
-// and so what part of the wire's time was hidden behind computation.
-std::vector<Metric> Trainer::wire_metrics(double seconds) {
+// Since the line before, validation included: how long something was on the wire, how long this
+// rank did nothing but wait for it, and so what part of the wire's time was hidden behind
+// computation.
+std::vector<Metric> Trainer::wire_metrics() {
   const WireTotals before = wire_;
   wire_ = stepper_.train_step().wire_totals();
   const double busy = wire_.busy_seconds - before.busy_seconds;
@@ -215,8 +216,7 @@ std::vector<Metric> Trainer::wire_metrics(double seconds) {
   std::vector<Metric> metrics = {
       {"perf/comm_wire_ms", busy * 1e3},
       {"perf/comm_wait_ms", waited * 1e3},
-      {"perf/comm_bytes", static_cast<double>(wire_.sent_bytes - before.sent_bytes)},
-      {"perf/comm_wait_share", waited / seconds}};
+      {"perf/comm_bytes", static_cast<double>(wire_.sent_bytes - before.sent_bytes)}};
   if (busy > 0) metrics.push_back({"perf/comm_hidden", std::clamp(1 - waited / busy, 0.0, 1.0)});
   return metrics;
 }
@@ -280,7 +280,7 @@ void Trainer::log(const StepRecord& record, double seconds) {
   if (computed && options_.product_rate > 0) metrics.push_back({"perf/mfu", mfu()});
   metrics.push_back({"mem/peak_bytes", static_cast<double>(peak_memory())});
   if (options_.ranks && options_.ranks->size() > 1)
-    for (const Metric& metric : wire_metrics(seconds)) metrics.push_back(metric);
+    for (const Metric& metric : wire_metrics()) metrics.push_back(metric);
   if (recorder_ && !recorder_->log(step, metrics, texts))
     note("warning: metrics could not be written (is the disk full?); training goes on");
 }

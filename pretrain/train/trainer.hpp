@@ -68,7 +68,7 @@ class Trainer {
   int64_t requests();
   /// Decided by the first rank.
   std::optional<CheckpointRef> checkpoint_before(int64_t step);
-  std::vector<Metric> wire_metrics(double seconds);
+  std::vector<Metric> wire_metrics();
   void after_step(const StepRecord& record, double seconds);
   void go_back(const StepRecord& record);
   void log(const StepRecord& record, double seconds);
