@@ -1,7 +1,7 @@
 #include "eval/tasks.hpp"
 
-#include "datasets/tokenizer/char_class.hpp"
 #include "core/utf8.hpp"
+#include "datasets/tokenizer/char_class.hpp"
 
 #include <algorithm>
 #include <cmath>

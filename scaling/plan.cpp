@@ -86,7 +86,7 @@ std::vector<Candidate> ranked(const PlanRequest& request, const LawOptimum& opti
 
 /// Of one rank of `layout`: compute copies and gradients of its share of the weights, masters and
 /// moments cut among the data-parallel ranks as well.
-std::vector<MemoryRow> memory_of_rank(const Plan& plan, const Layout& layout) {
+std::vector<MemoryRow> memory_of_rank(const Plan& plan, const GridLayout& layout) {
   RunConfig config = plan.config;
   config.compute.recompute = layout.recompute;
   const double cut = static_cast<double>(layout.tp * layout.pp);
@@ -117,7 +117,7 @@ void lay_out(const PlanRequest& request, Plan& plan) {
     for (int64_t tp = 1; tp <= h.per_node; tp *= 2)
       for (const char* recompute : {"none", "cheap", "ffn", "block"}) {
         if (h.devices() % (tp * pp) != 0 || plan.config.model.heads % tp != 0) continue;
-        const Layout layout{h.devices() / (tp * pp), tp, pp, recompute};
+        const GridLayout layout{h.devices() / (tp * pp), tp, pp, recompute};
         if (layout.dp > sequences) continue;  // a rank without a sequence
         plan.layout = layout;
         plan.memory = memory_of_rank(plan, layout);
@@ -129,7 +129,7 @@ void lay_out(const PlanRequest& request, Plan& plan) {
 }
 
 void communicate(const Hardware& h, Plan& plan) {
-  const Layout& l = plan.layout;
+  const GridLayout& l = plan.layout;
   if (l.dp < 2) return;
   // A reduce-scatter of fp32 gradients and an all-gather of bf16 weights.
   const double share = static_cast<double>(l.dp - 1) / static_cast<double>(l.dp);

@@ -29,7 +29,7 @@ struct PlanRequest {
   double inference_tokens = 0;  // what the model is going to be asked for in its life
 };
 
-struct Layout {
+struct GridLayout {
   int64_t dp = 1, tp = 1, pp = 1;
   std::string recompute = "none";
 };
@@ -44,7 +44,7 @@ struct Plan {
   double loss = 0;
   LossRange range;       // in F16
   LossRange range_4bit;  // and in 4 bits
-  Layout layout;
+  GridLayout layout;
   std::vector<MemoryRow> memory;  // of one rank
   bool fits = false;
   double communication_bytes = 0, communication_seconds = 0;  // per rank and step

@@ -1,7 +1,7 @@
 #include "eval/jinja/lexer.hpp"
 
 #include "core/error.hpp"
-#include "datasets/tokenizer/utf8.hpp"
+#include "core/utf8.hpp"
 
 #include <algorithm>
 #include <charconv>

@@ -1,6 +1,6 @@
 // Operators, comparisons, items and slices, as Python has them.
 #include "core/error.hpp"
-#include "datasets/tokenizer/utf8.hpp"
+#include "core/utf8.hpp"
 #include "eval/jinja/builtins.hpp"
 
 #include <algorithm>

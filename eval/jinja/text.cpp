@@ -1,7 +1,7 @@
 // Text by characters, and values as text.
 #include "core/error.hpp"
+#include "core/utf8.hpp"
 #include "datasets/tokenizer/char_class.hpp"
-#include "datasets/tokenizer/utf8.hpp"
 #include "eval/jinja/builtins.hpp"
 
 #include <utf8proc.h>
