@@ -69,11 +69,11 @@ std::optional<HeldOutText> from_run(LanguageModel& model, int64_t tokens) {
 HeldOutText written_by(LanguageModel& model, int64_t tokens, Backend& backend) {
   const int separator = model.find_tokenizer() ? model.tokenizer().separator() : -1;
   std::vector<int32_t> ids = {std::max(separator, 0)};
-  KvCache cache(model.config(), backend);
-  const std::vector<int32_t> written =
-      generate(model.model(), cache, ids,
-               {.tokens = std::min(tokens, kMostWritten), .temperature = 1, .seed = 1});
-  ids.insert(ids.end(), written.begin(), written.end());
+  Session session(model.model(), backend);
+  const Generated written = generate(
+      session, ids,
+      {.tokens = std::min(tokens, kMostWritten), .sampling = {.temperature = 1, .seed = 1}});
+  ids.insert(ids.end(), written.ids.begin(), written.ids.end());
   return windows_of("text that the source wrote (temperature 1, seed 1)", ids,
                     model.config().context, tokens);
 }
