@@ -139,7 +139,9 @@ Json to_json(const Certificate& c) {
                  {"runtime_noise", c.noise},
                  {"weights", to_json(c.weights)}};
   if (c.runtime) object["with_8_bit_activations"] = to_json(*c.runtime);
-  object["tokenizer"] = {{"texts", c.tokenizer.texts}, {"different", c.tokenizer.different}};
+  object["tokenizer"] = {{"texts", c.tokenizer.texts},
+                         {"form", c.tokenizer.form},
+                         {"different", c.tokenizer.different}};
   Json limits = Json::object();
   for (const Criterion& criterion : criteria(c.weights, c.limits))
     limits[criterion.name] = criterion.limit;
@@ -163,7 +165,8 @@ std::vector<std::string> certificate_table(const Certificate& c) {
                     fmt::format("{} {:.5g}", weights[i].at_least ? ">=" : "<=", weights[i].limit),
                     c.runtime ? fmt::format("{:.4g}", runtime[i].value) : "",
                     weights[i].holds() ? "" : "FAILED"));
-  lines.push_back(fmt::format("  {:<26} {:>12} {:>14} {:>16} {}", "texts with other ids",
+  lines.push_back(fmt::format("  {:<26} {:>12} {:>14} {:>16} {}",
+                              "texts with other ids" + (c.tokenizer.form.empty() ? "" : ", NFC"),
                               c.tokenizer.different.size(), "<= 0", "",
                               c.tokenizer.different.empty() ? "" : "FAILED"));
   lines.push_back(fmt::format("  sha256 {}", c.file_sha256));

@@ -2,6 +2,7 @@
 
 #include "core/error.hpp"
 #include "core/utf8.hpp"
+#include "datasets/tokenizer/normalizer.hpp"
 
 #include <optional>
 
@@ -69,8 +70,10 @@ Encoding encoding_of(const Tokenizer& tokenizer, const std::string& text, bool s
 
 TokenizerCheck compare_tokenizers(const Tokenizer& reference, const Tokenizer& other) {
   TokenizerCheck check;
-  for (const std::string& text : awkward_texts(reference)) {
+  if (reference.rules().normalizer == "NFC" && other.rules().normalizer.empty()) check.form = "NFC";
+  for (std::string text : awkward_texts(reference)) {
     ++check.texts;
+    if (!check.form.empty()) text = to_nfc(text);
     for (const bool special : {false, true}) {
       if (encoding_of(reference, text, special) == encoding_of(other, text, special)) continue;
       check.different.push_back(in_quotes(text));
