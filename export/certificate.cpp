@@ -165,10 +165,10 @@ std::vector<std::string> certificate_table(const Certificate& c) {
                     fmt::format("{} {:.5g}", weights[i].at_least ? ">=" : "<=", weights[i].limit),
                     c.runtime ? fmt::format("{:.4g}", runtime[i].value) : "",
                     weights[i].holds() ? "" : "FAILED"));
-  lines.push_back(fmt::format("  {:<26} {:>12} {:>14} {:>16} {}",
-                              "texts with other ids" + (c.tokenizer.form.empty() ? "" : ", NFC"),
-                              c.tokenizer.different.size(), "<= 0", "",
-                              c.tokenizer.different.empty() ? "" : "FAILED"));
+  lines.push_back(fmt::format(
+      "  {:<26} {:>12} {:>14} {:>16} {}",
+      c.tokenizer.form.empty() ? "texts with other ids" : "NFC texts with other ids",
+      c.tokenizer.different.size(), "<= 0", "", c.tokenizer.different.empty() ? "" : "FAILED"));
   lines.push_back(fmt::format("  sha256 {}", c.file_sha256));
   return lines;
 }
