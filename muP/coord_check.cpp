@@ -103,14 +103,17 @@ void explain(CoordVerdict& verdict, const CoordSetting& setting) {
         "(layers / base_layers)^-alpha";
     return;
   }
+  if (setting.kind == "sp") {
+    verdict.cause = "the standard parametrization does not know the width";
+    verdict.fix =
+        "parametrization.kind = \"mup\" with one parametrization.base_d_model for all widths";
+    return;
+  }
   const bool hidden_starts = attention.start.slope > 0.25 || mlp.start.slope > 0.25;
   const bool logits_start = logits.start.slope > 0.1;  // -0.5 when all is right
   const bool hidden_late = attention.late.slope > 0.5 || mlp.late.slope > 0.5;
   if (hidden_starts && logits_start) {
-    verdict.cause =
-        setting.kind == "sp"
-            ? "the standard parametrization does not know the width"
-            : "no rule reaches the models: each is measured against a base width of its own";
+    verdict.cause = "no rule reaches the models: each is measured against a base width of its own";
     verdict.fix =
         "parametrization.kind = \"mup\" with one parametrization.base_d_model for all widths";
   } else if (hidden_starts) {
@@ -119,8 +122,7 @@ void explain(CoordVerdict& verdict, const CoordSetting& setting) {
   } else if (logits_start) {
     verdict.cause = "the output multiplier base_d_model / d_model is missing";
     verdict.fix = "divide the logits by d_model / base_d_model";
-  } else if (setting.heads_grow && !hidden_late &&
-             at(CoordModule::attention_logits).late.slope > kCoordLimit) {
+  } else if (setting.heads_grow && !hidden_late && !at(CoordModule::attention_logits).pass) {
     verdict.cause = "heads grow with the width, but attention is scaled by 1/sqrt(head_dim)";
     verdict.fix = "scale attention by 1/head_dim, or keep head_dim and add heads";
   } else {
@@ -130,6 +132,20 @@ void explain(CoordVerdict& verdict, const CoordSetting& setting) {
       verdict.cause =
           "no known mistake looks like this; more seeds or steps may tell noise from it";
   }
+}
+
+/// What mean |x| before the first update may not exceed: a sum of `width` products of independent
+/// values, divided by the width, falls as its root.
+double most_at_start(CoordModule module, const CoordSetting& setting) {
+  return module == CoordModule::attention_logits && setting.heads_grow ? -0.5 + kCoordLimit
+                                                                       : kCoordLimit;
+}
+
+/// The first row that is not finite, if any.
+const CoordRow* find_diverged(const std::vector<CoordRow>& rows) {
+  for (const CoordRow& row : rows)
+    if (!std::isfinite(row.mean) || !std::isfinite(row.change)) return &row;
+  return nullptr;
 }
 
 }  // namespace
@@ -142,6 +158,7 @@ CoordVerdict judge(const std::vector<CoordRow>& rows, const CoordSetting& settin
   const int64_t first = std::min<int64_t>(width ? 4 : 2, last);
   const CoordSlope* worst = nullptr;
   double worst_excess = 0;
+  bool worst_at_start = false;
   for (const CoordModule module : kCoordModules) {
     CoordSlope slope;
     slope.module = module;
@@ -154,25 +171,37 @@ CoordVerdict judge(const std::vector<CoordRow>& rows, const CoordSetting& settin
   for (CoordSlope& slope : verdict.slopes) {
     if (!slope.judged) continue;
     const double limit = slope.module == CoordModule::embedding ? kCoordLimit / 3 : kCoordLimit;
-    const double late = std::abs(slope.late.slope);
+    const double late = std::abs(slope.late.slope) - limit;
     // Logits fall as width^-1/2 before the first update, and deep branches vanish: expected.
-    const double start = width ? slope.start.slope : 0;
-    const double excess = std::max(late, start) / limit;
-    slope.pass = excess <= 1;  // NaN fails
+    const double start = width ? slope.start.slope - most_at_start(slope.module, setting) : late;
+    const double excess = std::max(late, start);
+    slope.pass = excess <= 0;  // NaN fails
     verdict.pass = verdict.pass && slope.pass;
-    if (!slope.pass && !(excess <= worst_excess)) {
+    if (!slope.pass && (!worst || excess > worst_excess)) {
       worst = &slope;
       worst_excess = excess;
+      worst_at_start = start > late;
     }
   }
-  if (verdict.pass || !worst) return verdict;
   const char* size = width ? "width" : "layers";
-  const bool at_start = width && worst->start.slope > std::abs(worst->late.slope);
-  const SlopeFit& fit = at_start ? worst->start : worst->late;
+  if (const CoordRow* row = find_diverged(rows)) {
+    verdict.pass = false;
+    verdict.finding = fmt::format("{} of {} {} is not finite at step {}", name_of(row->module),
+                                  size, row->size, row->step);
+    explain(verdict, setting);
+    return verdict;
+  }
+  if (verdict.pass) return verdict;
+  const SlopeFit& fit = worst_at_start ? worst->start : worst->late;
+  const bool should_fall = worst_at_start && most_at_start(worst->module, setting) < 0;
   verdict.finding = fmt::format(
-      "{} grows as {}^{:+.2f} ({:+.2f} to {:+.2f}) {}", name_of(worst->module), size, fit.slope,
-      fit.low, fit.high,
-      at_start ? "before the first update" : fmt::format("at steps {} to {}", first, last));
+      "{}: mean |x| {} {}^{:+.2f} ({:+.2f} to {:+.2f}) {}{}", name_of(worst->module),
+      should_fall      ? "goes as"
+      : fit.slope >= 0 ? "grows as"
+                       : "falls as",
+      size, fit.slope, fit.low, fit.high,
+      worst_at_start ? "before the first update" : fmt::format("at steps {} to {}", first, last),
+      should_fall ? fmt::format(", where {}^-0.50 is right", size) : "");
   explain(verdict, setting);
   return verdict;
 }

@@ -59,6 +59,9 @@ struct CoordVerdict {
 /// The largest |slope| that passes (embedding: a third of it).
 inline constexpr double kCoordLimit = 0.15;
 
+/// Fails, too, when anything grows before the first update or is not finite. Attention logits of
+/// heads that grow have to fall then, as head_dim^-1/2: with the usual 1/sqrt(head_dim) they do
+/// not.
 CoordVerdict judge(const std::vector<CoordRow>& rows, const CoordSetting& setting);
 
 }  // namespace isoflop

@@ -78,11 +78,11 @@ TEST(CoordCheck, EachMistakeIsNamed) {
   };
   const Case cases[] = {
       {[](CoordModule m, int64_t t) { return is_hidden(m) && t > 1 ? 1.5 : healthy(m, t); },
-       "rate of the hidden", "attention logits grows as width^+1.50"},
+       "rate of the hidden", "attention logits: mean |x| grows as width^+1.50"},
       {[](CoordModule m, int64_t t) { return is_hidden(m) ? 1.0 : healthy(m, t); },
-       "initial variance", "attention logits grows as width^+1.00"},
+       "initial variance", "attention logits: mean |x| grows as width^+1.00"},
       {[](CoordModule m, int64_t) { return m == CoordModule::logits ? 0.54 : 0; },
-       "output multiplier", "logits grows as width^+0.54"},
+       "output multiplier", "logits: mean |x| grows as width^+0.54"},
       {[](CoordModule m, int64_t) {
          return m == CoordModule::logits ? 0.5 : is_hidden(m) ? 1. : 0;
        },
@@ -94,7 +94,12 @@ TEST(CoordCheck, EachMistakeIsNamed) {
       {[](CoordModule m, int64_t t) {
          return m == CoordModule::attention_logits && t > 1 ? 0.5 : healthy(m, t);
        },
-       "1/sqrt(head_dim)", "attention logits grows as width^+0.50", true},
+       "1/sqrt(head_dim)", "attention logits: mean |x| goes as width^+0.00 (+0.00 to +0.00) before",
+       true},
+      {[](CoordModule m, int64_t t) {
+         return m == CoordModule::mlp && t > 1 ? -0.4 : healthy(m, t);
+       },
+       "no known mistake", "mlp: mean |x| falls as width^-0.40"},
   };
   for (const Case& c : cases) {
     SCOPED_TRACE(c.cause);
@@ -105,6 +110,30 @@ TEST(CoordCheck, EachMistakeIsNamed) {
     EXPECT_NE(verdict.finding.find(c.finding), std::string::npos) << verdict.finding;
     EXPECT_NE(verdict.fix, "");
   }
+}
+
+// Under 1/head_dim, attention logits of independent queries and keys fall at first.
+TEST(CoordCheck, GrowingHeadsPassUnderTheRightScale) {
+  const auto slopes = [](CoordModule m, int64_t t) {
+    return m == CoordModule::attention_logits && t == 1 ? -0.5 : healthy(m, t);
+  };
+  EXPECT_TRUE(verdict_of(slopes, {CoordDimension::width, "mup", true}).pass);
+  EXPECT_FALSE(verdict_of(healthy, {CoordDimension::width, "mup", true}).pass);
+  EXPECT_TRUE(verdict_of(healthy, {CoordDimension::width, "mup", false}).pass);
+}
+
+// The widths that remain look healthy.
+TEST(CoordCheck, AModelThatDivergedIsNoPass) {
+  std::vector<CoordRow> rows;
+  for (const double size : {64., 128., 256.})
+    for (int64_t step = 1; step <= 5; ++step)
+      for (const CoordModule module : kCoordModules)
+        rows.push_back({module, size, step, 1, std::pow(size, healthy(module, step)), 1});
+  EXPECT_TRUE(judge(rows, {CoordDimension::width, "mup", false}).pass);
+  rows.push_back({CoordModule::mlp, 512, 5, 1, std::numeric_limits<double>::infinity(), 1});
+  const CoordVerdict verdict = judge(rows, {CoordDimension::width, "mup", false});
+  EXPECT_FALSE(verdict.pass);
+  EXPECT_EQ(verdict.finding, "mlp of width 512 is not finite at step 5");
 }
 
 TEST(CoordCheck, DepthLooksAtTheStreamFromTheFirstUpdateOn) {

@@ -1,0 +1,26 @@
+// The training behind a coordinate check: a few steps at a constant rate, and before each a look at
+// what every module computes on the same tokens.
+#pragma once
+#include "muP/coord_check.hpp"
+#include "ops/backend.hpp"
+#include "pretrain/train/train_step.hpp"
+
+#include <cstdint>
+#include <vector>
+
+namespace isoflop {
+
+struct CoordRun {
+  const RunConfig& config;  // resolved
+  const ParamTable& table;
+  BatchPlan batch;
+  SequenceSource source;
+  uint64_t seed = 1;
+  int64_t steps = 10;  // looks, the first before any update
+  double size = 0;     // what rows are filed under
+};
+
+/// One row per module and step; what is not finite is an infinity there.
+std::vector<CoordRow> run_coordinates(const CoordRun& run, Backend& backend);
+
+}  // namespace isoflop

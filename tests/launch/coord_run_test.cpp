@@ -1,0 +1,137 @@
+// Coordinate checks on real training: muP passes, and each way of getting it wrong is found and
+// called by its name. Widths 64 to 256, two blocks, tokens that can be learned.
+#include "launch/coord_run.hpp"
+
+#include "core/rng.hpp"
+#include "core/threads.hpp"
+#include "cpu/backend.hpp"
+#include "pretrain/config/load.hpp"
+#include "pretrain/config/resolve.hpp"
+#include "pretrain/model/parametrized.hpp"
+#include "pretrain/train/prepare.hpp"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <functional>
+
+namespace isoflop {
+namespace {
+
+/// A tongue of 64 words, in which one of four follows each.
+void write_tokens(uint64_t sequence, std::span<int32_t> window) {
+  int32_t token = static_cast<int32_t>(sequence % 64);
+  for (size_t i = 0; i < window.size(); ++i) {
+    window[i] = token;
+    token = static_cast<int32_t>(
+        (static_cast<uint64_t>(token) * 37 + 11 + philox(3, sequence, i)[0] % 4) % 64);
+  }
+}
+
+/// Changes a width's config (resolved) and table into something wrong.
+using Mistake = std::function<void(RunConfig&, ParamTable&)>;
+
+CoordVerdict check(const char* arch,
+                   const std::string& kind,
+                   const Mistake& mistake = {},
+                   int64_t heads = 0) {
+  ThreadTeam team(2);
+  const std::unique_ptr<Backend> backend = make_cpu_backend(team);
+  std::vector<CoordRow> rows;
+  for (const int64_t width : {64, 128, 256}) {
+    Origins origins;
+    RunConfig config = resolved(load_config(
+        std::nullopt,
+        {std::string("model.arch=") + arch, fmt::format("model.d_model={}", width),
+         fmt::format("model.heads={}", heads ? heads : width / 16), "model.layers=2",
+         "model.context=32", "model.vocabulary=64", "schedule.steps=1", "schedule.batch_tokens=256",
+         "optimizer.lr=4e-3", "parametrization.kind=" + kind, "parametrization.base_d_model=64"},
+        origins));
+    ParamTable table = make_parametrized_table(config);
+    if (mistake) mistake(config, table);
+    for (uint64_t seed = 1; seed <= 3; ++seed) {
+      const std::vector<CoordRow> more = run_coordinates({.config = config,
+                                                          .table = table,
+                                                          .batch = batch_plan(config),
+                                                          .source = write_tokens,
+                                                          .seed = seed,
+                                                          .steps = 8,
+                                                          .size = static_cast<double>(width)},
+                                                         *backend);
+      rows.insert(rows.end(), more.begin(), more.end());
+    }
+  }
+  CoordVerdict verdict = judge(rows, {CoordDimension::width, kind, heads > 0});
+  for (const CoordSlope& slope : verdict.slopes)
+    fmt::print("  {} {:<17} start {:+.2f} late {:+.2f} change {:+.2f}\n", arch,
+               name_of(slope.module), slope.start.slope, slope.late.slope, slope.change.slope);
+  return verdict;
+}
+
+class CoordRunOf : public ::testing::TestWithParam<const char*> {};
+INSTANTIATE_TEST_SUITE_P(Architectures,
+                         CoordRunOf,
+                         ::testing::Values("gpt3", "pythia", "llama"),
+                         [](const auto& arch) { return std::string(arch.param); });
+
+TEST_P(CoordRunOf, MupPasses) {
+  const CoordVerdict verdict = check(GetParam(), "mup");
+  EXPECT_TRUE(verdict.pass) << verdict.finding << "; " << verdict.cause;
+}
+
+TEST_P(CoordRunOf, SpFails) {
+  const CoordVerdict verdict = check(GetParam(), "sp");
+  EXPECT_FALSE(verdict.pass);
+  EXPECT_NE(verdict.cause.find("standard parametrization"), std::string::npos) << verdict.cause;
+}
+
+void expect_cause(const CoordVerdict& verdict, const std::string& words) {
+  EXPECT_FALSE(verdict.pass);
+  EXPECT_NE(verdict.cause.find(words), std::string::npos) << verdict.finding << verdict.cause;
+}
+
+TEST(CoordRun, FindsAHiddenRateThatIsNotScaled) {
+  expect_cause(check("gpt3", "mup",
+                     [](RunConfig&, ParamTable& table) {
+                       for (ParamSpec& spec : table) spec.lr_scale = 1;
+                     }),
+               "rate of the hidden");
+}
+
+TEST(CoordRun, FindsAHiddenVarianceThatIsNotScaled) {
+  expect_cause(check("gpt3", "mup",
+                     [](RunConfig& config, ParamTable& table) {
+                       const double m = parametrization_of(config).width;
+                       for (ParamSpec& spec : table)
+                         if (spec.role == ParamRole::hidden) spec.init_std *= std::sqrt(m);
+                     }),
+               "initial variance");
+}
+
+TEST(CoordRun, FindsAMissingOutputMultiplier) {
+  expect_cause(check("gpt3", "mup",
+                     [](RunConfig& config, ParamTable&) { config.model.output_multiplier = 1; }),
+               "output multiplier");
+}
+
+TEST(CoordRun, FindsABaseWidthReadFromEachModel) {
+  expect_cause(check("gpt3", "mup",
+                     [](RunConfig& config, ParamTable& table) {
+                       config.model.output_multiplier = 1;
+                       config.parametrization.base_d_model = config.model.d_model;
+                       config.parametrization.base_d_ff = config.model.d_ff;
+                       table = make_parametrized_table(config);
+                     }),
+               "base width of its own");
+}
+
+TEST(CoordRun, FindsHeadsThatGrowUnderTheUsualScale) {
+  expect_cause(
+      check(
+          "gpt3", "mup",
+          [](RunConfig& config, ParamTable&) { config.model.attention_multiplier = 1; }, 2),
+      "1/sqrt(head_dim)");
+}
+
+}  // namespace
+}  // namespace isoflop
