@@ -47,8 +47,11 @@ class Fibers {
   std::vector<Fiber> fibers_;
   ucontext_t scheduler_;
   const std::function<void(int)>* body_ = nullptr;
-  int current_ = 0;
-  uint64_t progress_ = 0;  // barriers passed and threads ended
+  static constexpr int kStuck = -1;
+  Turns turns_ = Turns::ascending;
+  int turn_ = 0, current_ = 0;
+  int left_ = 0;                                 // threads that have not ended, or kStuck
+  uint64_t progress_ = 0, progress_before_ = 0;  // barriers passed and threads ended
 };
 
 /// What a kernel sees as its thread (cuda/thread.hpp).
