@@ -3,6 +3,7 @@
 #include "core/hash.hpp"
 #include "datasets/tokenizer/spec.hpp"
 #include "eval/generate.hpp"
+#include "launch/anneal.hpp"
 #include "launch/bench_step.hpp"
 #include "launch/signals.hpp"
 #include "launch/train_plan.hpp"
@@ -73,6 +74,27 @@ std::optional<CheckpointRef> checkpoint_to_resume(const TrainRequest& request,
   for (const std::string& warning : warnings) context.note("{}", warning);
   if (!found) context.note("no checkpoint in {} yet: starting at step 0", folder.string());
   return found;
+}
+
+std::optional<CheckpointRef> checkpoint_to_branch(const TrainRequest& request,
+                                                  const Context& context) {
+  if (request.anneal_from.empty()) return std::nullopt;
+  if (request.file || !request.texts.empty() || !request.resume.empty() ||
+      !request.budget.empty() || request.out.empty())
+    fail_user(
+        "--anneal-from CHECKPOINT goes on with that run's own config in a folder of its own: name "
+        "it by --out, without run.toml, texts, --resume or --budget");
+  std::vector<std::string> warnings;
+  CheckpointRef trunk = open_checkpoint(request.anneal_from, warnings);
+  for (const std::string& warning : warnings) context.note("{}", warning);
+  return trunk;
+}
+
+RunConfig config_of(const TrainRequest& request,
+                    const std::optional<CheckpointRef>& trunk,
+                    Origins& origins) {
+  if (!trunk) return read_config(request, origins);
+  return annealed_config(*trunk, load_state(*trunk), request.overrides, origins);
 }
 
 /// What today's config does differently, said key by key.
@@ -213,6 +235,7 @@ Run prepare(const RunConfig& config,
             const Origins& origins,
             const fs::path& folder,
             bool resumes,
+            const std::optional<CheckpointRef>& trunk,
             const Machine& machine,
             const Context& context,
             int ranks) {
@@ -221,6 +244,7 @@ Run prepare(const RunConfig& config,
   const bool made_here = !fs::exists(folder);
   require_writable_directory(folder);
   try {
+    if (trunk) share_data(*trunk, folder);
     Run run = prepare_run(config, origins,
                           {.folder = folder,
                            .note = [&](const std::string& text) { context.note("{}", text); },
@@ -258,12 +282,13 @@ ComputeConfig with_threads(ComputeConfig compute, World* world) {
 Start decide(const TrainRequest& request, const Context& context, World* world) {
   const int ranks = world ? world->ranks().size() : 1;
   Origins origins;
-  RunConfig config = read_config(request, origins);
+  const std::optional<CheckpointRef> trunk = checkpoint_to_branch(request, context);
+  RunConfig config = config_of(request, trunk, origins);
   for (const std::string& note : origins.notes) context.note("{}", note);
   const fs::path folder = run_folder(request, config);
   require_new_or_resumed(request, folder);
   Start start;
-  start.resume = checkpoint_to_resume(request, folder, context);
+  start.resume = trunk ? trunk : checkpoint_to_resume(request, folder, context);
 
   const TrainState before = start.resume ? load_state(*start.resume) : TrainState();
   start.machine = std::make_unique<Machine>(
@@ -273,11 +298,13 @@ Start decide(const TrainRequest& request, const Context& context, World* world) 
   if (!config.schedule.budget.empty())
     spend_budget(config, request.tokens_per_parameter, machine, context);
   start.run = std::make_unique<Run>(
-      prepare(config, origins, folder, start.resume.has_value(), machine, context, ranks));
+      prepare(config, origins, folder, start.resume.has_value(), trunk, machine, context, ranks));
   const Run& run = *start.run;
+  // A branch differs by what it is; it is saved at once, as its own.
   start.config_changed =
-      start.resume && !changes_since(*start.resume, before, run, request, context).empty();
-  const fs::path manifest = folder / "data-manifest.json";
+      trunk ||
+      (start.resume && !changes_since(*start.resume, before, run, request, context).empty());
+  const fs::path manifest = (trunk ? run_folder_of(*trunk) : folder) / "data-manifest.json";
   if (start.resume && fs::exists(manifest))
     require_same_data(read_file(manifest), manifest.string(), run);
   start.kernel_plan = kernel_plan_of(machine, before.kernel_plan);
@@ -389,7 +416,8 @@ TrainOutcome train(const TrainRequest& request, const Context& context, World* w
 
 Json dry_run(const TrainRequest& request, const Context& context, int ranks) {
   Origins origins;
-  RunConfig config = read_config(request, origins);
+  const std::optional<CheckpointRef> trunk = checkpoint_to_branch(request, context);
+  RunConfig config = config_of(request, trunk, origins);
   for (const std::string& note : origins.notes) context.note("{}", note);
   Machine machine(config.compute);
   settle_path(config, origins, machine, context);

@@ -23,7 +23,8 @@ struct TrainRequest {
   std::vector<std::string> overrides;  // key=value
   std::vector<std::string> texts;      // with a budget: what to learn from
   std::string out;
-  std::string resume;  // "", "auto" or a checkpoint
+  std::string resume;       // "", "auto" or a checkpoint
+  std::string anneal_from;  // a checkpoint to branch off from, or empty
   std::string budget;
   double tokens_per_parameter = kTokensPerParameter;  // of a budget
   bool dry_run = false;

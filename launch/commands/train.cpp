@@ -43,6 +43,8 @@ Action declare(CLI::App& app, Context& context) {
   app.add_option("--out", request.out, "run folder; default runs/NAME");
   app.add_option("--resume", request.resume,
                  "auto: go on from the newest good checkpoint, or start; or a checkpoint's folder");
+  app.add_option("--anneal-from", request.anneal_from,
+                 "branch off a wsd or constant run at this checkpoint and let the rate fall");
   app.add_option("--budget", request.budget,
                  "time to spend, such as 30m: chooses model, batch, rate and steps for the text");
   app.add_option("--profile", request.profile,

@@ -1,0 +1,95 @@
+// A branch off a trunk is the run that was planned to end there.
+#include "parallel/communicator.hpp"
+#include "tests/e2e/tiny_run.hpp"
+#include "tests/support/mpirun.hpp"
+
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <map>
+
+namespace isoflop {
+namespace {
+
+using namespace isoflop::test;
+namespace fs = std::filesystem;
+
+class Anneal : public testing::Test {
+ protected:
+  void SetUp() override {
+    write_text(dir.path() / "run.toml",
+               tiny_config(write_text(dir.path() / "text.txt", tiny_text(20000)),
+                           "schedule.decay = \"wsd\"\nschedule.warmup = \"3steps\"\n"
+                           "checkpoint.keep = 0\n"));
+  }
+  ProgramResult train(std::vector<std::string> arguments) const {
+    arguments.insert(arguments.begin(), "train");
+    arguments.push_back("--quiet");
+    return run_isoflop(arguments);
+  }
+  std::string path(const std::string& name) const { return (dir.path() / name).string(); }
+  std::map<std::string, std::string> files(const std::string& run) const {
+    std::map<std::string, std::string> found;
+    for (const auto& entry : fs::recursive_directory_iterator(dir.path() / run))
+      if (entry.is_regular_file()) found[entry.path().string()] = slurp(entry.path());
+    return found;
+  }
+
+  TempDir dir;
+};
+
+TEST_F(Anneal, ABranchHasTheBitsOfTheRunPlannedThatLong) {
+  ASSERT_EQ(train({path("run.toml"), "--out", path("trunk")}).code, 0);
+  const auto before = files("trunk");
+  const std::string from = path("trunk/checkpoints/step-00000028");
+  // 28 steps and a fifth of all for the cooldown: 35 steps.
+  const ProgramResult branch = train({"--anneal-from", from, "--out", path("branch"), "--json"});
+  ASSERT_EQ(branch.code, 0) << branch.err;
+  EXPECT_NE(branch.out.find("\"steps\":35"), std::string::npos) << branch.out;
+  EXPECT_EQ(files("trunk"), before);
+
+  ASSERT_EQ(train({path("run.toml"), "--out", path("whole"), "schedule.steps=35"}).code, 0);
+  const ProgramResult difference = run_isoflop({"diff", path("branch"), path("whole")});
+  EXPECT_EQ(difference.code, 0) << difference.out << difference.err;
+  EXPECT_NE(run_isoflop({"diff", path("branch"), path("trunk")}).code, 0);
+  // The branch is a run like any other, and its text is not needed any more.
+  fs::remove(dir.path() / "text.txt");
+  EXPECT_EQ(train({"--resume", "auto", "--out", path("branch")}).code, 0);
+}
+
+TEST_F(Anneal, RanksBranchOffAConstantRunWithTheSameBits) {
+  if (mpi_version() == "off") GTEST_SKIP() << "skipped: built without MPI";
+  if (!has_mpirun()) GTEST_SKIP() << "skipped: no mpirun (scripts/setup installs it)";
+  ASSERT_EQ(train({path("run.toml"), "--out", path("trunk"), "schedule.decay=constant"}).code, 0);
+  const auto before = files("trunk");
+  const ProgramResult ranks =
+      run_on_ranks(3, {"train", "--anneal-from", path("trunk/checkpoints/step-00000028/"), "--out",
+                       path("ranks"), "compute.threads=1", "--quiet"});
+  ASSERT_EQ(ranks.code, 0) << ranks.err;
+  EXPECT_EQ(files("trunk"), before);
+  ASSERT_EQ(train({path("run.toml"), "--out", path("whole"), "schedule.steps=35"}).code, 0);
+  const ProgramResult difference = run_isoflop({"diff", path("ranks"), path("whole")});
+  EXPECT_EQ(difference.code, 0) << difference.out << difference.err;
+}
+
+TEST_F(Anneal, RefusesWhatCannotBranch) {
+  ASSERT_EQ(train({path("run.toml"), "--out", path("trunk")}).code, 0);
+  const std::string early = path("trunk/checkpoints/step-00000028");
+  const ProgramResult late =
+      train({"--anneal-from", path("trunk/checkpoints/step-00000056"), "--out", path("x")});
+  EXPECT_EQ(late.code, 2);
+  EXPECT_NE(late.err.find("keeps its rate until step 48"), std::string::npos) << late.err;
+  const ProgramResult changed =
+      train({"--anneal-from", early, "--out", path("x"), "model.layers=3"});
+  EXPECT_EQ(changed.code, 2);
+  EXPECT_NE(changed.err.find("model.layers cannot change"), std::string::npos) << changed.err;
+  EXPECT_EQ(train({"--anneal-from", early}).code, 2);
+  EXPECT_EQ(train({"--anneal-from", early, "--out", path("x"), "--resume", "auto"}).code, 2);
+  EXPECT_EQ(train({path("run.toml"), "--anneal-from", early, "--out", path("x")}).code, 2);
+  EXPECT_EQ(train({path("text.txt"), "--anneal-from", early, "--out", path("x")}).code, 2);
+  EXPECT_EQ(train({"--anneal-from", early, "--out", path("trunk")}).code, 2);
+  EXPECT_FALSE(fs::exists(dir.path() / "x"));
+}
+
+}  // namespace
+}  // namespace isoflop
