@@ -5,6 +5,7 @@
 #include "pretrain/train/random_source.hpp"
 #include "pretrain/train/train_step.hpp"
 #include "report/humanize.hpp"
+#include "scaling/shape.hpp"
 
 #include <fmt/format.h>
 
@@ -44,14 +45,6 @@ constexpr std::array<Rung, 13> kLadder = {{
     {24, 1024, 64, 32768, 1024, 4.3},
 }};
 
-/// Batch in tokens: grows with the run as in Step Law (Li et al. 2025, exponent 0.571 on D), with a
-/// smaller constant, measured on minutes-long runs on two cores; a power of two times the context.
-int64_t batch_tokens(double tokens, int64_t context) {
-  const double wanted = 0.25 * std::pow(tokens, 0.571) / static_cast<double>(context);
-  const double power = std::round(std::log2(std::max(wanted, 8.0)));
-  return context * static_cast<int64_t>(std::exp2(power));
-}
-
 RunConfig config_for(const RunConfig& base, const Rung& rung, double tokens) {
   RunConfig c = base;
   c.model.layers = rung.layers;
@@ -64,7 +57,8 @@ RunConfig config_for(const RunConfig& base, const Rung& rung, double tokens) {
   c.schedule.budget.clear();
   c.schedule.tokens = c.schedule.tokens_per_parameter = 0;
   c.schedule.micro_batch = c.schedule.slots = 0;
-  c.schedule.batch_tokens = batch_tokens(tokens, rung.context);
+  const Recipe recipe = measured_recipe(c.model, tokens);
+  c.schedule.batch_tokens = recipe.batch_tokens;
   c.schedule.steps =
       std::max<int64_t>(20, std::llround(tokens / static_cast<double>(c.schedule.batch_tokens)));
   c.eval.every = std::max<int64_t>(1, c.schedule.steps / 10);
@@ -72,8 +66,7 @@ RunConfig config_for(const RunConfig& base, const Rung& rung, double tokens) {
   c.schedule.decay = "linear";
   c.schedule.final_lr_fraction = 0;
   c.schedule.warmup = "2%";
-  // 1/width, as hidden matrices need it (μP); the constant suits runs of minutes to hours.
-  c.optimizer.lr = 0.7 / static_cast<double>(rung.d_model);
+  c.optimizer.lr = recipe.lr;
   c = resolved(c);
   c.model.vocabulary = rung.vocabulary;
   return c;

@@ -19,6 +19,14 @@ int64_t by_width(int64_t width, std::initializer_list<std::pair<int64_t, int64_t
   return value;
 }
 
+/// `scale` D^0.571 tokens, as a power of two of sequences.
+int64_t batch_for(double scale, double tokens, int64_t context, double most) {
+  const double sequence = static_cast<double>(context);
+  const double wanted = std::log2(scale * std::pow(tokens, 0.571) / sequence);
+  const double power = std::min(std::round(wanted), std::floor(std::log2(most / sequence)));
+  return context * static_cast<int64_t>(std::exp2(std::max(3.0, power)));
+}
+
 }  // namespace
 
 std::vector<ModelConfig> planned_shapes(const ShapeOptions& options) {
@@ -53,19 +61,16 @@ std::vector<ModelConfig> planned_shapes(const ShapeOptions& options) {
   return shapes;
 }
 
+Recipe measured_recipe(const ModelConfig& model, double tokens, double critical_batch) {
+  return {batch_for(0.25, tokens, model.context, critical_batch),
+          0.7 / static_cast<double>(model.d_model), "measured on runs of minutes to hours"};
+}
+
 Recipe recipe_for(const ModelConfig& model, double tokens, double critical_batch) {
-  const bool long_run = tokens >= 1e9;
-  const double context = static_cast<double>(model.context);
-  const double wanted = (long_run ? 0.58 : 0.25) * std::pow(tokens, 0.571) / context;
-  double power = std::round(std::log2(std::max(wanted, 8.0)));
-  power = std::max(3.0, std::min(power, std::floor(std::log2(critical_batch / context))));
+  if (tokens < 1e9) return measured_recipe(model, tokens, critical_batch);
   const double n = static_cast<double>(non_embedding_parameter_count(model));
-  Recipe recipe;
-  recipe.batch_tokens = model.context * static_cast<int64_t>(std::exp2(power));
-  recipe.lr = long_run ? 1.79 * std::pow(n, -0.713) * std::pow(tokens, 0.307)
-                       : 0.7 / static_cast<double>(model.d_model);
-  recipe.source = long_run ? "Step Law (Li et al. 2025)" : "measured on runs of minutes to hours";
-  return recipe;
+  return {batch_for(0.58, tokens, model.context, critical_batch),
+          1.79 * std::pow(n, -0.713) * std::pow(tokens, 0.307), "Step Law (Li et al. 2025)"};
 }
 
 }  // namespace isoflop

@@ -2,6 +2,7 @@
 #pragma once
 #include "pretrain/config/run_config.hpp"
 
+#include <limits>
 #include <string>
 #include <vector>
 
@@ -22,10 +23,14 @@ struct Recipe {
   double lr = 0;
   std::string source;
 };
-/// Batch and peak rate for `tokens` of training. From a billion tokens on Step Law (Li et al. 2025:
-/// rate 1.79 N^-0.713 D^0.307, batch 0.58 D^0.571, N without embeddings); below, constants measured
-/// on runs of minutes to hours on two cores (docs/results.md): batch 0.25 D^0.571, rate 0.7 /
-/// width. A batch is a power of two of sequences, at least eight, and below `critical_batch`.
+/// Batch and peak rate of runs of minutes to hours, as measured on two cores (docs/results.md):
+/// 0.25 D^0.571 tokens, with Step Law's exponent, and 0.7 / width, as hidden matrices need it (μP).
+/// A batch is a power of two of sequences, at least eight, and not above `critical_batch`.
+Recipe measured_recipe(const ModelConfig& model,
+                       double tokens,
+                       double critical_batch = std::numeric_limits<double>::infinity());
+/// From a billion tokens on Step Law (Li et al. 2025: rate 1.79 N^-0.713 D^0.307, batch 0.58
+/// D^0.571, N without embeddings), measured_recipe below.
 Recipe recipe_for(const ModelConfig& model, double tokens, double critical_batch);
 
 }  // namespace isoflop
