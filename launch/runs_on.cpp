@@ -26,12 +26,9 @@ nlohmann::ordered_json print_one(const Device& device,
                                  int64_t tokens,
                                  const Context& context) {
   const DeviceFit fit = fit_on_device(device, model.config, model.weights, tokens);
-  nlohmann::ordered_json types = nlohmann::ordered_json::object();
   context.print("{} ({}):", device.name, device.source);
-  for (const auto& [type, bytes] : model.weights.by_type) {
+  for (const auto& [type, bytes] : model.weights.by_type)
     context.print("  weights {:<12} {:>10}", type, human_bytes(bytes));
-    types[type] = bytes;
-  }
   context.print("  {:<20} {:>10}", fmt::format("cache, {} tokens", tokens), human_bytes(fit.cache));
   context.print("  {:<20} {:>10}", "compute buffers", human_bytes(fit.compute));
   context.print("  {:<20} {:>10}", "program", human_bytes(fit.program));
@@ -42,6 +39,17 @@ nlohmann::ordered_json print_one(const Device& device,
                   fit.tokens_per_s_full);
   else
     context.print("  no: {} too little", human_bytes(fit.shortfall));
+  return device_json(device, model.weights, fit, tokens);
+}
+
+}  // namespace
+
+nlohmann::ordered_json device_json(const Device& device,
+                                   const ModelWeights& weights,
+                                   const DeviceFit& fit,
+                                   int64_t context_tokens) {
+  nlohmann::ordered_json types = nlohmann::ordered_json::object();
+  for (const auto& [type, bytes] : weights.by_type) types[type] = bytes;
   return {{"device", device.name},
           {"runs", fit.fits()},
           {"memory_bytes", fit.total()},
@@ -52,13 +60,11 @@ nlohmann::ordered_json print_one(const Device& device,
           {"cache_bytes", fit.cache},
           {"compute_bytes", fit.compute},
           {"program_bytes", fit.program},
-          {"context", tokens},
+          {"context", context_tokens},
           {"tokens_per_s", fit.tokens_per_s},
           {"tokens_per_s_full_context", fit.tokens_per_s_full},
           {"source", device.source}};
 }
-
-}  // namespace
 
 ModelToRun model_to_run(const std::filesystem::path& path) {
   if (GgufFile::looks_like_gguf(path)) return from_gguf(path);

@@ -1,4 +1,4 @@
-// `inspect M --runs-on DEVICE`: whether a model runs there.
+// `inspect M --runs-on DEVICE` and `plan --runs-on DEVICE`: whether a model runs there.
 #pragma once
 #include "launch/context.hpp"
 #include "scaling/devices.hpp"
@@ -19,6 +19,12 @@ struct ModelToRun {
 ModelToRun model_to_run(const std::filesystem::path& path);
 /// From the shape alone. UserError without a vocabulary.
 ModelToRun model_to_run(const ModelConfig& config);
+
+/// What both commands say of one device under --json.
+nlohmann::ordered_json device_json(const Device& device,
+                                   const ModelWeights& weights,
+                                   const DeviceFit& fit,
+                                   int64_t context_tokens);
 
 /// Prints a table per device and gives the result; kGate when one of them is too small. `context`
 /// 0: the model's own. UserError for an unknown device or a context beyond the model's.

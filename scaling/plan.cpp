@@ -10,6 +10,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 namespace isoflop {
 
@@ -59,16 +60,20 @@ struct Candidate {
 };
 
 /// Best first: the predicted loss where the budget fixes what is spent, the distance from the law's
-/// size where it fixes the tokens; a shape far from 64 wide per layer must be worth it.
-std::vector<Candidate> ranked(const PlanRequest& request, const LawOptimum& optimum) {
+/// size where it fixes the tokens; a shape far from 64 wide per layer must be worth it. None trains
+/// for more than `most_seconds`.
+std::vector<Candidate> ranked(const PlanRequest& request,
+                              const LawOptimum& optimum,
+                              double most_seconds) {
   std::vector<Candidate> candidates;
   for (const ModelConfig& model : planned_shapes(request.shapes)) {
     Candidate c{model, 0, 0, 0, 0};
     c.parameters = static_cast<double>(count_parameters(model, ParameterCount::all));
     c.law_parameters = static_cast<double>(count_parameters(model, request.law.counts));
     const bool fixed = request.budget.kind == Budget::Kind::tokens;
-    c.tokens = fixed ? request.budget.amount
-                     : flops_of(request, c.parameters) / training_flops_per_token(model);
+    const double per_token = training_flops_per_token(model);
+    c.tokens = std::min(fixed ? request.budget.amount : flops_of(request, c.parameters) / per_token,
+                        most_seconds * request.hardware.training_flops(c.parameters) / per_token);
     const double aspect =
         std::log(static_cast<double>(model.d_model) / static_cast<double>(model.layers) / 64);
     if (fixed || request.law.is_power())
@@ -153,6 +158,9 @@ void warn(const PlanRequest& request, Plan& plan) {
         fmt::format("law {} is of another text and tokenizer: it chooses a size well and promises "
                     "a loss badly; fit your own runs (isoflop fit)",
                     law.name));
+  if (plan.seconds > kLongestSeconds && request.budget.kind != Budget::Kind::seconds)
+    plan.warnings.push_back(fmt::format("training takes {:.3g} years on {}",
+                                        plan.seconds / kLongestSeconds, request.hardware.name));
   const double epochs = request.unique_tokens > 0 ? plan.tokens / request.unique_tokens : 1;
   if (epochs > 1.01) {
     const double worth = effective_tokens(plan.tokens, request.unique_tokens) / plan.tokens;
@@ -193,9 +201,23 @@ std::optional<Plan> plan_of(const PlanRequest& request, const Candidate& c) {
   plan.range = loss_range(request.law, c.law_parameters, plan.tokens, request.unique_tokens);
   plan.range_4bit = {plan.range.low + kFourBits.low, plan.range.high + kFourBits.high};
   lay_out(request, plan);
+  if (request.runs_on)
+    plan.on_device = fit_on_device(*request.runs_on, plan.config.model,
+                                   weights_of_shape(plan.config.model), plan.config.model.context);
   communicate(h, plan);
   warn(request, plan);
   return plan;
+}
+
+/// The best candidate that is at least one step, and where asked for feasible.
+std::optional<Plan> first_plan(const PlanRequest& request,
+                               const std::vector<Candidate>& candidates,
+                               bool feasible) {
+  for (const Candidate& c : candidates) {
+    std::optional<Plan> plan = plan_of(request, c);
+    if (plan && (!feasible || plan->feasible())) return plan;
+  }
+  return std::nullopt;
 }
 
 }  // namespace
@@ -231,18 +253,17 @@ Budget parse_budget(const std::string& text) {
 PlanResult make_plan(const PlanRequest& request) {
   PlanResult result;
   result.optimum = law_optimum(request);
-  const std::vector<Candidate> candidates = ranked(request, result.optimum);
-  bool first = true;
-  for (const Candidate& c : candidates) {
-    std::optional<Plan> plan = plan_of(request, c);
-    if (!plan) continue;
-    if (!first && !plan->fits) continue;
-    (first ? result.plan : result.nearest.emplace()) = std::move(*plan);
-    if (first ? result.plan.fits : true) break;
-    first = false;
+  constexpr double kAnyTime = std::numeric_limits<double>::infinity();
+  std::optional<Plan> best =
+      first_plan(request, ranked(request, result.optimum, kAnyTime), /*feasible=*/false);
+  if (!best) fail_user("the budget does not pay for one step of the smallest model; raise it");
+  result.plan = *std::move(best);
+  if (!result.plan.feasible()) {
+    const bool asked = request.budget.kind == Budget::Kind::seconds;
+    result.nearest =
+        first_plan(request, ranked(request, result.optimum, asked ? kAnyTime : kLongestSeconds),
+                   /*feasible=*/true);
   }
-  if (result.plan.steps == 0)
-    fail_user("the budget does not pay for one step of the smallest model; raise it");
   if (request.inference_tokens > 0 && !request.law.is_power())
     result.for_inference =
         inference_optimum(request.law.terms, result.optimum.loss, request.inference_tokens);

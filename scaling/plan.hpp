@@ -2,6 +2,7 @@
 // loss that a law promises. Nothing here measures; hardware "here" comes measured.
 #pragma once
 #include "pretrain/train/run.hpp"
+#include "scaling/devices.hpp"
 #include "scaling/hardware.hpp"
 #include "scaling/law.hpp"
 #include "scaling/shape.hpp"
@@ -25,8 +26,9 @@ struct PlanRequest {
   Hardware hardware;
   LossLaw law;
   ShapeOptions shapes;
-  double unique_tokens = 0;     // 0: as many as wanted
-  double inference_tokens = 0;  // what the model is going to be asked for in its life
+  double unique_tokens = 0;         // 0: as many as wanted
+  double inference_tokens = 0;      // what the model is going to be asked for in its life
+  const Device* runs_on = nullptr;  // where the model has to run afterwards, as Q4_0
 };
 
 struct GridLayout {
@@ -46,18 +48,26 @@ struct Plan {
   LossRange range_4bit;  // and in 4 bits
   GridLayout layout;
   std::vector<MemoryRow> memory;  // of one rank
-  bool fits = false;
+  bool fits = false;              // a rank's memory, and every rank has a sequence
+  std::optional<DeviceFit> on_device;
   double communication_bytes = 0, communication_seconds = 0;  // per rank and step
   std::string recipe;                                         // where batch and rate are from
   std::vector<std::string> warnings;
 
   double memory_bytes() const;
+  /// It can be trained, and runs where it has to.
+  bool feasible() const { return fits && (!on_device || on_device->fits()); }
 };
 
+/// Longest training that is proposed in place of what was asked for.
+inline constexpr double kLongestSeconds = 365.0 * 24 * 3600;
+
 struct PlanResult {
-  LawOptimum optimum;           // of the law, continuous
-  Plan plan;                    // the best shape for the budget
-  std::optional<Plan> nearest;  // when `plan` does not fit: the best that does
+  LawOptimum optimum;  // of the law, continuous
+  Plan plan;           // the best shape for the budget
+  /// When `plan` is not feasible: the best that is. It spends less than the budget where its
+  /// training would take more than kLongestSeconds and the budget is not a time itself.
+  std::optional<Plan> nearest;
   std::optional<LawOptimum> for_inference;
 };
 

@@ -4,6 +4,7 @@
 #include "launch/commands.hpp"
 #include "launch/context.hpp"
 #include "launch/machine.hpp"
+#include "launch/runs_on.hpp"
 #include "pretrain/config/dump.hpp"
 #include "pretrain/config/fields.hpp"
 #include "pretrain/config/quantity.hpp"
@@ -24,7 +25,8 @@ namespace {
 using Json = nlohmann::ordered_json;
 
 struct Options {
-  std::string budget, hardware = "here", law = "epoch", arch = "llama", write, unique, inference;
+  std::string budget, hardware = "here", law = "epoch", arch = "llama";
+  std::string write, unique, inference, runs_on;
   int64_t vocabulary = 0, context = 0;
   double usd_per_hour = 0;
 };
@@ -78,6 +80,7 @@ PlanRequest request_of(const Options& options, const Context& context) {
   if (!options.unique.empty()) request.unique_tokens = parse_tokens(options.unique, "--unique");
   if (!options.inference.empty())
     request.inference_tokens = parse_tokens(options.inference, "--inference");
+  if (!options.runs_on.empty()) request.runs_on = &find_device(options.runs_on);
   const bool here = options.hardware == "here";
   if (!here) request.hardware = parse_hardware(options.hardware);
   if (options.usd_per_hour > 0) request.hardware.usd_per_hour = options.usd_per_hour;
@@ -87,7 +90,7 @@ PlanRequest request_of(const Options& options, const Context& context) {
   return request;
 }
 
-Json json_of(const Plan& plan) {
+Json json_of(const PlanRequest& request, const Plan& plan) {
   const ModelConfig& m = plan.config.model;
   Json json = {{"parameters", plan.parameters},
                {"tokens", plan.tokens},
@@ -97,7 +100,7 @@ Json json_of(const Plan& plan) {
                {"loss_4bit_low", plan.range_4bit.low},
                {"loss_4bit_high", plan.range_4bit.high},
                {"memory_bytes", plan.memory_bytes()},
-               {"fits", plan.fits},
+               {"fits", plan.feasible()},
                {"law_parameters", plan.law_parameters},
                {"flops", plan.flops},
                {"steps", plan.steps},
@@ -118,6 +121,9 @@ Json json_of(const Plan& plan) {
                     {"pp", plan.layout.pp},
                     {"recompute", plan.layout.recompute}};
   for (const MemoryRow& row : plan.memory) json["memory"][row.kind] = row.bytes;
+  if (plan.on_device)
+    json["runs_on"] =
+        device_json(*request.runs_on, weights_of_shape(m), *plan.on_device, m.context);
   json["warnings"] = plan.warnings;
   return json;
 }
@@ -154,6 +160,10 @@ void print(const PlanRequest& request, const PlanResult& result, const Context& 
                 human_bytes(request.hardware.memory_bytes));
   for (const MemoryRow& row : p.memory)
     context.print("         {:<20} {}", row.kind, human_bytes(static_cast<double>(row.bytes)));
+  if (p.on_device)
+    context.print("device   {}: {} of {} as Q4_0 with {} tokens of context, {:.3g} tokens/s",
+                  request.runs_on->name, human_bytes(p.on_device->total()),
+                  human_bytes(request.runs_on->memory), m.context, p.on_device->tokens_per_s);
   if (p.communication_bytes > 0)
     context.print("network  {} a rank and step, {} of {}", human_bytes(p.communication_bytes),
                   human_duration(p.communication_seconds),
@@ -176,28 +186,51 @@ void write(const Plan& plan, const Options& options) {
   write_file_atomically(options.write, config_to_toml(plan.config, origins));
 }
 
+std::vector<std::string> obstacles(const PlanRequest& request, const Plan& plan) {
+  std::vector<std::string> found;
+  if (!plan.fits)
+    found.push_back(plan.memory.empty()
+                        ? "a batch below the critical one has fewer sequences than there are ranks"
+                        : fmt::format("training needs {} a rank, and {} has {}",
+                                      human_bytes(plan.memory_bytes()), request.hardware.name,
+                                      human_bytes(request.hardware.memory_bytes)));
+  if (plan.on_device && !plan.on_device->fits())
+    found.push_back(fmt::format("{} has {} too little for the model", request.runs_on->name,
+                                human_bytes(plan.on_device->shortfall)));
+  return found;
+}
+
+/// What stands in the way, and what can be done instead.
+void refuse(const PlanRequest& request, const PlanResult& result, const Context& context) {
+  for (const std::string& obstacle : obstacles(request, result.plan))
+    context.note("this cannot be done: {}", obstacle);
+  if (!result.nearest) {
+    context.note("no model does: take {}",
+                 result.plan.memory.empty() ? "fewer devices" : "larger devices");
+    return;
+  }
+  const Plan& plan = *result.nearest;
+  context.note("the nearest plan that can: {}, loss {:.3f}, {}{}", size_text(plan), plan.loss,
+               human_duration(plan.seconds),
+               plan.on_device ? fmt::format("; {} of {} on {}, {:.3g} tokens/s",
+                                            human_bytes(plan.on_device->total()),
+                                            human_bytes(request.runs_on->memory),
+                                            request.runs_on->name, plan.on_device->tokens_per_s)
+                              : std::string());
+}
+
 ExitCode run(const Options& options, const Context& context) {
   const PlanRequest request = request_of(options, context);
   const PlanResult result = make_plan(request);
   print(request, result, context);
-  Json json = json_of(result.plan);
+  Json json = json_of(request, result.plan);
   json["law"] = request.law.name;
   json["hardware"] = request.hardware.name;
   json["optimum"] = json_of(result.optimum);
   if (result.for_inference) json["inference_optimum"] = json_of(*result.for_inference);
-  if (!result.plan.fits) {
-    const bool memory = !result.plan.memory.empty();
-    context.note("this cannot be done: {}",
-                 memory
-                     ? "the run does not fit the memory of a rank"
-                     : "a batch below the critical one has fewer sequences than there are ranks");
-    if (result.nearest) {
-      json["nearest"] = json_of(*result.nearest);
-      context.note("the nearest plan that can: {}, loss {:.3f}, {}", size_text(*result.nearest),
-                   result.nearest->loss, human_duration(result.nearest->seconds));
-    } else {
-      context.note("no model does; take {}", memory ? "larger devices" : "fewer devices");
-    }
+  if (!result.plan.feasible()) {
+    refuse(request, result, context);
+    if (result.nearest) json["nearest"] = json_of(request, *result.nearest);
     context.result(json);
     return ExitCode::kGate;
   }
@@ -217,6 +250,8 @@ Action declare(CLI::App& app, Context& context) {
   app.add_option("--hardware", options->hardware,
                  "NODESxDEVICESxNAME such as 64x8xh100; here: this machine, measured")
       ->capture_default_str();
+  app.add_option("--runs-on", options->runs_on,
+                 "a device that has to run the model afterwards, such as pi4-4gb");
   app.add_option(
          "--law", options->law,
          "hoffmann | hoffmann-full | epoch | muennighoff | cerebras, or a file of fit --out")

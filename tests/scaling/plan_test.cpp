@@ -14,7 +14,11 @@ namespace {
 PlanRequest request(const std::string& budget,
                     const std::string& hardware = "8xh100",
                     const std::string& law = "epoch") {
-  return {parse_budget(budget), parse_hardware(hardware), find_law(law), {}, 0, 0};
+  PlanRequest request;
+  request.budget = parse_budget(budget);
+  request.hardware = parse_hardware(hardware);
+  request.law = find_law(law);
+  return request;
 }
 
 TEST(Plan, BudgetsAreReadAsWritten) {
@@ -111,9 +115,51 @@ TEST(Plan, SaysNoWithTheNearestThatFits) {
   EXPECT_TRUE(result.nearest->fits);
   EXPECT_LE(result.nearest->memory_bytes(), 0.9 * 40e9);
   EXPECT_LT(result.nearest->parameters, result.plan.parameters);
+  // Two centuries of one device are not proposed to anybody, but to who asked for them.
+  EXPECT_GT(result.plan.seconds, 100 * kLongestSeconds);
+  EXPECT_LE(result.nearest->seconds, kLongestSeconds);
+  EXPECT_GT(result.nearest->seconds, 0.97 * kLongestSeconds);
+  const PlanResult patient = make_plan(request("73000d", "a100-40gb"));
+  ASSERT_TRUE(patient.nearest);
+  EXPECT_GT(patient.nearest->seconds, 100 * kLongestSeconds);
   // More devices than sequences of a batch below the critical one.
   EXPECT_FALSE(make_plan(request("1e16flop", "512x8xh100")).plan.fits);
   EXPECT_THROW(make_plan(request("1flop")), UserError);
+}
+
+TEST(Plan, AModelHasToRunOnItsDevice) {
+  PlanRequest r = request("1e22flop", "64x8xh100");
+  const PlanResult free = make_plan(r);
+  EXPECT_TRUE(free.plan.feasible());
+  EXPECT_FALSE(free.plan.on_device);
+  r.runs_on = &find_device("pi4-4gb");
+  const PlanResult bound = make_plan(r);
+  EXPECT_EQ(bound.plan.parameters, free.plan.parameters);
+  EXPECT_TRUE(bound.plan.fits);
+  EXPECT_FALSE(bound.plan.feasible());
+  EXPECT_GT(bound.plan.on_device->shortfall, 0);
+  ASSERT_TRUE(bound.nearest);
+  EXPECT_TRUE(bound.nearest->feasible());
+  EXPECT_LE(bound.nearest->on_device->total(), r.runs_on->memory);
+  // Smaller and longer trained: the budget is spent, and no more than a little is lost.
+  EXPECT_LT(bound.nearest->parameters, bound.plan.parameters);
+  EXPECT_GT(bound.nearest->tokens, bound.plan.tokens);
+  EXPECT_NEAR(bound.nearest->flops, 1e22, 0.03e22);
+  EXPECT_GT(bound.nearest->loss, bound.plan.loss);
+  EXPECT_LT(bound.nearest->loss, 1.02 * bound.plan.loss);
+  r.runs_on = &find_device("laptop-32gb");
+  EXPECT_TRUE(make_plan(r).plan.feasible());
+}
+
+TEST(Plan, ShortRunsTrainAsMeasured) {
+  ModelConfig model;
+  model.d_model = 256;
+  model.context = 256;
+  const Recipe recipe = measured_recipe(model, 5e7);
+  EXPECT_EQ(recipe.batch_tokens, 8192);  // 0.25 * 5e7^0.571 = 6,223: 24 sequences, so 32
+  EXPECT_EQ(recipe.lr, 0.7 / 256);
+  EXPECT_EQ(measured_recipe(model, 5e7, 5000).batch_tokens, 4096);
+  EXPECT_EQ(measured_recipe(model, 1000).batch_tokens, 8 * 256);
 }
 
 TEST(Plan, MoreRanksCutWhatIsCut) {
