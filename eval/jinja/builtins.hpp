@@ -14,14 +14,17 @@ namespace isoflop::jinja {
 /// Bounds time and memory of a rendering: everything made is paid for, by the byte.
 class Budget {
  public:
-  static constexpr size_t kMost = 32 << 20;
   static constexpr size_t kPerNode = 16;
   static constexpr size_t kPerItem = 48;
+
+  explicit Budget(size_t most) : left_(most) {}
   /// UserError when it is used up.
   void spend(size_t amount);
+  /// spend(count * each), whatever overflows.
+  void spend(size_t count, size_t each);
 
  private:
-  size_t left_ = kMost;
+  size_t left_;
 };
 
 struct CallArguments {

@@ -54,14 +54,13 @@ Value real_operator(std::string_view op, double a, double b) {
 
 Value repeated(const Value& value, int64_t times, Budget& budget) {
   const auto count = static_cast<size_t>(std::max<int64_t>(0, times));
-  if (count > Budget::kMost) budget.spend(Budget::kMost + 1);
   if (value.text()) {
-    budget.spend(count * (1 + std::min(value.text()->size(), Budget::kMost)));
+    budget.spend(count, 1 + value.text()->size());
     std::string out;
     for (size_t i = 0; i < count; ++i) out += *value.text();
     return out;
   }
-  budget.spend(count * (1 + value.list()->size()) * Budget::kPerItem);
+  budget.spend(count, (1 + value.list()->size()) * Budget::kPerItem);
   List out;
   for (size_t i = 0; i < count; ++i)
     out.insert(out.end(), value.list()->begin(), value.list()->end());
@@ -128,6 +127,11 @@ int64_t bound(const Value& value, int64_t otherwise, int64_t size, bool down) {
 void Budget::spend(size_t amount) {
   if (amount > left_) fail_user("the template makes too much of it: its limit of work is used up");
   left_ -= amount;
+}
+
+void Budget::spend(size_t count, size_t each) {
+  size_t amount;
+  spend(__builtin_mul_overflow(count, each, &amount) ? SIZE_MAX : amount);
 }
 
 Value apply_operator(std::string_view op, const Value& a, const Value& b, Budget& budget) {

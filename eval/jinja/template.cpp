@@ -14,7 +14,9 @@ constexpr int kMostDepth = 400;  // of statements and expressions that are being
 
 class Interpreter {
  public:
-  explicit Interpreter(const Dict& variables) { frames_.push_back({.variables = variables}); }
+  Interpreter(const Dict& variables, size_t most_work) : budget_(most_work) {
+    frames_.push_back({.variables = variables});
+  }
 
   std::string run(const Body& body) {
     execute(body);
@@ -400,8 +402,8 @@ class Interpreter {
 Template::Template(std::string_view text, std::string origin)
     : origin_(std::move(origin)), body_(parse(text, origin_)) {}
 
-std::string Template::render(const Dict& variables) const {
-  Interpreter interpreter(variables);
+std::string Template::render(const Dict& variables, size_t most_work) const {
+  Interpreter interpreter(variables, most_work);
   try {
     return interpreter.run(body_);
   } catch (const UserError& e) {

@@ -17,8 +17,11 @@ class Template {
   /// `origin` stands for the template in messages.
   Template(std::string_view text, std::string origin);
 
+  /// What a rendering may make, in bytes or what costs as much; less than a second's work.
+  static constexpr size_t kMostWork = 32 << 20;
+
   /// FormatError when the template refuses (raise_exception), fails or is out of bounds.
-  std::string render(const Dict& variables) const;
+  std::string render(const Dict& variables, size_t most_work = kMostWork) const;
 
  private:
   std::string origin_;
