@@ -59,7 +59,9 @@ std::vector<int32_t> ChatModel::tokens_of(const std::string& rendered) const {
 }
 
 void Conversation::set_system(const std::string& text) {
-  messages_.insert(messages_.begin(), {{"role", "system"}, {"content", text}});
+  // Spelled out: insert() takes a braced list for several elements.
+  const nlohmann::ordered_json message = {{"role", "system"}, {"content", text}};
+  messages_.insert(messages_.begin(), message);
 }
 
 std::vector<int32_t> Conversation::ask(const std::string& text, int64_t answer) {

@@ -2,6 +2,7 @@
 
 #include "core/json.hpp"
 #include "core/sha256.hpp"
+#include "datasets/tokenizer/gguf_keys.hpp"
 #include "export/held_out.hpp"
 #include "formats/gguf.hpp"
 #include "pretrain/checkpoint/manifest.hpp"
@@ -16,7 +17,6 @@ namespace {
 using Json = nlohmann::ordered_json;
 
 constexpr int kCertificateVersion = 1;
-constexpr std::string_view kChatTemplate = "tokenizer.chat_template";
 
 /// A checkpoint is hashed by its manifest, which has the sizes and hashes of all its files and was
 /// compared with them when it was opened.
@@ -104,7 +104,7 @@ Certificate certify(const CertifyJob& job, Backend& backend, ThreadTeam& team) {
     certificate.type = block_codec(type).name;
     certificate.limits = certificate_limits(type);
     quantized = block_codec(type).block_elements > 1;
-    certificate.chat = file.find(kChatTemplate) != nullptr;
+    certificate.chat = file.find(gguf::kChatTemplate) != nullptr;
   }
   certificate.file_bytes = fs::file_size(job.file);
   certificate.file_sha256 = sha256_file(job.file);

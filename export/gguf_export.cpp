@@ -1,6 +1,7 @@
 #include "export/gguf_export.hpp"
 
 #include "core/math.hpp"
+#include "datasets/tokenizer/gguf_keys.hpp"
 #include "export/fold.hpp"
 #include "export/gguf_recipe.hpp"
 #include "export/gguf_vocabulary.hpp"
@@ -252,6 +253,7 @@ ExportReport export_gguf(const GgufExport& job, const fs::path& out, ThreadTeam&
   put_model_keys(writer, job.model, keys);
   put_tokenizer_keys(writer, vocabulary);
   if (job.importance) put_importance_keys(writer, *job.importance);
+  if (!job.chat_template.empty()) writer.put_text(gguf::kChatTemplate, job.chat_template);
   std::vector<float> divisors;
   if (job.model.rope_scaling == "llama3") divisors = gguf::rope_divisors(job.model);
   if (!divisors.empty())

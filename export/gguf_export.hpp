@@ -24,6 +24,7 @@ struct GgufExport {
   std::string name;                                            // general.name
   const ImportanceMatrix* importance = nullptr;                // or null: every column counts alike
   std::vector<std::pair<std::string, std::string>> card = {};  // model_card_keys()
+  std::string chat_template = {};                              // none for a base model
 };
 
 struct ExportReport {

@@ -17,6 +17,7 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
+constexpr const char* kChatModel = "It has a chat template, for conversations.";
 constexpr const char* kBaseModel =
     "This is a base model: it continues text. It was not tuned to follow instructions or to hold a "
     "conversation, nothing was done to keep it from writing what is false or harmful, and it has "
@@ -146,7 +147,8 @@ std::string model_card_text(const ModelCard& card) {
   std::string text = "---\n";
   if (!card.license.empty()) text += "license: " + Json(card.license).dump() + "\n";
   text += "library_name: transformers\npipeline_tag: text-generation\ntags:\n- isoflop\n---\n\n";
-  text += fmt::format("# {}\n\n{}\n\n{}\n\n", plain(card.name), summary(card), kBaseModel);
+  text += fmt::format("# {}\n\n{}\n\n{}\n\n", plain(card.name), summary(card),
+                      card.chat ? kChatModel : kBaseModel);
   if (card.license.empty()) text += "No licence was given.\n\n";
   if (!card.type.empty()) text += fmt::format("Weights: {}.\n\n", card.type);
   if (card.training) return text + training_text(card);
@@ -157,7 +159,8 @@ std::string model_card_text(const ModelCard& card) {
 std::vector<std::pair<std::string, std::string>> model_card_keys(const ModelCard& card) {
   std::vector<std::pair<std::string, std::string>> keys;
   if (!card.license.empty()) keys.emplace_back("general.license", card.license);
-  keys.emplace_back("general.description", summary(card) + " " + kBaseModel);
+  keys.emplace_back("general.description",
+                    summary(card) + " " + (card.chat ? kChatModel : kBaseModel));
   if (!card.training) return keys;
   const TrainingRecord& t = *card.training;
   Json data = Json::array();

@@ -45,6 +45,7 @@ struct ModelCard {
   const ModelConfig& model;
   std::optional<TrainingRecord> training = {};
   std::string type = {};  // of the written weights: "f32", "q4_0"
+  bool chat = false;      // has a chat template; otherwise it is a base model
 };
 
 /// Markdown with the front matter that hubs read.

@@ -1,6 +1,7 @@
 #include "export/runtimes.hpp"
 
 #include "core/error.hpp"
+#include "datasets/tokenizer/gguf_keys.hpp"
 #include "pretrain/gguf_names.hpp"
 
 #include <algorithm>
@@ -10,8 +11,6 @@
 namespace isoflop {
 
 namespace {
-
-constexpr std::string_view kChatTemplate = "tokenizer.chat_template";
 
 /// Rules of llama.cpp that all the others inherit; the reader has checked those of the container.
 void check_library(const GgufFile& file, RuntimeFindings& findings) {
@@ -130,7 +129,7 @@ const Runtime& find_runtime(std::string_view name) {
 }
 
 bool is_base_model(const GgufFile& file) {
-  return !file.find(kChatTemplate);
+  return !file.find(gguf::kChatTemplate);
 }
 
 fs::path modelfile_path(const fs::path& file) {

@@ -28,6 +28,8 @@ std::vector<Command> make_table() {
   add(coordcheck_command());
   add(eval_command());
   add(generate_command());
+  add(chat_command());
+  add(serve_command());
   add(export_command());
   add(quantize_command());
   add(certify_command());

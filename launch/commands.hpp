@@ -12,6 +12,8 @@ Command train_command();
 Command coordcheck_command();
 Command eval_command();
 Command generate_command();
+Command chat_command();
+Command serve_command();
 Command export_command();
 Command certify_command();
 Command import_command();

@@ -51,6 +51,11 @@ std::optional<ExitCode> stop_requested() {
   return std::nullopt;
 }
 
+void forget_interrupt() {
+  interrupts = 0;
+  any = stopped.load();
+}
+
 const std::atomic<bool>* stop_flag() {
   return &any;
 }

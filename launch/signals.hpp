@@ -16,6 +16,9 @@ void install_stop_signals();
 /// after TERM or USR1.
 std::optional<ExitCode> stop_requested();
 
+/// Ctrl-C was answered by ending something smaller than the program: the next one is a first again.
+void forget_interrupt();
+
 /// True from the first such request on; for long work that polls a plain flag.
 const std::atomic<bool>* stop_flag();
 

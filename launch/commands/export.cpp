@@ -1,4 +1,5 @@
 #include "core/math.hpp"
+#include "eval/chat_template.hpp"
 #include "eval/language_model.hpp"
 #include "export/certificate.hpp"
 #include "export/gguf_export.hpp"
@@ -25,6 +26,7 @@ struct Options {
   ExportRequest request;
   std::string type = "q4_0";
   std::string out;
+  std::string chat_template;
   std::string importance;                    // a file
   std::vector<std::string> importance_from;  // texts
   std::string importance_out;
@@ -57,13 +59,17 @@ ExportReport write(const Options& options, Machine& machine, const Context& cont
   const fs::path out = options.out;
   std::optional<ImportanceMatrix> importance;
   if (!options.importance.empty()) importance = read_importance(options.importance);
+  std::string chat_template =
+      options.chat_template.empty() ? "" : find_chat_template(options.chat_template);
   CalibratingBackend calibrating(*machine.backend);
   const bool calibrates = !options.importance_from.empty();
   LanguageModel model(request.model, calibrating, machine.team, {.tokens = calibrates ? 0 : 1});
   for (const std::string& note : model.notes()) context.note("{}", note);
+  if (chat_template.empty()) chat_template = model.chat().chat_template;
   if (calibrates) importance = calibrate(model, calibrating, options, context);
   std::vector<std::string> notes;
-  const ModelCard card = card_of(model, request, out.stem().string(), options.type, notes);
+  ModelCard card = card_of(model, request, out.stem().string(), options.type, notes);
+  card.chat = !chat_template.empty();
   const GgufExport job{.model = model.config(),
                        .table = model.table(),
                        .parameters = model.parameters(),
@@ -71,7 +77,8 @@ ExportReport write(const Options& options, Machine& machine, const Context& cont
                        .type = options.type,
                        .name = card.name,
                        .importance = importance ? &*importance : nullptr,
-                       .card = model_card_keys(card)};
+                       .card = model_card_keys(card),
+                       .chat_template = chat_template};
   ExportReport report = export_gguf(job, out, machine.team);
   report.notes.insert(report.notes.begin(), notes.begin(), notes.end());
   for (const std::string& note : report.notes) context.note("{}", note);
@@ -91,6 +98,8 @@ ExitCode run(const Options& options, const Context& context) {
   if (options.out.empty() == options.hf.folder.empty())
     fail_user("export needs either --out F.gguf or --hf DIR");
   const ExportRequest& request = options.request;
+  if (!options.hf.folder.empty() && !options.chat_template.empty())
+    fail_user("--chat-template is for GGUF files; with --hf there is nothing that would carry it");
   if (!options.hf.folder.empty()) return export_hf_folder(request, options.hf, context);
   const fs::path out = options.out;
   for (const auto& [flag, file] :
@@ -134,6 +143,9 @@ Action declare(CLI::App& app, Context& context) {
   app.add_option("--name", options->request.name, "the model's name inside the file");
   app.add_option("--license", options->request.license,
                  "of the model and its data, for its card: apache-2.0, cc-by-4.0, ...");
+  app.add_option("--chat-template", options->chat_template,
+                 fmt::format("for a model tuned for chats: {}, or a file with a template",
+                             chat_template_names()));
   auto* given = app.add_option("--imatrix", options->importance,
                                "an importance matrix, in the file of llama.cpp's llama-imatrix");
   auto* from = app.add_option("--imatrix-from", options->importance_from,
