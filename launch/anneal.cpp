@@ -85,7 +85,14 @@ RunConfig annealed_config(const CheckpointRef& trunk,
 }
 
 fs::path run_folder_of(const CheckpointRef& checkpoint) {
-  return fs::weakly_canonical(checkpoint.folder).parent_path().parent_path();
+  const fs::path folder = fs::weakly_canonical(checkpoint.folder);
+  const fs::path run = folder.parent_path().parent_path();
+  if (checkpoints_folder(run) != folder.parent_path())
+    fail_user(
+        "{} lies outside of its run; a branch takes the data from there: name "
+        "RUN/checkpoints/step-N",
+        checkpoint.folder.string());
+  return run;
 }
 
 void share_data(const CheckpointRef& trunk, const fs::path& folder) {

@@ -20,7 +20,7 @@ RunConfig annealed_config(const CheckpointRef& trunk,
                           const std::vector<std::string>& overrides,
                           Origins& origins);
 
-/// RUN of RUN/checkpoints/step-N.
+/// RUN of RUN/checkpoints/step-N. UserError for a checkpoint that lies elsewhere.
 fs::path run_folder_of(const CheckpointRef& checkpoint);
 
 /// Gives `folder` the token stores and the tokenizer that the trunk's run built, by links where the

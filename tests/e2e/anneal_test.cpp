@@ -88,6 +88,11 @@ TEST_F(Anneal, RefusesWhatCannotBranch) {
   EXPECT_EQ(train({path("run.toml"), "--anneal-from", early, "--out", path("x")}).code, 2);
   EXPECT_EQ(train({path("text.txt"), "--anneal-from", early, "--out", path("x")}).code, 2);
   EXPECT_EQ(train({"--anneal-from", early, "--out", path("trunk")}).code, 2);
+  // Whatever lies around a checkpoint that was moved is not its run's.
+  fs::copy(early, path("step-00000028"), fs::copy_options::recursive);
+  const ProgramResult moved = train({"--anneal-from", path("step-00000028"), "--out", path("x")});
+  EXPECT_EQ(moved.code, 2);
+  EXPECT_NE(moved.err.find("lies outside of its run"), std::string::npos) << moved.err;
   EXPECT_FALSE(fs::exists(dir.path() / "x"));
 }
 
