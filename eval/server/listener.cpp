@@ -178,6 +178,8 @@ class Listener::Server : public httplib::Server {
   }
 
   void start() {
+    // The library lets five connections wait to be accepted; more are kept waiting for seconds.
+    ::listen(svr_sock_, SOMAXCONN);
     // Signals are for the thread that computes; new threads inherit the mask.
     sigset_t all, before;
     ::sigfillset(&all);
