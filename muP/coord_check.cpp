@@ -125,12 +125,13 @@ void explain(CoordVerdict& verdict, const CoordSetting& setting) {
   } else if (setting.heads_grow && !hidden_late && !at(CoordModule::attention_logits).pass) {
     verdict.cause = "heads grow with the width, but attention is scaled by 1/sqrt(head_dim)";
     verdict.fix = "scale attention by 1/head_dim, or keep head_dim and add heads";
-  } else {
+  } else if (hidden_late) {
     verdict.cause = "the rate of the hidden matrices does not fall as 1/width";
     verdict.fix = "rate x base_d_model / d_model for every hidden matrix";
-    if (!hidden_late)
-      verdict.cause =
-          "no known mistake looks like this; more seeds or steps may tell noise from it";
+  } else {
+    // A correct model of widths that are few or narrow ends here, too.
+    verdict.cause = "no known mistake looks like this; if the interval reaches 0.15, noise may do";
+    verdict.fix = "more seeds, wider models, or widths further apart";
   }
 }
 

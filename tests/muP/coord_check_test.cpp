@@ -92,7 +92,7 @@ TEST(CoordCheck, EachMistakeIsNamed) {
        },
        "standard parametrization", "width^+1.00", false, "sp"},
       {[](CoordModule m, int64_t t) {
-         return m == CoordModule::attention_logits && t > 1 ? 0.5 : healthy(m, t);
+         return m == CoordModule::attention_logits && t > 1 ? 0.3 : healthy(m, t);
        },
        "1/sqrt(head_dim)", "attention logits: mean |x| goes as width^+0.00 (+0.00 to +0.00) before",
        true},
