@@ -43,7 +43,7 @@ TEST(Optimum, LiesBetweenThePointsOfTheGrid) {
 }
 
 // Noise of a third of what one grid step costs. 95 % intervals of 200 trials should hold 190 +- 6;
-// three seeds and the cubic's bias take some, so 160 are asked for.
+// these are known to be narrower (optimum.hpp: 86 % here), so 160 are asked for.
 TEST(Optimum, TheIntervalHolds) {
   int held = 0;
   for (uint64_t trial = 0; trial < 200; ++trial) {
