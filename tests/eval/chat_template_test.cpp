@@ -64,7 +64,8 @@ TEST(ChatTemplates, RefuseWhatTheyDoNotKnowByLineAndName) {
       {"{{ f(*a) }}", "unpacked by *"},
   };
   for (const auto& [text, message] : cases) {
-    const std::string found = message_of([&] { render(text); });
+    const std::string& source = text;  // clang 14 captures no structured binding
+    const std::string found = message_of([&] { render(source); });
     EXPECT_NE(found.find(message), found.npos) << text << ": " << found;
     EXPECT_EQ(found.rfind("t:", 0), 0u) << found;
   }
