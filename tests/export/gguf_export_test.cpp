@@ -9,7 +9,7 @@
 #include "pretrain/gguf_import.hpp"
 #include "pretrain/gguf_names.hpp"
 #include "pretrain/model/model.hpp"
-#include "tests/export/tokenizers.hpp"
+#include "tests/export/small_models.hpp"
 #include "tests/support/temp_dir.hpp"
 
 #include <gtest/gtest.h>
@@ -22,42 +22,11 @@ namespace isoflop {
 namespace {
 
 ModelConfig small(Arch arch, bool tied, bool multipliers) {
-  ModelConfig c;
-  c.arch = arch;
-  c.layers = 2;
-  c.d_model = 32;
-  c.heads = 4;
-  c.kv_heads = arch == Arch::llama ? 2 : 4;
-  c.rotary_fraction = arch == Arch::gpt3 ? 0 : arch == Arch::pythia ? 0.25 : 1;
-  c.head_dim = 8;
-  c.d_ff = 64;
-  c.context = 16;
-  c.vocabulary = 264;  // more than the tokenizer has
-  c.tied_embeddings = tied;
-  c.init_std = 0.2;  // large, so that a wrong fold shows
-  if (!multipliers) return c;
-  c.embedding_multiplier = 3;
-  c.residual_multiplier = 0.6;
-  c.output_multiplier = 0.4;
-  c.attention_multiplier = 0.5;
-  return c;
+  return test::small_model(arch, tied, multipliers);
 }
 
-/// A model whose vectors are random too, so that folds of biases and gains show.
-struct Source {
-  ModelConfig config;
-  ParamTable table;
-  ParamBuffer parameters;
-  std::unique_ptr<Tokenizer> tokenizer = byte_level_tokenizer();
-
-  explicit Source(const ModelConfig& c)
-      : config(c), table(make_param_table(c)), parameters(table, DType::f32, "test") {
-    initialize_parameters(table, 5, parameters);
-    for (size_t i = 0; i < table.size(); ++i)
-      for (int64_t k = 0; table[i].is_vector() && k < table[i].cols; ++k)
-        parameters[i].as<float>()[k] +=
-            static_cast<float>(0.1 * normal01(9, i, static_cast<uint64_t>(k)));
-  }
+struct Source : test::SmallModel {
+  using test::SmallModel::SmallModel;
   ExportReport write(const std::string& type, const fs::path& out, int threads = 2) const {
     ThreadTeam team(threads);
     return export_gguf({config, table, parameters, *tokenizer, type, "small"}, out, team);
