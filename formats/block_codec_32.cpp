@@ -8,42 +8,18 @@
 //   Q5_0: d, fifth bits, nibbles  d * (q - 16)
 //   Q5_1: d, m, fifth bits, nibbles
 //
-// The scale that divides is the F32 one, not its F16 rounding: that is what the reference does.
-// With importance, levels and scale are searched for instead of computed.
+// Here is the way back, and the way there with importance, which searches for levels and scale; the
+// plain way there is in block_codec_32_plain.cpp.
 #include "formats/block_codec_rows.hpp"
 #include "formats/block_search.hpp"
 
 #include <algorithm>
-#include <cmath>
 
 namespace isoflop::blocks {
 
 namespace {
 
 constexpr int kBlock = 32;
-
-/// 1/scale, 0 for an all-zero block. Infinite where the scale is denormal.
-float inverse(float scale) {
-  return scale != 0 ? 1.0f / scale : 0.0f;
-}
-
-/// The value of largest magnitude, with its sign; the first of equals.
-float signed_extreme(const float* x) {
-  float extreme = 0;
-  for (int j = 0; j < kBlock; ++j)
-    if (std::fabs(x[j]) > std::fabs(extreme)) extreme = x[j];
-  return extreme;
-}
-
-/// Levels q = min(top, trunc(x * inverse + offset)); all terms are >= 0 before the cut. Those of a
-/// block whose inverse is infinite (its scale is 0 in F16, so they say nothing) are 0.
-void levels_of(
-    const float* x, float shift, float inverse_scale, float offset, int top, uint8_t* q) {
-  for (int j = 0; j < kBlock; ++j) {
-    const float level = (x[j] - shift) * inverse_scale + offset;
-    q[j] = static_cast<uint8_t>(std::isfinite(level) ? std::min(top, static_cast<int>(level)) : 0);
-  }
-}
 
 void pack_nibbles(const uint8_t* q, std::byte* out) {
   for (int j = 0; j < kBlock / 2; ++j)
@@ -67,23 +43,6 @@ void unpack_fifth_bits(const std::byte* in, uint8_t* q) {
   uint32_t bits;
   std::memcpy(&bits, in, sizeof(bits));
   for (int j = 0; j < kBlock; ++j) q[j] = static_cast<uint8_t>(q[j] | (bits >> j & 1) << 4);
-}
-
-/// Q4_0 and Q5_0: symmetric, the extreme maps to the lowest level -half.
-void quantize_symmetric(const float* x, int half, std::byte* d, uint8_t* q) {
-  const float scale = signed_extreme(x) / static_cast<float>(-half);
-  store_f16(scale, d);
-  levels_of(x, 0, inverse(scale), static_cast<float>(half) + 0.5f, 2 * half - 1, q);
-}
-
-/// Q4_1 and Q5_1: the interval [min, max] on levels 0..top.
-void quantize_interval(const float* x, int top, std::byte* d, std::byte* m, uint8_t* q) {
-  const float low = *std::min_element(x, x + kBlock);
-  const float high = *std::max_element(x, x + kBlock);
-  const float scale = (high - low) / static_cast<float>(top);
-  store_f16(scale, d);
-  store_f16(low, m);
-  levels_of(x, low, inverse(scale), 0.5f, top, q);
 }
 
 /// Calls store(i, scale, low, levels) for each block i of a row; blocks are searched in batches.
@@ -126,31 +85,11 @@ void quantize_interval(const float* row, int64_t cols, const float* importance, 
 
 }  // namespace
 
-void quantize_q8_0(const float* values, int64_t count, std::byte* blocks) {
-  for (; count > 0; count -= kBlock, values += kBlock, blocks += 34) {
-    const float scale = std::fabs(signed_extreme(values)) / 127.0f;
-    const float factor = inverse(scale);
-    store_f16(scale, blocks);
-    for (int j = 0; j < kBlock; ++j) {
-      const float level = std::round(values[j] * factor);
-      blocks[2 + j] = static_cast<std::byte>(std::isfinite(level) ? static_cast<int8_t>(level) : 0);
-    }
-  }
-}
-
 void dequantize_q8_0(const std::byte* blocks, int64_t count, float* values) {
   for (; count > 0; count -= kBlock, values += kBlock, blocks += 34) {
     const float scale = load_f16(blocks);
     for (int j = 0; j < kBlock; ++j)
       values[j] = scale * static_cast<float>(static_cast<int8_t>(blocks[2 + j]));
-  }
-}
-
-void quantize_q4_0(const float* values, int64_t count, std::byte* blocks) {
-  uint8_t q[kBlock];
-  for (; count > 0; count -= kBlock, values += kBlock, blocks += 18) {
-    quantize_symmetric(values, 8, blocks, q);
-    pack_nibbles(q, blocks + 2);
   }
 }
 
@@ -168,14 +107,6 @@ void dequantize_q4_0(const std::byte* blocks, int64_t count, float* values) {
     const float scale = load_f16(blocks);
     unpack_nibbles(blocks + 2, q);
     for (int j = 0; j < kBlock; ++j) values[j] = scale * static_cast<float>(q[j] - 8);
-  }
-}
-
-void quantize_q4_1(const float* values, int64_t count, std::byte* blocks) {
-  uint8_t q[kBlock];
-  for (; count > 0; count -= kBlock, values += kBlock, blocks += 20) {
-    quantize_interval(values, 15, blocks, blocks + 2, q);
-    pack_nibbles(q, blocks + 4);
   }
 }
 
@@ -198,15 +129,6 @@ void dequantize_q4_1(const std::byte* blocks, int64_t count, float* values) {
   }
 }
 
-void quantize_q5_0(const float* values, int64_t count, std::byte* blocks) {
-  uint8_t q[kBlock];
-  for (; count > 0; count -= kBlock, values += kBlock, blocks += 22) {
-    quantize_symmetric(values, 16, blocks, q);
-    pack_fifth_bits(q, blocks + 2);
-    pack_nibbles(q, blocks + 6);
-  }
-}
-
 void weighted_q5_0(const float* row, int64_t cols, const float* importance, std::byte* blocks) {
   quantize_symmetric<16>(row, cols, importance,
                          [&](int64_t i, float scale, float, const uint8_t* q) {
@@ -223,15 +145,6 @@ void dequantize_q5_0(const std::byte* blocks, int64_t count, float* values) {
     unpack_nibbles(blocks + 6, q);
     unpack_fifth_bits(blocks + 2, q);
     for (int j = 0; j < kBlock; ++j) values[j] = scale * static_cast<float>(q[j] - 16);
-  }
-}
-
-void quantize_q5_1(const float* values, int64_t count, std::byte* blocks) {
-  uint8_t q[kBlock];
-  for (; count > 0; count -= kBlock, values += kBlock, blocks += 24) {
-    quantize_interval(values, 31, blocks, blocks + 2, q);
-    pack_fifth_bits(q, blocks + 4);
-    pack_nibbles(q, blocks + 8);
   }
 }
 

@@ -26,7 +26,7 @@ void dequantize_f32(const std::byte* blocks, int64_t count, float* values);
 void dequantize_f16(const std::byte* blocks, int64_t count, float* values);
 void dequantize_bf16(const std::byte* blocks, int64_t count, float* values);
 
-// block_codec_32.cpp
+// block_codec_32.cpp, block_codec_32_plain.cpp
 void quantize_q8_0(const float* values, int64_t count, std::byte* blocks);
 void quantize_q4_0(const float* values, int64_t count, std::byte* blocks);
 void quantize_q4_1(const float* values, int64_t count, std::byte* blocks);

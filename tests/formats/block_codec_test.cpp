@@ -1,8 +1,10 @@
 // Block codecs against the reference's bytes, and against their own definition.
 #include "formats/block_codec.hpp"
 
+#include "core/dtype.hpp"
 #include "core/file.hpp"
 #include "core/rng.hpp"
+#include "formats/block_rounding.hpp"
 #include "tests/support/shared_data.hpp"
 
 #include <gtest/gtest.h>
@@ -229,6 +231,80 @@ TEST(BlockCodec, HostileRowsComeBackFiniteAndNoLargerThanTheyWere) {
   }
 }
 
+/// The block of 32 values as the format defines it, value by value: d (and m), levels.
+std::vector<int> levels_by_definition(BlockType type, const float* x, float& d, float& m) {
+  std::vector<int> q(32);
+  float extreme = 0, low = x[0], high = x[0];
+  for (int j = 0; j < 32; ++j) {
+    if (std::fabs(x[j]) > std::fabs(extreme)) extreme = x[j];
+    if (x[j] < low) low = x[j];
+    if (x[j] > high) high = x[j];
+  }
+  const bool wide = type == BlockType::q5_0 || type == BlockType::q5_1;
+  const bool symmetric = type == BlockType::q4_0 || type == BlockType::q5_0;
+  const int half = wide ? 16 : 8, top = 2 * half - 1;
+  m = symmetric || type == BlockType::q8_0 ? 0 : low;
+  d = type == BlockType::q8_0 ? std::fabs(extreme) / 127.0f
+      : symmetric             ? extreme / static_cast<float>(-half)
+                              : (high - low) / static_cast<float>(top);
+  const float inverse = d != 0 ? 1.0f / d : 0.0f;
+  for (int j = 0; j < 32; ++j) {
+    const float level = (x[j] - m) * inverse;
+    if (!std::isfinite(level)) continue;
+    q[static_cast<size_t>(j)] =
+        type == BlockType::q8_0
+            ? static_cast<int>(std::round(level))
+            : std::min(top, static_cast<int>(level +
+                                             (symmetric ? static_cast<float>(half) + 0.5f : 0.5f)));
+  }
+  return q;
+}
+
+TEST(BlockCodec, PlainRoundingIsTheDefinition) {
+  std::vector<float> values = hostile_rows(256);
+  for (int j = 0; j < 32; ++j)  // equal magnitudes, the negative one first, then last
+    values.push_back(j % 9 == 4 ? (j % 2 ? 3.0f : -3.0f) : static_cast<float>(j) / 16);
+  for (int j = 0; j < 32; ++j) values.push_back(j % 9 == 4 ? (j % 2 ? -3.0f : 3.0f) : 0.5f);
+  for (int j = 0; j < 32; ++j)  // halves and their neighbours on Q8_0's grid of 1
+    values.push_back(j == 0 ? 127.0f : std::nextafter(static_cast<float>(j - 16) + 0.5f, 100.0f));
+  for (int j = 0; j < 32; ++j) values.push_back(j == 0 ? -127.0f : static_cast<float>(j) - 16.5f);
+  for (int j = 0; j < 32; ++j) values.push_back(j == 9 ? 127.0f : std::nextafter(0.5f, 0.0f));
+  for (const BlockType type :
+       {BlockType::q4_0, BlockType::q4_1, BlockType::q5_0, BlockType::q5_1, BlockType::q8_0}) {
+    const BlockCodec& codec = block_codec(type);
+    std::vector<std::byte> block(static_cast<size_t>(codec.block_bytes));
+    for (size_t first = 0; first < values.size(); first += 32) {
+      codec.quantize(values.data() + first, 32, block.data());
+      float d = 0, m = 0;
+      const std::vector<int> q = levels_by_definition(type, values.data() + first, d, m);
+      const bool minimum = type == BlockType::q4_1 || type == BlockType::q5_1;
+      const bool fifth = type == BlockType::q5_0 || type == BlockType::q5_1;
+      const std::byte* at = block.data();
+      const auto next = [&](auto& out) {
+        std::memcpy(&out, at, sizeof(out));
+        at += sizeof(out);
+      };
+      f16 stored{};
+      next(stored);
+      ASSERT_EQ(stored.bits, to_f16(d).bits) << codec.name << " scale of block " << first / 32;
+      if (minimum) {
+        next(stored);
+        ASSERT_EQ(stored.bits, to_f16(m).bits) << codec.name << " minimum of " << first / 32;
+      }
+      uint32_t bits = 0;
+      if (fifth) next(bits);
+      for (size_t j = 0; j < 32; ++j) {
+        int level = static_cast<int8_t>(at[j % 16]);
+        if (type == BlockType::q8_0)
+          level = static_cast<int8_t>(at[j]);
+        else
+          level = (j < 16 ? level & 15 : level >> 4 & 15) + static_cast<int>(bits >> j & 1) * 16;
+        ASSERT_EQ(level, q[j]) << codec.name << " value " << j << " of block " << first / 32;
+      }
+    }
+  }
+}
+
 class BlockCodecOnEveryMachine : public ::testing::Test {
  protected:
   void TearDown() override {
@@ -273,6 +349,40 @@ TEST(BlockCodec, ImportanceLowersTheErrorWhereItMatters) {
         error += importance[i % kCols] * std::pow(double{back[i]} - values[i], 2);
     }
     EXPECT_LT(errors[1], 0.95 * errors[0]) << codec.name;
+  }
+}
+
+// What training on a grid relies on: a file of rounded weights has the bytes of a file of the
+// weights themselves, whatever factor is folded in, and rounding is what a file does.
+TEST(BlockRounding, RoundedWeightsHaveTheBlocksOfTheWeights) {
+  constexpr int64_t kRows = 5, kCols = 96;  // pieces of several rows, and a tail
+  std::vector<float> values(kRows * kCols * 5);
+  for (size_t i = 0; i < values.size(); ++i)
+    values[i] = static_cast<float>(normal01(4, 4, i) * std::pow(10.0, static_cast<double>(i % 4)));
+  std::fill_n(values.begin(), 32, 0.0f);
+  const auto rows = static_cast<int64_t>(values.size()) / kCols;
+  for (const BlockType type : {BlockType::q4_0, BlockType::q5_0, BlockType::q8_0, BlockType::f16}) {
+    const BlockCodec& codec = block_codec(type);
+    for (const float factor : {1.0f, 0.25f, 0.3f}) {
+      std::vector<float> folded = values, rounded(values.size()), again(values.size());
+      for (float& x : folded) x *= factor;
+      round_to_blocks(codec, values.data(), rows, kCols, factor, rounded.data());
+      std::vector<float> refolded = rounded;
+      for (float& x : refolded) x *= factor;
+      const auto count = static_cast<int64_t>(values.size());
+      std::vector<std::byte> of_weights(static_cast<size_t>(codec.bytes_for(count)));
+      std::vector<std::byte> of_rounded(of_weights.size());
+      codec.quantize(folded.data(), count, of_weights.data());
+      codec.quantize(refolded.data(), count, of_rounded.data());
+      EXPECT_EQ(of_rounded, of_weights) << codec.name << " " << factor;
+      if (factor == 1.0f) {
+        EXPECT_EQ(rounded, quantize_and_back(codec, values)) << codec.name;
+      }
+      again = rounded;  // in place
+      round_to_blocks(codec, again.data(), rows, kCols, factor, again.data());
+      for (size_t i = 0; i < again.size(); ++i)
+        ASSERT_NEAR(again[i], rounded[i], 1e-6f * std::fabs(rounded[i])) << codec.name;
+    }
   }
 }
 
