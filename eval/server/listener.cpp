@@ -23,8 +23,11 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-/// The connection that this thread serves.
+class Arriving;
+
+/// The connection that this thread serves, and where it is entered until its request is whole.
 thread_local socket_t own_socket = -1;
+thread_local Arriving* own_arriving = nullptr;
 /// In the accepting thread: nobody is free for the connection at hand.
 thread_local bool turn_away = false;
 
@@ -34,17 +37,50 @@ bool peer_is_gone(socket_t socket) {
   return got == 0 || (got < 0 && errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR);
 }
 
-/// Threads made once; a connection that finds none free is turned away.
+/// The connections whose request has not arrived whole. Sockets are entered by their threads and
+/// left before they are closed, so that none here is another connection's by now.
+class Arriving {
+ public:
+  void enter(socket_t socket) {
+    const std::scoped_lock lock(mutex_);
+    list_.push_back({socket, Clock::now()});
+  }
+  void leave(socket_t socket) {
+    const std::scoped_lock lock(mutex_);
+    std::erase_if(list_, [&](const One& one) { return one.socket == socket; });
+  }
+  /// Ends the one that has been arriving longest, if that is longer than a good client's takes.
+  bool give_up_oldest() {
+    const std::scoped_lock lock(mutex_);
+    if (list_.empty() || Clock::now() - list_.front().since < kPatience) return false;
+    ::shutdown(list_.front().socket, SHUT_RD);  // its thread, which waits for more, wakes up
+    list_.pop_front();
+    return true;
+  }
+
+ private:
+  static constexpr std::chrono::milliseconds kPatience{500};
+  struct One {
+    socket_t socket;
+    Clock::time_point since;
+  };
+  std::mutex mutex_;
+  std::deque<One> list_;  // in the order of their arrival
+};
+
+/// Threads made once. A connection that finds none free takes that of the slowest to send its
+/// request; when all others are being answered, it is turned away.
 class Connections : public httplib::TaskQueue {
  public:
-  explicit Connections(size_t threads) : free_(threads) {
+  Connections(size_t threads, Arriving& arriving)
+      : arriving_(arriving), free_(static_cast<int64_t>(threads)) {
     for (size_t i = 0; i < threads; ++i) threads_.emplace_back([this] { work(); });
   }
 
   void enqueue(std::function<void()> task) override {
     {
       const std::scoped_lock lock(mutex_);
-      if (free_ > 0) {
+      if (free_ > 0 || arriving_.give_up_oldest()) {
         --free_;
         tasks_.push_back(std::move(task));
         arrived_.notify_one();
@@ -86,7 +122,8 @@ class Connections : public httplib::TaskQueue {
   std::mutex mutex_;
   std::condition_variable arrived_;
   std::deque<std::function<void()>> tasks_;
-  size_t free_;
+  Arriving& arriving_;
+  int64_t free_;  // below 0: so many wait for threads that were told to give up
   bool ending_ = false;
   std::vector<std::thread> threads_;
 };
@@ -167,7 +204,7 @@ class Listener::Server : public httplib::Server {
  public:
   Server(const ListenLimits& limits, std::function<std::string(int)> error_body)
       : limits_(limits), error_body_(std::move(error_body)) {
-    new_task_queue = [this] { return new Connections(limits_.connections); };
+    new_task_queue = [this] { return new Connections(limits_.connections, arriving_); };
     set_payload_max_length(limits_.body_bytes);
     set_error_handler([this](const httplib::Request&, httplib::Response& response) {
       if (!response.body.empty()) return;
@@ -211,9 +248,12 @@ class Listener::Server : public httplib::Server {
       ::send(socket, text.data(), text.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
     } else {
       own_socket = socket;
+      own_arriving = &arriving_;
+      arriving_.enter(socket);
       ClientStream stream(socket, limits_, stopping_);
       bool closed = false;
       served = process_request(stream, true, closed, nullptr);
+      arriving_.leave(socket);
       own_socket = -1;
     }
     ::shutdown(socket, SHUT_RDWR);
@@ -223,12 +263,14 @@ class Listener::Server : public httplib::Server {
 
   const ListenLimits limits_;
   std::function<std::string(int)> error_body_;
+  Arriving arriving_;
   std::atomic<bool> stopping_{false};
   std::thread thread_;
 };
 
 static void answer(const HttpHandler& handler, const httplib::Request& in, httplib::Response& out) {
   const socket_t socket = own_socket;
+  own_arriving->leave(socket);
   HttpResponse made = handler({.body = in.body,
                                .authorization = in.get_header_value("Authorization"),
                                .client_is_gone = [socket] { return peer_is_gone(socket); }});

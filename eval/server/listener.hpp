@@ -1,9 +1,11 @@
 // Listener: HTTP on a socket with everything bounded, whatever the clients do.
 //
 // A fixed number of threads, each with one connection; a connection carries one request and is
-// closed. One more than that is told 503 and closed at once. A request has to arrive whole within a
-// time and a size; a response has to be taken within a time between two writes. Slow, silent and
-// half-open clients so cost a thread for seconds and no memory to speak of.
+// closed. One more than that takes the place of the connection that has been sending its request
+// longest, if that is longer than half a second; else it is told 503 and closed at once. A request
+// has to arrive whole within a time and a size; a response has to be taken within a time between
+// two writes. Slow, silent and half-open clients so cost a thread while nobody else wants it, and
+// no memory to speak of.
 #pragma once
 #include <cstddef>
 #include <cstdint>
