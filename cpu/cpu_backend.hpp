@@ -94,6 +94,7 @@ class CpuBackend final : public Backend {
   void cross_entropy(const CrossEntropy&) override;
 
   void adamw(const AdamW&) override;
+  void round_to_blocks(const BlockRounding&) override;
   double sum_squares(View) override;
 
   void zero(View) override;

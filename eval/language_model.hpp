@@ -38,6 +38,8 @@ class LanguageModel {
   /// Null when the model came without one.
   const Tokenizer* find_tokenizer() const { return tokenizer_.get(); }
   const ChatFormat& chat() const { return chat_; }
+  /// The grid that training left the parameters on (schedule.quantize), or "".
+  const std::string& grid() const { return source_->grid(); }
   /// What was loaded, for people: "runs/a/checkpoints/step-00000500".
   const std::string& origin() const { return origin_; }
   const std::vector<std::string>& notes() const { return notes_; }

@@ -6,6 +6,7 @@
 #include "export/held_out.hpp"
 #include "formats/gguf.hpp"
 #include "pretrain/checkpoint/manifest.hpp"
+#include "pretrain/gguf_recipe.hpp"
 #include "report/humanize.hpp"
 
 #include <cmath>
@@ -102,7 +103,10 @@ Certificate certify(const CertifyJob& job, Backend& backend, ThreadTeam& team) {
     const GgufFile file(job.file);
     const BlockType type = coarsest_type(file);
     certificate.type = block_codec(type).name;
-    certificate.limits = certificate_limits(type);
+    // What was trained on the grid of the file is in it to the last level.
+    const GgufRecipe* grid = find_grid_recipe(source.grid());
+    certificate.on_grid = grid && grid->matrices == type;
+    certificate.limits = certificate_limits(certificate.on_grid ? BlockType::f32 : type);
     quantized = block_codec(type).block_elements > 1;
     certificate.chat = file.find(gguf::kChatTemplate) != nullptr;
   }
@@ -131,6 +135,7 @@ Json to_json(const Certificate& c) {
                  {"file_bytes", c.file_bytes},
                  {"file_sha256", c.file_sha256},
                  {"type", c.type},
+                 {"trained_on_grid", c.on_grid},
                  {"kind", c.chat ? "chat model" : "base model"},
                  {"source", c.source},
                  {"source_hashed", c.source_hashed},
@@ -151,8 +156,8 @@ Json to_json(const Certificate& c) {
 
 std::vector<std::string> certificate_table(const Certificate& c) {
   std::vector<std::string> lines = {
-      fmt::format("certificate of {}: {}, {}, {}", c.file.string(), c.type,
-                  human_bytes(static_cast<double>(c.file_bytes)),
+      fmt::format("certificate of {}: {}{}, {}, {}", c.file.string(), c.type,
+                  c.on_grid ? " as trained" : "", human_bytes(static_cast<double>(c.file_bytes)),
                   c.chat ? "chat model" : "base model"),
       fmt::format("against {} on {} tokens of {}", c.source, c.weights.tokens, c.text),
       fmt::format("  {:<26} {:>12} {:>14} {:>16}", "", "measured", "limit",

@@ -29,10 +29,11 @@ struct Certificate {
   std::string source;         // as opened: a run folder's checkpoint
   std::string source_hashed;  // the file that source_sha256 is of
   std::string source_sha256;
-  std::string type;   // Q4_0: the coarsest of its matrices
-  bool chat = false;  // has a chat template; otherwise it is a base model
-  std::string text;   // what it was compared on
-  double noise = 0;   // of a runtime's logits; excuses greedy mismatches
+  std::string type;      // Q4_0: the coarsest of its matrices
+  bool on_grid = false;  // the source was trained on this type's grid: it is judged as F32 is
+  bool chat = false;     // has a chat template; otherwise it is a base model
+  std::string text;      // what it was compared on
+  double noise = 0;      // of a runtime's logits; excuses greedy mismatches
   CertificateLimits limits;
   Comparison weights;                 // fp32 on the dequantized weights
   std::optional<Comparison> runtime;  // 8-bit activations times blocks; reported, not judged

@@ -2,11 +2,11 @@
 
 #include "core/math.hpp"
 #include "datasets/tokenizer/gguf_keys.hpp"
-#include "export/fold.hpp"
-#include "export/gguf_recipe.hpp"
 #include "export/gguf_vocabulary.hpp"
 #include "formats/gguf.hpp"
+#include "pretrain/fold.hpp"
 #include "pretrain/gguf_names.hpp"
+#include "pretrain/gguf_recipe.hpp"
 #include "pretrain/gguf_rope.hpp"
 #include "pretrain/model/architecture.hpp"
 
@@ -112,6 +112,19 @@ void put_importance_keys(GgufWriter& writer, const ImportanceMatrix& importance)
   if (!importance.texts.empty()) writer.put_text("quantize.imatrix.dataset", importance.texts[0]);
   writer.put_u32("quantize.imatrix.entries_count", narrow<uint32_t>(importance.inputs.size()));
   writer.put_u32("quantize.imatrix.chunks_count", importance.chunks);
+}
+
+/// A model that was trained on the grid of the type asked for has a recipe of its own: with it the
+/// file holds exactly the trained weights.
+const GgufRecipe& recipe_for(const GgufExport& job) {
+  const GgufRecipe& recipe = find_gguf_recipe(job.type);
+  if (job.grid.empty() || job.grid != recipe.name) return recipe;
+  if (job.importance)
+    fail_user(
+        "this model was trained on the grid of {}: a file of that type holds it as it is, and an "
+        "importance matrix would move it off; export without one",
+        recipe.name);
+  return *find_grid_recipe(job.grid);
 }
 
 /// The tensors in the order of the file: from the embeddings up, the reverse of the table's.
@@ -233,7 +246,7 @@ void note_fallbacks(const std::vector<Piece>& pieces, ExportReport& report) {
 ExportReport export_gguf(const GgufExport& job, const fs::path& out, ThreadTeam& team) {
   require_expressible(job.model);
   require_common_options(job.model);
-  const GgufRecipe& recipe = find_gguf_recipe(job.type);
+  const GgufRecipe& recipe = recipe_for(job);
   const GgufVocabulary vocabulary = make_gguf_vocabulary(job.tokenizer, job.model.vocabulary);
   const gguf::ModelKeys keys(job.model.arch);
   const std::vector<Piece> pieces = plan_pieces(job, recipe);
@@ -244,6 +257,11 @@ ExportReport export_gguf(const GgufExport& job, const fs::path& out, ThreadTeam&
   report.parameters = parameter_count(job.table);
   report.notes = vocabulary.notes;
   note_fallbacks(pieces, report);
+  if (!job.grid.empty() && &recipe == find_grid_recipe(job.grid))
+    report.notes.push_back(fmt::format(
+        "trained on the grid of {}: its matrices become {}, embedding and output {}, all exactly "
+        "as trained",
+        recipe.name, block_codec(recipe.matrices).name, block_codec(recipe.output).name));
   if (!is_llama(job.model.arch) && job.model.gelu != "tanh")
     report.notes.push_back(fmt::format(
         "the model was trained with gelu = {}; runtimes compute the tanh form", job.model.gelu));

@@ -25,6 +25,7 @@ struct GgufExport {
   const ImportanceMatrix* importance = nullptr;                // or null: every column counts alike
   std::vector<std::pair<std::string, std::string>> card = {};  // model_card_keys()
   std::string chat_template = {};                              // none for a base model
+  std::string grid = {};  // that training left the parameters on; a file of this type keeps them
 };
 
 struct ExportReport {

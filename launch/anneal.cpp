@@ -16,20 +16,13 @@ namespace isoflop {
 
 namespace {
 
-constexpr std::array<std::string_view, 2> kFree = {"schedule.cooldown_fraction",
-                                                   "schedule.final_lr_fraction"};
+constexpr std::array<std::string_view, 3> kFree = {
+    "schedule.cooldown_fraction", "schedule.final_lr_fraction", "schedule.quantize"};
 
 void link_or_copy(const fs::path& from, const fs::path& to) {
   std::error_code failed;
   fs::create_hard_link(from, to, failed);
   if (failed) fs::copy_file(from, to, fs::copy_options::overwrite_existing);
-}
-
-Schedule schedule_of(const RunConfig& config) {
-  const RunConfig whole = resolved(config);
-  const int64_t parameters = parameter_count(make_param_table(whole.model));
-  return make_schedule(whole.schedule, whole.optimizer.lr,
-                       planned_steps(whole.schedule, parameters));
 }
 
 }  // namespace
@@ -46,11 +39,12 @@ RunConfig annealed_config(const CheckpointRef& trunk,
     if (d.frozen && std::find(kFree.begin(), kFree.end(), d.key) == kFree.end())
       fail_user(
           "--anneal-from goes on with the run as it was, so {} cannot change from {} to {}; "
-          "schedule.cooldown_fraction says how long the rate falls and "
-          "schedule.final_lr_fraction how far",
+          "schedule.cooldown_fraction says how long the rate falls, schedule.final_lr_fraction how "
+          "far, and schedule.quantize to which grid",
           d.key, d.a, d.b);
 
-  const Schedule before = schedule_of(stored);
+  const RunConfig whole = resolved(stored);
+  const Schedule before = schedule_of(whole, parameter_count(make_param_table(whole.model)));
   const int64_t done = trunk.step();
   const bool flat =
       before.decay == Schedule::Decay::wsd || before.decay == Schedule::Decay::constant;
@@ -66,11 +60,11 @@ RunConfig annealed_config(const CheckpointRef& trunk,
   if (!(fraction > 0 && fraction < 1))
     fail_user("schedule.cooldown_fraction = {} leaves nothing to anneal; 0.1 to 0.3 is usual",
               fraction);
-  const double whole = static_cast<double>(done) / (1 - fraction);
+  const double length = static_cast<double>(done) / (1 - fraction);
   ScheduleConfig& s = config.schedule;
   s.tokens = s.tokens_per_parameter = 0;
   s.budget.clear();
-  s.steps = std::max(done + 1, static_cast<int64_t>(std::llround(whole)));
+  s.steps = std::max(done + 1, static_cast<int64_t>(std::llround(length)));
   s.decay = "wsd";
   s.warmup = fmt::format("{}steps", before.warmup);
   s.cooldown_fraction = static_cast<double>(s.steps - done) / static_cast<double>(s.steps);

@@ -1,8 +1,8 @@
 #include "launch/train_plan.hpp"
 
 #include "core/math.hpp"
-#include "export/gguf_recipe.hpp"
 #include "parallel/slot_tree.hpp"
+#include "pretrain/gguf_recipe.hpp"
 #include "pretrain/train/trainer.hpp"
 #include "report/humanize.hpp"
 

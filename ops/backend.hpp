@@ -17,6 +17,7 @@
 #include "ops/norm.hpp"
 #include "ops/optimizer.hpp"
 #include "ops/rope.hpp"
+#include "ops/rounding.hpp"
 
 #include <memory>
 #include <string>
@@ -70,6 +71,9 @@ class Backend {
   virtual void cross_entropy(const CrossEntropy&) = 0;
 
   virtual void adamw(const AdamW&) = 0;
+  virtual void round_to_blocks(const BlockRounding&) {
+    ISOFLOP_CHECK(false, "{} does not round to quantized blocks", description());
+  }
   /// Sum of squares in double: chunks of 4,096 elements from the start, then the chunks in order.
   /// NaN or infinity in, NaN or infinity out.
   virtual double sum_squares(View) = 0;

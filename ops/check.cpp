@@ -298,6 +298,13 @@ void check(const AdamW& a) {
                 a.correction2);
 }
 
+void check(const BlockRounding& a) {
+  const int64_t rows = a.from.rows, cols = a.from.cols;
+  require_contiguous("from", a.from, rows, cols, a.from.dtype);
+  require_contiguous("to", a.to, rows, cols, a.from.dtype);
+  ISOFLOP_CHECK(a.factor > 0, "weights folded by {}", a.factor);
+}
+
 void check_same(View from, View to) {
   require("from", from, from.rows, from.cols, from.dtype);
   require("to", to, from.rows, from.cols, from.dtype);

@@ -15,6 +15,7 @@
 #include "ops/norm.hpp"
 #include "ops/optimizer.hpp"
 #include "ops/rope.hpp"
+#include "ops/rounding.hpp"
 
 namespace isoflop {
 
@@ -41,6 +42,7 @@ void check(const SwigluBackward&);
 void check(const SoftCap&);
 void check(const CrossEntropy&);
 void check(const AdamW&);
+void check(const BlockRounding&);
 
 /// For copy and add: same shape and dtype.
 void check_same(View from, View to);

@@ -44,6 +44,7 @@ class ForwardingBackend : public Backend {
   void softcap(const SoftCap& op) override { backend_.softcap(op); }
   void cross_entropy(const CrossEntropy& op) override { backend_.cross_entropy(op); }
   void adamw(const AdamW& op) override { backend_.adamw(op); }
+  void round_to_blocks(const BlockRounding& op) override { backend_.round_to_blocks(op); }
   double sum_squares(View view) override { return backend_.sum_squares(view); }
   void zero(View view) override { backend_.zero(view); }
   void copy(View from, View to) override { backend_.copy(from, to); }

@@ -111,4 +111,8 @@ OpWork work_of(const AdamW& a) {  // all four read, all but the gradient written
   return {0, moved({a.g}) + 2 * moved({a.p, a.m, a.v})};
 }
 
+OpWork work_of(const BlockRounding& a) {
+  return {0, moved({a.from, a.to})};
+}
+
 }  // namespace isoflop

@@ -13,6 +13,7 @@
 #include "ops/norm.hpp"
 #include "ops/optimizer.hpp"
 #include "ops/rope.hpp"
+#include "ops/rounding.hpp"
 
 namespace isoflop {
 
@@ -40,5 +41,6 @@ OpWork work_of(const SwigluBackward&);
 OpWork work_of(const SoftCap&);
 OpWork work_of(const CrossEntropy&);
 OpWork work_of(const AdamW&);
+OpWork work_of(const BlockRounding&);
 
 }  // namespace isoflop

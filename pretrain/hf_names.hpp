@@ -14,6 +14,8 @@ namespace isoflop::hf {
 inline constexpr std::string_view kConfig = "config.json";
 inline constexpr std::string_view kGenerationConfig = "generation_config.json";
 inline constexpr std::string_view kTokenizerConfig = "tokenizer_config.json";
+inline constexpr const char* kChatTemplate = "chat_template";  // its key there
+inline constexpr std::string_view kChatTemplateFile = "chat_template.jinja";
 
 struct ModelClass {
   Arch arch;

@@ -7,8 +7,10 @@
 #include "pretrain/config/fields.hpp"
 #include "pretrain/config/load.hpp"
 #include "pretrain/gguf_import.hpp"
+#include "pretrain/hf_chat.hpp"
 #include "pretrain/hf_import.hpp"
 #include "pretrain/model/architecture.hpp"
+#include "pretrain/weight_grid.hpp"
 
 #include <cstring>
 
@@ -57,7 +59,7 @@ class GgufSource : public ModelSource {
 
 class HfSource : public ModelSource {
  public:
-  explicit HfSource(const fs::path& path) : model_(path), origin_(path.string()) {}
+  explicit HfSource(const fs::path& path) : folder_(path), model_(path), origin_(path.string()) {}
   const ModelConfig& config() const override { return model_.config(); }
   void read_parameters(const ParamTable& table,
                        ParamBuffer& parameters,
@@ -65,10 +67,12 @@ class HfSource : public ModelSource {
     model_.read_parameters(table, parameters, team);
   }
   std::unique_ptr<Tokenizer> tokenizer() const override { return model_.tokenizer(); }
+  ChatFormat chat() const override { return read_hf_chat(folder_, tokenizer().get()); }
   const std::string& origin() const override { return origin_; }
   const std::vector<std::string>& notes() const override { return model_.notes(); }
 
  private:
+  fs::path folder_;
   HfModel model_;
   std::string origin_;
 };
@@ -79,15 +83,20 @@ class CheckpointSource : public ModelSource {
       : checkpoint_(open_checkpoint(path, notes_)), origin_(checkpoint_.folder.string()) {
     Origins origins;
     const fs::path file = checkpoint_.folder / "config.toml";
-    config_ = load_config(file, {}, origins).model;
+    const RunConfig run = load_config(file, {}, origins);
+    config_ = run.model;
     ISOFLOP_CHECK(config_.vocabulary > 0, "{} is not resolved", file.string());
+    grid_ = grid_after(run, make_param_table(config_), checkpoint_.step());
   }
   const ModelConfig& config() const override { return config_; }
   void read_parameters(const ParamTable& table,
                        ParamBuffer& parameters,
-                       ThreadTeam&) const override {
+                       ThreadTeam& team) const override {
     load_checkpoint(checkpoint_, table, {.parameters = &parameters});
+    if (const GgufRecipe* recipe = find_grid_recipe(grid_))
+      WeightGrid(*recipe, config_, table).round(parameters, team);
   }
+  const std::string& grid() const override { return grid_; }
   std::unique_ptr<Tokenizer> tokenizer() const override {
     const fs::path file = checkpoint_.tokenizer();
     return fs::exists(file) ? Tokenizer::load(file) : nullptr;
@@ -100,6 +109,7 @@ class CheckpointSource : public ModelSource {
   CheckpointRef checkpoint_;
   std::string origin_;
   ModelConfig config_;
+  std::string grid_;
 };
 
 class Llama2cSource : public ModelSource {

@@ -42,10 +42,15 @@ class ModelSource {
   /// Null when the file has none.
   virtual std::unique_ptr<Tokenizer> tokenizer() const = 0;
   virtual ChatFormat chat() const { return {}; }
+  /// The grid that training left the parameters on (schedule.quantize), or "".
+  virtual const std::string& grid() const { return no_grid_; }
   /// What was opened, for people: "runs/a/checkpoints/step-00000500".
   virtual const std::string& origin() const = 0;
   /// What the user should know, in words.
   virtual const std::vector<std::string>& notes() const = 0;
+
+ private:
+  std::string no_grid_;
 };
 
 /// A run folder, a checkpoint, a GGUF file, a Hugging Face folder or a llama2.c model. UserError or

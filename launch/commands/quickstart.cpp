@@ -126,7 +126,8 @@ fs::path export_q4_0(const fs::path& run, Machine& machine, const Context& conte
                                            .parameters = model.parameters(),
                                            .tokenizer = model.tokenizer(),
                                            .type = "q4_0",
-                                           .name = "isoflop-quickstart"},
+                                           .name = "isoflop-quickstart",
+                                           .grid = model.grid()},
                                           out, machine.team);
   for (const std::string& note : report.notes) context.note("{}", note);
   context.print("4-bit file: {}, {}, {:.2f} bits per weight", out.string(),

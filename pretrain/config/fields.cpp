@@ -231,8 +231,13 @@ void add_schedule(std::vector<Field>& list) {
       &S::warmup);
   add(real("schedule.final_lr_fraction", 0, 1, "rate of the last step as part of the peak"),
       &S::final_lr_fraction);
-  add(real("schedule.cooldown_fraction", 0, 1, "part of the steps that wsd spends falling"),
+  add(real("schedule.cooldown_fraction", 0, 1,
+           "part of the steps that wsd spends falling, and that quantize takes"),
       &S::cooldown_fraction);
+  add(text("schedule.quantize", {"none", "q4_0"},
+           "in the last cooldown_fraction of the steps, the forward pass reads weights as a file "
+           "of this type holds them; exporting that type then loses nothing"),
+      &S::quantize);
 }
 
 void add_optimizer(std::vector<Field>& list) {

@@ -107,7 +107,8 @@ struct ScheduleConfig {
   std::string decay = "linear";  // linear | cosine | wsd | constant
   std::string warmup = "1%";     // "1%" | "375Mtok" | "1525steps"
   double final_lr_fraction = 0.1;
-  double cooldown_fraction = 0.2;  // of the steps, for wsd
+  double cooldown_fraction = 0.2;  // of the steps, for wsd and `quantize`
+  std::string quantize = "none";   // none | q4_0: the grid of the cool-down's forward pass
 };
 
 struct OptimizerConfig {

@@ -2,6 +2,7 @@
 
 #include "core/error.hpp"
 #include "pretrain/config/quantity.hpp"
+#include "pretrain/config/resolve.hpp"
 
 #include <fmt/format.h>
 
@@ -75,11 +76,16 @@ Schedule make_schedule(const ScheduleConfig& config, double peak_lr, int64_t ste
         "make the run longer",
         config.warmup, schedule.warmup, steps);
   }
-  if (schedule.decay == Schedule::Decay::wsd) {
-    const int64_t wanted = std::llround(config.cooldown_fraction * static_cast<double>(steps));
-    schedule.cooldown = std::min(wanted, steps - schedule.warmup);
-  }
+  const int64_t wanted = std::llround(config.cooldown_fraction * static_cast<double>(steps));
+  const int64_t last = std::min(wanted, steps - schedule.warmup);
+  if (schedule.decay == Schedule::Decay::wsd) schedule.cooldown = last;
+  if (config.quantize != "none") schedule.quantize_after = steps - last;
   return schedule;
+}
+
+Schedule schedule_of(const RunConfig& config, int64_t parameters) {
+  return make_schedule(config.schedule, config.optimizer.lr,
+                       planned_steps(config.schedule, parameters));
 }
 
 double Schedule::rate(int64_t step) const {

@@ -15,6 +15,7 @@
 #include "pretrain/config/run_config.hpp"
 
 #include <cstdint>
+#include <limits>
 #include <string>
 #include <string_view>
 
@@ -26,11 +27,16 @@ struct Schedule {
   double peak = 0;
   double final_fraction = 0;
   int64_t steps = 1;
-  int64_t warmup = 0;    // steps, < steps
-  int64_t cooldown = 0;  // steps, wsd only, <= steps - warmup
+  int64_t warmup = 0;               // steps, < steps
+  int64_t cooldown = 0;             // steps, wsd only, <= steps - warmup
+  int64_t quantize_after = kNever;  // steps: from then on the weights lie on a file's grid
+
+  static constexpr int64_t kNever = std::numeric_limits<int64_t>::max();
 
   /// Steps past the end have the last one's rate.
   double rate(int64_t step) const;
+  /// Whether the model that has done so many steps lies on the grid (pretrain/weight_grid.hpp).
+  bool quantizes(int64_t steps_done) const { return steps_done >= quantize_after; }
 };
 
 /// How a warm-up was written; exactly one of the three is used.
@@ -45,6 +51,9 @@ Warmup parse_warmup(std::string_view text);
 /// For a run of `steps` steps at this peak rate. UserError when the warm-up leaves no step after
 /// it.
 Schedule make_schedule(const ScheduleConfig& config, double peak_lr, int64_t steps);
+
+/// Of a resolved run whose length is not given in time; `parameters` as planned_steps counts.
+Schedule schedule_of(const RunConfig& config, int64_t parameters);
 
 /// The curve in `columns` by `rows` characters with its landmarks, for --dry-run. ASCII, ends in a
 /// line break.

@@ -294,9 +294,9 @@ void settle(Run& run, int vocabulary) {
   run.config = resolved(run.config);
   run.table = make_parametrized_table(run.config);
   run.batch = batch_plan(run.config);
-  const int64_t steps = planned_steps(run.config.schedule, parameter_count(run.table));
-  run.schedule = make_schedule(run.config.schedule, run.config.optimizer.lr, steps);
-  if (run.config.eval.every == 0) run.config.eval.every = std::max<int64_t>(1, steps / 20);
+  run.schedule = schedule_of(run.config, parameter_count(run.table));
+  if (run.config.eval.every == 0)
+    run.config.eval.every = std::max<int64_t>(1, run.schedule.steps / 20);
 }
 
 }  // namespace

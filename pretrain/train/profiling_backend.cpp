@@ -102,6 +102,10 @@ void ProfilingBackend::swiglu_backward(const SwigluBackward& args) {
 void ProfilingBackend::adamw(const AdamW& args) {
   timed("adamw", work_of(args), [&] { backend_.adamw(args); });
 }
+
+void ProfilingBackend::round_to_blocks(const BlockRounding& args) {
+  timed("round_to_blocks", work_of(args), [&] { backend_.round_to_blocks(args); });
+}
 void ProfilingBackend::softcap(const SoftCap& args) {
   timed("softcap", work_of(args), [&] { backend_.softcap(args); });
 }

@@ -62,6 +62,7 @@ class ProfilingBackend final : public Backend {
   void softcap(const SoftCap&) override;
   void cross_entropy(const CrossEntropy&) override;
   void adamw(const AdamW&) override;
+  void round_to_blocks(const BlockRounding&) override;
   double sum_squares(View) override;
 
   void zero(View) override;

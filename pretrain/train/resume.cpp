@@ -21,11 +21,6 @@ std::string line_of(const ConfigDifference& difference) {
   return fmt::format("{}: {} -> {}", difference.key, difference.a, difference.b);
 }
 
-Schedule schedule_of(const RunConfig& config, const Run& run) {
-  return make_schedule(config.schedule, config.optimizer.lr,
-                       planned_steps(config.schedule, parameter_count(run.table)));
-}
-
 /// What another length does to the learning rate of a run that has done `step` steps.
 std::string effect_on_rates(const Schedule& before, const Run& run, int64_t step) {
   const Schedule& now = run.schedule;
@@ -75,7 +70,7 @@ std::vector<std::string> changes_on_resume(const RunConfig& stored,
         refused, undo.empty() ? "remove what was added" : undo);
   if (length.empty()) return changes;
 
-  const Schedule before = schedule_of(stored, now);
+  const Schedule before = schedule_of(stored, parameter_count(now.table));
   std::string lines;
   for (const ConfigDifference& difference : length) lines += "\n  " + line_of(difference);
   if (now.schedule.steps < before.steps)

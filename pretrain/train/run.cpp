@@ -33,6 +33,7 @@ std::vector<MemoryRow> plan_memory(const RunConfig& config,
       {"activations", plan_activations(config.model, shape, activation, state).bytes()},
       {"checkpoint staging", CheckpointWriter::staging_bytes(table, sharding)},
   };
+  if (config.schedule.quantize != "none") rows.push_back({"weights on the grid", parameters});
   if (ranks > 1) rows.push_back({"gradients of others", arriving});
   if (activation != state)  // the backend's own, as y = x W^T and dx = dy W read them
     rows.push_back(

@@ -37,6 +37,7 @@ void Stepper::initialize() {
   for (ParamBuffer* moment : {&step_.optimizer.m, &step_.optimizer.v})
     backend_.zero(moment->flat());
   step_.updates = 0;
+  step_.quantize(run_.schedule.quantizes(0));
   step_.refresh_weights();
 }
 
@@ -46,6 +47,7 @@ void Stepper::load(const CheckpointRef& checkpoint) {
                           {&step_.parameters, &step_.optimizer.m, &step_.optimizer.v},
                           step_.sharding());
   step_.updates = state.optimizer_step;
+  step_.quantize(run_.schedule.quantizes(state.step));
   step_.refresh_weights();
 }
 
@@ -93,6 +95,7 @@ StepRecord Stepper::next() {
     state.tokens += run_.batch.tokens();
   }
   state.step = record.step;
+  step_.quantize(run_.schedule.quantizes(state.step));
   state.optimizer_step = step_.updates;
   if (record.verdict.fate == Fate::applied) state.add_loss(record.result.loss);
   return record;

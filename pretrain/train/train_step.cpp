@@ -11,6 +11,12 @@ Sharding sharding_for(const ParamTable& table, const Communicator* ranks) {
   return ranks ? Sharding(table, ranks->size(), ranks->rank(), {}) : Sharding(table);
 }
 
+std::optional<WeightGrid> grid_for(const RunConfig& config, const ParamTable& table) {
+  const GgufRecipe* recipe = find_grid_recipe(config.schedule.quantize);
+  if (!recipe) return std::nullopt;
+  return WeightGrid(*recipe, config.model, table);
+}
+
 }  // namespace
 
 TrainStep::TrainStep(const RunConfig& config,
@@ -26,9 +32,12 @@ TrainStep::TrainStep(const RunConfig& config,
       backend_(backend),
       sharding_(sharding_for(table, ranks)),
       slots_(slots_of(plan.slots, sharding_.rank(), sharding_.ranks())),
+      grid_(grid_for(config, table)),
+      rounded_(grid_ ? ParamBuffer(table, backend.state_dtype(), "weights on the grid")
+                     : ParamBuffer()),
       model_(config.model,
              table,
-             parameters,
+             weights(),
              backend,
              {plan.micro_tokens(), parse_recompute(config.compute.recompute), true}),
       gradient_table_(make_gradient_table(config.model)),
@@ -78,6 +87,21 @@ void TrainStep::apply(double rate, const StepResult& result) {
   }
 }
 
+void TrainStep::quantize(bool on) {
+  if (!grid_ || on == quantized_) return;
+  settle();
+  quantized_ = on;
+  refresh_weights();
+}
+
+void TrainStep::refresh_weights(size_t first, size_t last) {
+  if (grid_ && quantized_)
+    grid_->round(backend_, parameters, rounded_, first, last);
+  else if (grid_)
+    for (size_t i = first; i < last; ++i) backend_.copy(parameters[i], rounded_[i]);
+  model_.refresh_weights(first, last);
+}
+
 void TrainStep::settle() {
   for (const Bucket& bucket : sharding_.buckets()) before_forward(table_[bucket.first].stage_block);
 }
@@ -93,7 +117,7 @@ void TrainStep::before_forward(int block) {
   if (!arriving_[b]) return;
   exchange_->finish_parameters(b);
   arriving_[b] = false;
-  model_.refresh_weights(sharding_.buckets()[b].first, sharding_.buckets()[b].last);
+  refresh_weights(sharding_.buckets()[b].first, sharding_.buckets()[b].last);
 }
 
 void TrainStep::after_backward(int block) {

@@ -6,6 +6,7 @@
 #include "pretrain/optim/adamw.hpp"
 #include "pretrain/train/gradient_tree.hpp"
 #include "pretrain/train/shard_exchange.hpp"
+#include "pretrain/weight_grid.hpp"
 
 #include <cmath>
 #include <cstdint>
@@ -61,7 +62,8 @@ class TrainStep : private PassHooks {
   /// Both; values that are not finite skip the update.
   StepResult run(int64_t step, double rate, const SequenceSource& source);
 
-  /// fp32 masters. After apply() the other ranks' rows may be still on their way: settle() first.
+  /// fp32 masters, which the optimizer moves. After apply() the other ranks' rows may be still on
+  /// their way: settle() first.
   ParamBuffer parameters;
   AdamWOptimizer optimizer;
   int64_t updates = 0;  // applied so far: steps less skipped ones
@@ -79,13 +81,19 @@ class TrainStep : private PassHooks {
   void settle();
   const Sharding& sharding() const { return sharding_; }
   WireTotals wire_totals() const { return exchange_ ? exchange_->wire_totals() : WireTotals(); }
+  /// What the model reads: the masters, or with schedule.quantize a copy of them that may lie on
+  /// the grid. Settled as they are.
+  const ParamBuffer& weights() const { return grid_ ? rounded_ : parameters; }
+  /// Whether that copy lies on the grid, from now on. Off at first.
+  void quantize(bool on);
   /// After the parameters were written from outside (initialization, a checkpoint).
-  void refresh_weights() { model_.refresh_weights(); }
+  void refresh_weights() { refresh_weights(0, table_.size()); }
 
  private:
   void before_forward(int block) override;
   void after_backward(int block) override;
   size_t bucket_of(int block) const;
+  void refresh_weights(size_t first, size_t last);
   double accumulate_slot(int64_t slot,
                          int64_t first_sequence,
                          double grad_scale,
@@ -98,6 +106,9 @@ class TrainStep : private PassHooks {
   Backend& backend_;
   Sharding sharding_;
   SlotRange slots_;  // ours
+  std::optional<WeightGrid> grid_;
+  ParamBuffer rounded_;  // with a grid
+  bool quantized_ = false;
   Model model_;
   ParamTable gradient_table_;
   GradientTree gradients_;

@@ -314,7 +314,7 @@ void Trainer::show_sample() {
   stepper_.train_step().settle();
   const Trace::Span span(options_.trace, "sample");
   const int64_t step = stepper_.state.step;
-  const std::string text = options_.sample(stepper_.train_step().parameters);
+  const std::string text = options_.sample(stepper_.train_step().weights());
   note(fmt::format("step {} writes: {}", step, text));
   recorder_->text(step, "sample", text);
   std::error_code ignored;

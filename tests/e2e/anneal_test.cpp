@@ -4,6 +4,7 @@
 #include "tests/support/mpirun.hpp"
 
 #include <gtest/gtest.h>
+#include <nlohmann/json.hpp>
 
 #include <filesystem>
 #include <map>
@@ -70,6 +71,34 @@ TEST_F(Anneal, RanksBranchOffAConstantRunWithTheSameBits) {
   ASSERT_EQ(train({path("run.toml"), "--out", path("whole"), "schedule.steps=35"}).code, 0);
   const ProgramResult difference = run_isoflop({"diff", path("ranks"), path("whole")});
   EXPECT_EQ(difference.code, 0) << difference.out << difference.err;
+}
+
+// The fp32 forward pass of the model and of its 4-bit file are one.
+TEST_F(Anneal, OnTheGridTheFourBitFileIsTheModel) {
+  ASSERT_EQ(train({path("run.toml"), "--out", path("trunk"), "model.output_multiplier=0.7"}).code,
+            0);
+  const std::string from = path("trunk/checkpoints/step-00000028");
+  ASSERT_EQ(train({"--anneal-from", from, "--out", path("branch"), "schedule.quantize=q4_0"}).code,
+            0);
+  const auto certificate = [&](const std::string& run) {
+    const ProgramResult exported = run_isoflop(
+        {"export", path(run), "--type", "q4_0", "--out", path(run + ".gguf"), "--json", "--force"});
+    EXPECT_EQ(exported.code, 0) << exported.err;
+    return nlohmann::json::parse(exported.out)["certificate"];
+  };
+  const nlohmann::json on_grid = certificate("branch"), plain = certificate("trunk");
+  EXPECT_LT(on_grid["weights"]["mean_kl"], 1e-9);
+  EXPECT_GT(plain["weights"]["mean_kl"], 1e-5);
+  EXPECT_TRUE(on_grid["trained_on_grid"]);
+  EXPECT_FALSE(plain["trained_on_grid"]);
+
+  // The branch has the bits of the run that was planned that way.
+  ASSERT_EQ(train({path("run.toml"), "--out", path("whole"), "schedule.steps=35",
+                   "schedule.quantize=q4_0", "model.output_multiplier=0.7"})
+                .code,
+            0);
+  const ProgramResult same = run_isoflop({"diff", path("branch"), path("whole")});
+  EXPECT_EQ(same.code, 0) << same.out << same.err;
 }
 
 TEST_F(Anneal, RefusesWhatCannotBranch) {

@@ -1,6 +1,6 @@
 // Folding in double precision: a model with multipliers and the plain model that carries them in
 // its weights are the same function, down to rounding.
-#include "export/fold.hpp"
+#include "pretrain/fold.hpp"
 
 #include "core/rng.hpp"
 #include "ops/reference/backend.hpp"

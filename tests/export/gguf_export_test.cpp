@@ -4,11 +4,12 @@
 
 #include "core/rng.hpp"
 #include "datasets/tokenizer/make_tokenizer.hpp"
-#include "export/gguf_recipe.hpp"
 #include "ops/reference/backend.hpp"
 #include "pretrain/gguf_import.hpp"
 #include "pretrain/gguf_names.hpp"
+#include "pretrain/gguf_recipe.hpp"
 #include "pretrain/model/model.hpp"
+#include "pretrain/weight_grid.hpp"
 #include "tests/export/small_models.hpp"
 #include "tests/support/temp_dir.hpp"
 
@@ -85,6 +86,35 @@ INSTANTIATE_TEST_SUITE_P(Models,
                            return std::string(name_of(param_info.param.arch)) +
                                   (param_info.param.tied ? "Tied" : "Untied");
                          });
+
+TEST_P(EveryModelToGguf, AModelOnTheGridIsInItsFileAsItIs) {
+  Source source(small(GetParam().arch, GetParam().tied, true));
+  const Source masters(source.config);
+  ThreadTeam team(2);
+  const WeightGrid grid(*find_grid_recipe("q4_0"), source.config, source.table);
+  grid.round(source.parameters, team);
+  const auto export_as = [&](const Source& model, const fs::path& out) {
+    export_gguf({.model = model.config,
+                 .table = model.table,
+                 .parameters = model.parameters,
+                 .tokenizer = *model.tokenizer,
+                 .type = "q4_0",
+                 .name = "small",
+                 .grid = "q4_0"},
+                out, team);
+    return token_losses(out);
+  };
+  const std::vector<float> losses = export_as(source, file_);
+  const std::vector<float> trained = token_losses(source.config, source.table, source.parameters);
+  for (size_t i = 0; i < losses.size(); ++i) EXPECT_NEAR(losses[i], trained[i], 2e-5) << i;
+  // Weights off the grid end on it.
+  EXPECT_EQ(export_as(masters, folder_.path() / "masters.gguf"), losses);
+  EXPECT_EQ(read_file(folder_.path() / "masters.gguf"), read_file(file_));
+  if (GetParam().tied && GetParam().arch != Arch::pythia) return;
+  // The recipe of a runtime has other embeddings.
+  source.write("q4_0", folder_.path() / "plain.gguf");
+  EXPECT_NE(token_losses(folder_.path() / "plain.gguf"), losses);
+}
 
 TEST_P(EveryModelToGguf, F32WithoutMultipliersIsTheSameParameters) {
   const Source source(small(GetParam().arch, GetParam().tied, false));

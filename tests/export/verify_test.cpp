@@ -1,7 +1,7 @@
 // A model is traced twice; what is broken in between must be named.
 #include "export/verify.hpp"
 
-#include "export/fold.hpp"
+#include "pretrain/fold.hpp"
 #include "tests/export/small_models.hpp"
 
 #include <gtest/gtest.h>

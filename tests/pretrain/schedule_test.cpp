@@ -119,5 +119,20 @@ TEST(Schedule, DrawsItsShape) {
   EXPECT_EQ(std::count(plot.begin(), plot.end(), '*'), 21);
 }
 
+TEST(Schedule, TheGridIsThatOfTheLastStepsWhateverTheDecay) {
+  for (const char* decay : {"linear", "cosine", "wsd", "constant"}) {
+    ScheduleConfig config;
+    config.decay = decay;
+    config.warmup = "10steps";
+    EXPECT_FALSE(make_schedule(config, 1, 100).quantizes(100)) << decay;
+    config.quantize = "q4_0";
+    EXPECT_FALSE(make_schedule(config, 1, 100).quantizes(79)) << decay;
+    EXPECT_TRUE(make_schedule(config, 1, 100).quantizes(80)) << decay;
+    config.cooldown_fraction = 1;
+    EXPECT_FALSE(make_schedule(config, 1, 100).quantizes(9)) << decay << ": after the warm-up";
+    EXPECT_TRUE(make_schedule(config, 1, 100).quantizes(10)) << decay;
+  }
+}
+
 }  // namespace
 }  // namespace isoflop

@@ -182,6 +182,44 @@ TEST(TrainStep, ATiedMatrixGetsBothGradients) {
   }
 }
 
+// Forward and backward read the grid; the masters move by the gradients found there.
+TEST(TrainStep, OnTheGridTheGradientPassesStraightThrough) {
+  for (const Arch arch : {Arch::gpt3, Arch::pythia, Arch::llama}) {
+    RunConfig config = tiny_run(arch);
+    if (arch == Arch::pythia) config.model.rotary_fraction = 0.25;
+    config.model.residual_multiplier = 0.3;
+    config.model.attention_multiplier = 0.7;
+    RunConfig quantized = config;
+    quantized.schedule.quantize = "q4_0";
+    const BatchPlan plan{.slots = 2, .micro_batches = 1, .micro_batch = 2, .context = 24};
+    Rig plain(config, plan), grid(quantized, plan);
+    EXPECT_EQ(grid.step.compute(0, kRandomTokens).loss, plain.step.compute(0, kRandomTokens).loss);
+    grid.step.quantize(true);
+    EXPECT_TRUE(grid.same_parameters(plain)) << "the masters stay";
+    WeightGrid(*find_grid_recipe("q4_0"), config.model, plain.table)
+        .round(plain.step.parameters, plain.team);
+    plain.step.refresh_weights();
+    EXPECT_FALSE(grid.same_parameters(plain));
+    EXPECT_EQ(std::memcmp(grid.step.weights().flat().data, plain.step.parameters.flat().data,
+                          plain.step.parameters.bytes()),
+              0);
+    const StepResult a = grid.step.compute(0, kRandomTokens);
+    const StepResult b = plain.step.compute(0, kRandomTokens);
+    EXPECT_EQ(a.loss, b.loss);
+    EXPECT_EQ(std::memcmp(grid.step.gradients().flat().data, plain.step.gradients().flat().data,
+                          grid.step.gradients().bytes()),
+              0);
+    grid.step.apply(1e-3, a);
+    const int64_t before = test::allocation_count();
+    grid.step.run(1, 1e-3, kRandomTokens);
+    EXPECT_EQ(test::allocation_count() - before, 0);
+    grid.step.quantize(false);
+    EXPECT_EQ(std::memcmp(grid.step.weights().flat().data, grid.step.parameters.flat().data,
+                          grid.step.parameters.bytes()),
+              0);
+  }
+}
+
 TEST(GradientTree, SplitsAtTheLargestPowerOfTwoWhateverTheSlots) {
   ParamSpec spec;
   spec.name = "w";

@@ -1,4 +1,4 @@
-#include "export/fold.hpp"
+#include "pretrain/fold.hpp"
 
 namespace isoflop {
 

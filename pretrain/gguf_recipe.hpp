@@ -14,13 +14,19 @@ namespace isoflop {
 struct GgufRecipe {
   std::string_view name;  // f32, q8_0, q4_k_m, ...
   BlockType matrices;
-  BlockType output;    // output.weight, or the token embedding when it serves as output
-  uint32_t file_type;  // general.file_type
+  BlockType output;     // output.weight, or the token embedding when it serves as output
+  uint32_t file_type;   // general.file_type
+  BlockType embedding;  // of tokens, where it does not serve as output
 };
 
 /// Case does not matter; UserError with the list of names.
 const GgufRecipe& find_gguf_recipe(std::string_view name);
 std::vector<std::string> gguf_recipe_names();
+
+/// Of a model trained on the grid `name` (schedule.quantize): every value of its file is one that
+/// training saw. The runtime's rules give the output bits of a search that training does not make,
+/// so this is a recipe of our own. Null when there is no such grid.
+const GgufRecipe* find_grid_recipe(std::string_view name);
 
 /// What the rules ask about a file as a whole.
 struct RecipeContext {

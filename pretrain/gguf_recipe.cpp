@@ -1,4 +1,4 @@
-#include "export/gguf_recipe.hpp"
+#include "pretrain/gguf_recipe.hpp"
 
 #include "core/error.hpp"
 #include "pretrain/gguf_names.hpp"
@@ -18,14 +18,17 @@ using enum BlockType;
 
 // The output matrix of a small model is worth more bits than its share of the file suggests.
 constexpr std::array kRecipes = {
-    GgufRecipe{"f32", f32, f32, 0},       GgufRecipe{"f16", f16, f16, 1},
-    GgufRecipe{"bf16", bf16, bf16, 32},   GgufRecipe{"q8_0", q8_0, q8_0, 7},
-    GgufRecipe{"q4_0", q4_0, q6_k, 2},    GgufRecipe{"q4_1", q4_1, q6_k, 3},
-    GgufRecipe{"q5_0", q5_0, q6_k, 8},    GgufRecipe{"q5_1", q5_1, q6_k, 9},
-    GgufRecipe{"q4_k_s", q4_k, q6_k, 14}, GgufRecipe{"q4_k_m", q4_k, q6_k, 15},
-    GgufRecipe{"q5_k_s", q5_k, q6_k, 16}, GgufRecipe{"q5_k_m", q5_k, q6_k, 17},
-    GgufRecipe{"q6_k", q6_k, q6_k, 18},
+    GgufRecipe{"f32", f32, f32, 0, f32},        GgufRecipe{"f16", f16, f16, 1, f16},
+    GgufRecipe{"bf16", bf16, bf16, 32, bf16},   GgufRecipe{"q8_0", q8_0, q8_0, 7, q8_0},
+    GgufRecipe{"q4_0", q4_0, q6_k, 2, q4_0},    GgufRecipe{"q4_1", q4_1, q6_k, 3, q4_1},
+    GgufRecipe{"q5_0", q5_0, q6_k, 8, q5_0},    GgufRecipe{"q5_1", q5_1, q6_k, 9, q5_1},
+    GgufRecipe{"q4_k_s", q4_k, q6_k, 14, q4_k}, GgufRecipe{"q4_k_m", q4_k, q6_k, 15, q4_k},
+    GgufRecipe{"q5_k_s", q5_k, q6_k, 16, q5_k}, GgufRecipe{"q5_k_m", q5_k, q6_k, 17, q5_k},
+    GgufRecipe{"q6_k", q6_k, q6_k, 18, q6_k},
 };
+
+// Rounding is computed, not searched for, and rounding what is rounded changes nothing.
+constexpr std::array kGrids = {GgufRecipe{"q4_0", q4_0, q8_0, 2, q8_0}};
 
 /// The layers that the _M recipes spend more bits on: the first and last eighth, and every third
 /// between them.
@@ -78,6 +81,12 @@ const GgufRecipe& find_gguf_recipe(std::string_view name) {
             fmt::join(gguf_recipe_names(), ", "));
 }
 
+const GgufRecipe* find_grid_recipe(std::string_view name) {
+  for (const GgufRecipe& recipe : kGrids)
+    if (recipe.name == name) return &recipe;
+  return nullptr;
+}
+
 RecipeContext recipe_context(const ModelConfig& model, bool weighted) {
   return {
       .layers = model.layers,
@@ -96,6 +105,8 @@ BlockChoice choose_block_type(const GgufRecipe& recipe,
   BlockType wanted = recipe.matrices;
   if (tensor == (context.has_output ? gguf::kOutput : gguf::kTokenEmbedding))
     wanted = recipe.output;
+  else if (tensor == gguf::kTokenEmbedding)
+    wanted = recipe.embedding;
   else if (ends_with(tensor, "attn_v.weight") || ends_with(tensor, "attn_qkv.weight"))
     wanted = type_of_values(recipe, context, block);
   else if (ends_with(tensor, "ffn_down.weight"))
