@@ -3,6 +3,7 @@
 #include "core/file.hpp"
 #include "core/json.hpp"
 #include "eval/text_stream.hpp"
+#include "pretrain/hf_chat.hpp"
 
 #include <algorithm>
 
@@ -79,18 +80,6 @@ constexpr Named kNamed[] = {
      "<|user|>"},
 };
 
-/// The one in a tokenizer_config.json.
-std::string template_in(const Json& config, const std::string& origin) {
-  const auto found = config.find("chat_template");
-  if (found == config.end()) fail_user("{} has no chat_template", origin);
-  if (found->is_string()) return *found;
-  for (const Json& one : found->is_array() ? *found : Json::array())
-    if (one.is_object() && one.value("name", Json()) == "default" &&
-        one.value("template", Json()).is_string())
-      return one["template"];
-  fail_user("{} has a chat_template that is neither text nor a list with a default", origin);
-}
-
 /// Templates see valid UTF-8 only.
 std::string valid_text(std::string_view text) {
   std::string bytes(text), valid;
@@ -129,8 +118,10 @@ std::string find_chat_template(const std::string& name) {
               chat_template_names());
   std::string text = read_file(name);
   const size_t first = text.find_first_not_of(" \t\r\n");
-  if (first != text.npos && text[first] == '{' && Json::accept(text))
-    text = template_in(parse_json<Json>(text, name), name);
+  if (first != text.npos && text[first] == '{' && Json::accept(text)) {
+    text = chat_template_in(text, name);
+    if (text.empty()) fail_user("{} has no chat_template", name);
+  }
   ChatTemplate(text, name);  // readable, or refused now
   return text;
 }

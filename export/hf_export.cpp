@@ -2,10 +2,10 @@
 
 #include "core/error.hpp"
 #include "core/math.hpp"
-#include "export/fold.hpp"
 #include "export/hf_tokenizer.hpp"
 #include "export/new_folder.hpp"
 #include "formats/safetensors.hpp"
+#include "pretrain/fold.hpp"
 #include "pretrain/hf_config.hpp"
 #include "pretrain/hf_names.hpp"
 #include "pretrain/model/architecture.hpp"
@@ -153,7 +153,8 @@ HfReport export_hf(const HfExport& job, const fs::path& out, bool replace, Threa
   write_file_atomically(folder.path() / hf::kConfig,
                         hf::write_config(job.model, job.dtype, separator));
   write_file_atomically(folder.path() / hf::kGenerationConfig, hf_generation_config(separator));
-  if (job.tokenizer) write_hf_tokenizer(*job.tokenizer, job.model, folder.path(), report.notes);
+  if (job.tokenizer)
+    write_hf_tokenizer(*job.tokenizer, job.model, job.chat_template, folder.path(), report.notes);
   if (!job.card.empty()) write_file_atomically(folder.path() / "README.md", job.card);
   folder.commit();
   return report;

@@ -19,12 +19,13 @@
 namespace isoflop {
 
 struct HfExport {
-  const ModelConfig& model;       // resolved
-  const ParamTable& table;        // of make_param_table(model)
-  const ParamBuffer& parameters;  // f32
-  const Tokenizer* tokenizer;     // null: the folder has none
-  DType dtype = DType::f32;       // f32, f16 or bf16
-  std::string card = {};          // text of README.md; "" = none
+  const ModelConfig& model;        // resolved
+  const ParamTable& table;         // of make_param_table(model)
+  const ParamBuffer& parameters;   // f32
+  const Tokenizer* tokenizer;      // null: the folder has none
+  DType dtype = DType::f32;        // f32, f16 or bf16
+  std::string card = {};           // text of README.md; "" = none
+  std::string chat_template = {};  // in tokenizer_config.json; none for a base model
   uint64_t shard_bytes = 5'000'000'000;
 };
 

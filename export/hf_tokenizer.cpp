@@ -43,7 +43,9 @@ bool fits_sentencepiece(const Tokenizer& tokenizer) {
 
 /// PreTrainedTokenizerFast takes tokenizer.json as it is; a class of its own would put its defaults
 /// over it.
-std::string tokenizer_config(const Tokenizer& tokenizer, const ModelConfig& model) {
+std::string tokenizer_config(const Tokenizer& tokenizer,
+                             const ModelConfig& model,
+                             const std::string& chat_template) {
   Json json = {{"tokenizer_class", "PreTrainedTokenizerFast"},
                {"model_max_length", model.context},
                {"add_prefix_space", false},
@@ -55,6 +57,7 @@ std::string tokenizer_config(const Tokenizer& tokenizer, const ModelConfig& mode
       json[key] = tokenizer.token_text(tokenizer.separator());
   for (int32_t id = 0; id < tokenizer.vocabulary(); ++id)
     if (tokenizer.type(id) == TokenType::unknown) json["unk_token"] = tokenizer.token_text(id);
+  if (!chat_template.empty()) json[hf::kChatTemplate] = chat_template;
   return json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
 }
 
@@ -69,10 +72,12 @@ std::string hf_generation_config(int separator) {
 
 void write_hf_tokenizer(const Tokenizer& tokenizer,
                         const ModelConfig& model,
+                        const std::string& chat_template,
                         const fs::path& folder,
                         std::vector<std::string>& notes) {
   write_file_atomically(folder / "tokenizer.json", tokenizer.to_json());
-  write_file_atomically(folder / hf::kTokenizerConfig, tokenizer_config(tokenizer, model));
+  write_file_atomically(folder / hf::kTokenizerConfig,
+                        tokenizer_config(tokenizer, model, chat_template));
   if (fits_sentencepiece(tokenizer)) {
     write_file_atomically(folder / "tokenizer.model", write_sentencepiece(tokenizer));
   } else if (model.arch == Arch::gpt3 && is_gpt2_kind(tokenizer)) {

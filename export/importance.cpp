@@ -2,6 +2,7 @@
 
 #include "core/error.hpp"
 #include "core/math.hpp"
+#include "export/importance_dat.hpp"
 #include "formats/gguf.hpp"
 #include "pretrain/gguf_names.hpp"
 
@@ -47,8 +48,7 @@ std::vector<float> ImportanceMatrix::of(std::string_view tensor, int64_t cols) c
 }
 
 ImportanceMatrix read_importance(const fs::path& path) {
-  if (!GgufFile::looks_like_gguf(path))
-    fail_user("{} is no importance matrix: that is a GGUF file of the type imatrix", path.string());
+  if (!GgufFile::looks_like_gguf(path)) return read_importance_dat(path);
   const GgufFile file(path);
   const auto kind = file.find_text(gguf::kType);
   if (!kind || *kind != kKind)
@@ -75,6 +75,7 @@ ImportanceMatrix read_importance(const fs::path& path) {
 }
 
 void write_importance(const ImportanceMatrix& matrix, const fs::path& path) {
+  if (path.extension() == ".dat") return write_importance_dat(matrix, path);
   GgufWriter writer(path);
   writer.put_text(gguf::kType, kKind);
   writer.put_texts(kDatasets, matrix.texts);

@@ -1,7 +1,7 @@
 // The importance matrix: for each matrix product of a model's blocks, how large its inputs are,
 // column by column. Quantizers then spend a block's precision where it is multiplied by most. The
 // file is the runtime's: a GGUF file of general.type "imatrix" with, per weight NAME,
-// NAME.in_sum2 (inputs) and NAME.counts (1), both F32.
+// NAME.in_sum2 (inputs) and NAME.counts (1), both F32; or its older one (importance_dat.hpp).
 #pragma once
 #include "core/file.hpp"
 #include "core/param.hpp"
@@ -29,8 +29,10 @@ struct ImportanceMatrix {
   std::vector<float> of(std::string_view tensor, int64_t cols) const;
 };
 
-/// UserError or FormatError when the file is not one, damaged, or holds what is no mean square.
+/// Of either form. UserError or FormatError when the file is not one, damaged, or holds what is no
+/// mean square.
 ImportanceMatrix read_importance(const fs::path& file);
+/// In the older form where the name ends in .dat.
 void write_importance(const ImportanceMatrix& matrix, const fs::path& file);
 
 /// Another backend that sums the squares of what each weight is multiplied by. Make the model with

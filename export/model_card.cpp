@@ -17,6 +17,8 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
+constexpr const char* kQuantized = "quantized.json";
+
 constexpr const char* kChatModel = "It has a chat template, for conversations.";
 constexpr const char* kBaseModel =
     "This is a base model: it continues text. It was not tuned to follow instructions or to hold a "
@@ -68,6 +70,36 @@ std::string read_compute(const fs::path& path) {
   return words;
 }
 
+fs::path run_of(const CheckpointRef& checkpoint) {
+  return fs::absolute(checkpoint.folder).parent_path().parent_path();
+}
+
+void read_quantized(const fs::path& path, TrainingRecord& record) {
+  const MappedFile file(path);
+  const Json json = parse_json<Json>(file.text(), path.string());
+  for (const auto& [type, entry] : json.items())
+    if (entry.at("step").get<int64_t>() == record.state.step)
+      record.quantized.push_back(
+          {type, entry.at("bits_per_weight").get<double>(), entry.at("mean_kl").get<double>(),
+           entry.at("perplexity_ratio").get<double>(), entry.at("top1_agreement").get<double>(),
+           entry.at("tokens").get<int64_t>(), entry.at("sha256").get<std::string>()});
+}
+
+std::string quantized_table(const TrainingRecord& training) {
+  if (training.quantized.empty()) return "";
+  std::string text =
+      "\n## Quantized files\n\nEach against the trained model in fp32, on held-out tokens; sha256 "
+      "of "
+      "the files.\n\n"
+      "| type | bits per weight | mean KL | perplexity, file / model | same top token | tokens | "
+      "sha256 |\n| --- | --- | --- | --- | --- | --- | --- |\n";
+  for (const QuantizedFile& q : training.quantized)
+    text += fmt::format("| {} | {:.2f} | {:.3g} | {:.4f} | {:.4f} | {} | `{}` |\n", plain(q.type),
+                        q.bits_per_weight, q.mean_kl, q.perplexity_ratio, q.top1_agreement,
+                        q.tokens, plain(q.sha256));
+  return text;
+}
+
 std::string nats(double loss) {
   return std::isnan(loss) ? "not measured" : fmt::format("{:.4f}", loss);
 }
@@ -114,6 +146,7 @@ std::string training_text(const ModelCard& card) {
   text += t.data.empty() ? "The run has no data-manifest.json.\n" : data_table(t);
   text += card.license.empty() ? "\nThe licences of the data were not given.\n"
                                : "\nThe licence above was given by whoever exported the model.\n";
+  text += quantized_table(t);
   return text + "\n## Configuration\n\n```toml\n" + t.state.config + "```\n";
 }
 
@@ -129,18 +162,38 @@ std::optional<TrainingRecord> read_training_record(const fs::path& model,
   record.config = load_config(checkpoint.folder / "config.toml", {}, origins);
   record.state = load_state(checkpoint);
   record.state.config = MappedFile(checkpoint.folder / "config.toml").text();
-  const fs::path run = fs::absolute(checkpoint.folder).parent_path().parent_path();
+  const fs::path run = run_of(checkpoint);
+  fs::path reading = run / "data-manifest.json";
   try {
-    if (fs::exists(run / "data-manifest.json")) read_manifest(run / "data-manifest.json", record);
-    if (fs::exists(run / "environment.json"))
-      record.compute = read_compute(run / "environment.json");
+    if (fs::exists(reading)) read_manifest(reading, record);
+    if (fs::exists(reading = run / "environment.json")) record.compute = read_compute(reading);
+    if (fs::exists(reading = run / kQuantized)) read_quantized(reading, record);
   } catch (const Error& error) {
     notes.push_back(fmt::format("left out of the model card: {}", error.what()));
   } catch (const Json::exception& error) {
-    notes.push_back(fmt::format("left out of the model card: {} is damaged ({})",
-                                (run / "data-manifest.json").string(), error.what()));
+    notes.push_back(fmt::format("left out of the model card: {} is damaged ({})", reading.string(),
+                                error.what()));
   }
   return record;
+}
+
+void record_quantized(const fs::path& model,
+                      const std::string& type,
+                      double bits_per_weight,
+                      const Json& certificate) {
+  std::vector<std::string> warnings;
+  const CheckpointRef checkpoint = open_checkpoint(model, warnings);
+  const fs::path path = run_of(checkpoint) / kQuantized;
+  Json json = Json::object();
+  if (fs::exists(path)) json = Json::parse(read_file(path), nullptr, false);
+  if (!json.is_object()) json = Json::object();  // damaged: what it said is measured again
+  const Json& weights = certificate.at("weights");
+  Json entry = {{"step", checkpoint.step()}, {"bits_per_weight", bits_per_weight}};
+  for (const char* key : {"mean_kl", "perplexity_ratio", "top1_agreement", "tokens"})
+    entry[key] = weights.at(key);
+  entry["sha256"] = certificate.at("file_sha256");
+  json[type] = entry;
+  write_file_atomically(path, json.dump(2) + "\n");
 }
 
 std::string model_card_text(const ModelCard& card) {

@@ -8,6 +8,8 @@
 #include "pretrain/checkpoint/train_state.hpp"
 #include "pretrain/config/run_config.hpp"
 
+#include <nlohmann/json.hpp>
+
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -23,6 +25,14 @@ struct CardSource {
   std::string hash;     // XXH3 of the file's content, or the store's fingerprint
 };
 
+/// A certified file of the model, as measured then.
+struct QuantizedFile {
+  std::string type;  // q4_k_m
+  double bits_per_weight = 0, mean_kl = 0, perplexity_ratio = 0, top1_agreement = 0;
+  int64_t tokens = 0;  // it was compared on
+  std::string sha256;
+};
+
 /// What a run leaves behind about itself.
 struct TrainingRecord {
   RunConfig config;
@@ -30,12 +40,20 @@ struct TrainingRecord {
   std::vector<CardSource> data;
   std::string order_hash;  // of all that decides which tokens are read in which order
   std::string compute;     // in words: how and on what, from environment.json; "" = not known
+  std::vector<QuantizedFile> quantized;  // of this step's model, by type
 };
 
 /// Of a run folder or a checkpoint in one; none for a model in another program's file. A manifest
 /// that cannot be read is left out and said in `notes`.
 std::optional<TrainingRecord> read_training_record(const fs::path& model,
                                                    std::vector<std::string>& notes);
+
+/// Keeps what a certificate measured (its JSON) of a file of `type` in RUN/quantized.json, for the
+/// cards written from now on. `model`: the run folder or a checkpoint in one.
+void record_quantized(const fs::path& model,
+                      const std::string& type,
+                      double bits_per_weight,
+                      const nlohmann::ordered_json& certificate);
 
 struct ModelCard {
   std::string name;

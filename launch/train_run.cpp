@@ -5,6 +5,7 @@
 #include "eval/generate.hpp"
 #include "launch/anneal.hpp"
 #include "launch/bench_step.hpp"
+#include "launch/run_card.hpp"
 #include "launch/signals.hpp"
 #include "launch/train_plan.hpp"
 #include "pretrain/config/dump.hpp"
@@ -410,6 +411,7 @@ TrainOutcome train(const TrainRequest& request, const Context& context, World* w
                   summary.valid_loss ? fmt::format(", validation {:.4f}", *summary.valid_loss)
                                      : std::string(),
                   folder.string());
+    if (ranks.is_root()) write_run_card(folder, "", context);
   }
   return outcome;
 }

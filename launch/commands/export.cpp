@@ -3,12 +3,13 @@
 #include "eval/language_model.hpp"
 #include "export/certificate.hpp"
 #include "export/gguf_export.hpp"
-#include "export/gguf_recipe.hpp"
 #include "launch/certify_file.hpp"
 #include "launch/commands.hpp"
 #include "launch/commands/export_hf.hpp"
 #include "launch/context.hpp"
 #include "launch/machine.hpp"
+#include "launch/run_card.hpp"
+#include "pretrain/gguf_recipe.hpp"
 #include "report/humanize.hpp"
 
 #include <CLI/CLI.hpp>
@@ -78,7 +79,8 @@ ExportReport write(const Options& options, Machine& machine, const Context& cont
                        .name = card.name,
                        .importance = importance ? &*importance : nullptr,
                        .card = model_card_keys(card),
-                       .chat_template = chat_template};
+                       .chat_template = chat_template,
+                       .grid = model.grid()};
   ExportReport report = export_gguf(job, out, machine.team);
   report.notes.insert(report.notes.begin(), notes.begin(), notes.end());
   for (const std::string& note : report.notes) context.note("{}", note);
@@ -94,13 +96,31 @@ void set_aside(const fs::path& out, const CertifiedFile& certified, const Contex
                 certified.json.value("source", ""), aside.string());
 }
 
+/// The source's folder may be somebody else's, on a disk that cannot be written to.
+void record(const Options& options,
+            const ExportReport& report,
+            const CertifiedFile& certified,
+            const Context& context) {
+  const fs::path model = options.request.model;
+  if (!fs::is_directory(model) || fs::exists(model / "config.json")) return;
+  try {
+    record_quantized(model, report.type, report.bits_per_weight(), certified.json);
+    write_run_card(model, options.request.license, context);
+  } catch (const Error& error) {
+    context.note("not kept for the model card: {}", error.what());
+  }
+}
+
 ExitCode run(const Options& options, const Context& context) {
   if (options.out.empty() == options.hf.folder.empty())
     fail_user("export needs either --out F.gguf or --hf DIR");
   const ExportRequest& request = options.request;
-  if (!options.hf.folder.empty() && !options.chat_template.empty())
-    fail_user("--chat-template is for GGUF files; with --hf there is nothing that would carry it");
-  if (!options.hf.folder.empty()) return export_hf_folder(request, options.hf, context);
+  if (!options.hf.folder.empty()) {
+    HfOptions hf = options.hf;
+    if (!options.chat_template.empty())
+      hf.chat_template = find_chat_template(options.chat_template);
+    return export_hf_folder(request, hf, context);
+  }
   const fs::path out = options.out;
   for (const auto& [flag, file] :
        {std::pair{"--out", out}, {"--imatrix-out", options.importance_out}})
@@ -124,7 +144,11 @@ ExitCode run(const Options& options, const Context& context) {
   }
   const CertifiedFile certified =
       certify_file(out, request.model, options.certify, machine, context);
-  if (!certified.pass) set_aside(out, certified, context);
+  if (!certified.pass) {
+    set_aside(out, certified, context);
+  } else {
+    record(options, report, certified, context);
+  }
   object["certificate"] = certified.json;
   context.result(object);
   return certified.pass ? ExitCode::kDone : ExitCode::kGate;

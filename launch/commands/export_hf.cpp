@@ -74,13 +74,17 @@ ExitCode export_hf_folder(const ExportRequest& request,
   for (const std::string& note : model.notes()) context.note("{}", note);
   std::vector<std::string> notes;
   const std::string name = fs::absolute(fs::path(options.folder) / "").parent_path().filename();
-  const ModelCard card = card_of(model, request, name, options.dtype, notes);
+  ModelCard card = card_of(model, request, name, options.dtype, notes);
+  const std::string chat_template =
+      options.chat_template.empty() ? model.chat().chat_template : options.chat_template;
+  card.chat = !chat_template.empty();
   const HfReport report = export_hf({.model = model.config(),
                                      .table = model.table(),
                                      .parameters = model.parameters(),
                                      .tokenizer = model.find_tokenizer(),
                                      .dtype = dtype,
                                      .card = model_card_text(card),
+                                     .chat_template = chat_template,
                                      .shard_bytes = options.shard_bytes},
                                     options.folder, request.force, machine.team);
   notes.insert(notes.end(), report.notes.begin(), report.notes.end());

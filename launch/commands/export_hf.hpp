@@ -37,6 +37,7 @@ struct HfOptions {
   std::string dtype = "f32";
   uint64_t shard_bytes = 5'000'000'000;
   bool verify = false;
+  std::string chat_template;  // text; "" = the model's own
 };
 
 void declare_hf(CLI::App& app, HfOptions& options);

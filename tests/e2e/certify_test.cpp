@@ -39,6 +39,10 @@ TEST_F(Certify, EveryExportUnlessToldOtherwise) {
   const nlohmann::json stored = nlohmann::json::parse(slurp(path("a.certificate.json")));
   EXPECT_EQ(stored["file_sha256"], certificate["file_sha256"]);
   EXPECT_NE(slurp(path("a.Modelfile")).find("FROM ./a.gguf"), std::string::npos);
+  const std::string card = slurp(path("run/MODEL_CARD.md"));
+  EXPECT_NE(card.find("## Data"), std::string::npos) << card;
+  EXPECT_NE(card.find("| f32 | 32.00 | 0 |"), std::string::npos) << card;
+  EXPECT_NE(card.find(certificate["file_sha256"].get<std::string>()), std::string::npos) << card;
 
   ASSERT_EQ(run_isoflop({"export", file("run"), "--out", file("b.gguf"), "--no-certify"}).code, 0);
   EXPECT_FALSE(std::filesystem::exists(path("b.certificate.json")));

@@ -6,6 +6,7 @@
 #include "core/error.hpp"
 #include "datasets/tokenizer/sentencepiece_file.hpp"
 #include "pretrain/hf_import.hpp"
+#include "pretrain/model_source.hpp"
 #include "tests/export/small_models.hpp"
 #include "tests/support/folder_test.hpp"
 
@@ -389,6 +390,29 @@ TEST_F(HfFolder, OnlyFoldersOfOurOwnKindAreReplaced) {
   write("hf/thesis.tex", "");
   EXPECT_NE(again(true).find("thesis.tex"), std::string::npos);
   EXPECT_EQ(std::distance(fs::directory_iterator(path("")), {}), 1) << "something was left behind";
+}
+
+TEST_F(HfFolder, AChatTemplateTravels) {
+  const SmallModel source(small_model(Arch::llama, true, false));
+  ThreadTeam team(1);
+  const auto chat_of = [&](const std::string& chat_template, const char* name) {
+    export_hf({.model = source.config,
+               .table = source.table,
+               .parameters = source.parameters,
+               .tokenizer = source.tokenizer.get(),
+               .chat_template = chat_template},
+              path(name), false, team);
+    return open_model(path(name))->chat();
+  };
+  const std::string text = "{{ bos_token }}{{ messages[0]['content'] }}\n";
+  const ChatFormat chat = chat_of(text, "chat");
+  EXPECT_EQ(chat.chat_template, text);
+  EXPECT_EQ(chat.eos, source.tokenizer->token_text(source.tokenizer->separator()));
+  EXPECT_EQ(chat.end_ids, std::vector<int32_t>{source.tokenizer->separator()});
+  EXPECT_EQ(chat_of("", "base").chat_template, "");
+  // Where newer programs keep it, and who wins.
+  write("chat/chat_template.jinja", "other");
+  EXPECT_EQ(open_model(path("chat"))->chat().chat_template, "other");
 }
 
 TEST_F(HfFolder, ATokenizerOfGpt2sKindHasItsTwoFilesToo) {

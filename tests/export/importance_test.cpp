@@ -135,5 +135,37 @@ TEST_F(ImportanceFile, RefusesWhatIsNone) {
   }
 }
 
+// llama-imatrix's older file, byte by byte: entries, then name, calls, columns, means * calls.
+TEST(Importance, TheOlderFileHasTheMeansToo) {
+  test::TempDir dir;
+  ImportanceMatrix matrix;
+  matrix.chunks = 4;
+  matrix.texts = {"t"};
+  matrix.inputs["w"] = {{8, 0, 2}, 16};
+  matrix.inputs["x"] = {{3}, 0};  // never used: counts as 1
+  write_importance(matrix, dir.path() / "a.dat");
+  const float values[] = {2, 0, 0.5f}, one = 4;
+  std::string expected;
+  const auto put = [&](const auto& value) {
+    expected.append(reinterpret_cast<const char*>(&value), sizeof(value));
+  };
+  for (const int32_t number : {2, 1}) put(number);
+  expected += "w";
+  for (const int32_t number : {4, 3}) put(number);
+  put(values);
+  put(int32_t{1});
+  expected += "x";
+  for (const int32_t number : {4, 1}) put(number);
+  put(one);
+  for (const int32_t number : {4, 1}) put(number);
+  expected += "t";
+  EXPECT_EQ(read_file(dir.path() / "a.dat"), expected);
+  const ImportanceMatrix back = read_importance(dir.path() / "a.dat");
+  EXPECT_EQ(back.of("w", 3), (std::vector<float>{0.5f, 0, 0.125f}));
+  EXPECT_EQ(back.of("x", 1), std::vector<float>{1});
+  EXPECT_EQ(back.chunks, 4u);
+  EXPECT_EQ(back.texts, matrix.texts);
+}
+
 }  // namespace
 }  // namespace isoflop

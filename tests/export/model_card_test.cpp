@@ -45,10 +45,13 @@ TEST(ModelCard, TellsOfDataOrderComputeAndLosses) {
   t.state.recent_losses = {2, 3};
   t.data = {{"books|x.txt", 123, 45, "00ff00ff00ff00ff"}};
   t.order_hash = "0123456789abcdef";
+  t.quantized = {{"q4_0", 4.5, 0.0123, 1.0234, 0.95, 4096, "feed"}};
   const std::string text = model_card_text(card);
-  for (const char* part : {"| steps | 7 |", "| tokens per parameter | 20.00 |", "2.5000 nats",
-                           "| books x.txt | 45 | 123 | `00ff00ff00ff00ff` |", "0123456789abcdef",
-                           "validation loss | not measured", "# a # b", "layers = 2"})
+  for (const char* part :
+       {"| steps | 7 |", "| tokens per parameter | 20.00 |", "2.5000 nats",
+        "| books x.txt | 45 | 123 | `00ff00ff00ff00ff` |",
+        "| q4_0 | 4.50 | 0.0123 | 1.0234 | 0.9500 | 4096 | `feed` |", "0123456789abcdef",
+        "validation loss | not measured", "# a # b", "layers = 2"})
     EXPECT_TRUE(has(text, part)) << part << "\n" << text;
   std::string keys;
   for (const auto& [key, value] : model_card_keys(card)) keys += key + "=" + value + "\n";
