@@ -15,6 +15,7 @@
 #include "cuda/optimizer.hpp"
 #include "cuda/product.hpp"
 #include "cuda/rope.hpp"
+#include "cuda/rounding.hpp"
 #include "ops/backend.hpp"
 #include "ops/check.hpp"
 
@@ -164,6 +165,10 @@ class GpuBackend final : public Backend {
     gpu::cross_entropy(device_, a, device_.send(a.targets));
   }
 
+  void round_to_blocks(const BlockRounding& a) override {
+    check(a);
+    gpu::round_to_blocks(device_, a);
+  }
   void adamw(const AdamW& a) override { adamw_all({&a, 1}); }
   void adamw_all(std::span<const AdamW> list) {
     for (const AdamW& a : list) check(a);

@@ -2,13 +2,17 @@
 """Quantized blocks against llama.cpp's own quantizer: bytes of a whole file, and speed.
 
   llama_cpp_quantize.py bytes --source F32.gguf [--imatrix I.gguf] FILE.gguf...
+  llama_cpp_quantize.py whole --library LIBLLAMA.so --source F32.gguf FILE.gguf...
   llama_cpp_quantize.py speed --bench build/release/bench/bench_quantize [--threads 2]
 
 `bytes` quantizes each tensor of SOURCE with ggml_quantize_chunk into the type that FILE has for it and compares;
-exit 1 when any byte differs. `speed` runs bench_quantize and the library in turns on matrices of the same shape and
+exit 1 when any byte differs. `whole` lets the library's llama_model_quantize make a file of FILE's own type
+(general.file_type) out of SOURCE and compares names and types of all tensors: the recipe is its own. Exit 1 when one
+differs. Blocks that differ are counted: an older library, or one compiled with fused multiply-add, rounds some of them in
+another way. gpt4all and llama-cpp-python come with such a library. `speed` runs bench_quantize and the library in turns on matrices of the same shape and
 prints the ratio of values per second of processor time (and of time passed, which other programs disturb).
 
-The library is the one inside the Python package xllamacpp, or --library FILE. Needs numpy and gguf.
+The library of `bytes` and `speed` is the one inside the Python package xllamacpp, or --library FILE. Needs numpy and gguf.
 """
 import argparse
 import concurrent.futures
@@ -74,6 +78,56 @@ def compare_bytes(options, function):
     return different == 0
 
 
+class QuantizeParams(ctypes.Structure):
+    """Of llama.h: the first members have kept their places; the rest is left at its defaults."""
+    _fields_ = [("threads", ctypes.c_int32), ("file_type", ctypes.c_int32), ("output_type", ctypes.c_int32),
+                ("embedding_type", ctypes.c_int32), ("rest", ctypes.c_byte * 496)]
+
+
+def compare_whole(options):
+    import os
+    import tempfile
+
+    import gguf
+
+    library = ctypes.CDLL(options.library, ctypes.RTLD_GLOBAL)
+    library.llama_model_quantize_default_params.restype = QuantizeParams
+    library.llama_model_quantize.argtypes = [ctypes.c_char_p, ctypes.c_char_p, ctypes.POINTER(QuantizeParams)]
+    different = 0
+    for path in options.files:
+        ours = gguf.GGUFReader(path)
+        params = library.llama_model_quantize_default_params()
+        if params.output_type != params.embedding_type or params.threads != 0:
+            sys.exit("the library's llama_model_quantize_params are laid out in another way")
+        params.threads = 2
+        params.file_type = int(ours.fields["general.file_type"].contents())
+        with tempfile.TemporaryDirectory() as folder:
+            out = os.path.join(folder, "reference.gguf")
+            if library.llama_model_quantize(options.source.encode(), out.encode(), ctypes.byref(params)) != 0:
+                sys.exit(f"llama_model_quantize failed on {options.source}")
+            theirs = {t.name: t for t in gguf.GGUFReader(out).tensors}
+            wrong = sorted(set(theirs) ^ {t.name for t in ours.tensors})
+            types, blocks, other_blocks = {}, 0, 0
+            for tensor in ours.tensors:
+                kind = tensor.tensor_type
+                types[kind.name] = types.get(kind.name, 0) + 1
+                if tensor.name not in theirs:
+                    continue
+                other = theirs[tensor.name]
+                if kind != other.tensor_type:
+                    wrong.append(f"{tensor.name} {kind.name} {other.tensor_type.name}")
+                elif tensor.data.ndim > 1:
+                    size = gguf.GGML_QUANT_SIZES[kind][1]
+                    a, b = (numpy.frombuffer(t.data.tobytes(), numpy.uint8).reshape(-1, size) for t in (tensor, other))
+                    blocks, other_blocks = blocks + len(a), other_blocks + int((a != b).any(axis=1).sum())
+                elif tensor.data.tobytes() != other.data.tobytes():
+                    wrong.append(tensor.name)
+        different += len(wrong)
+        print(json.dumps({"file": path, "file_type": params.file_type, "types": types, "different": wrong,
+                          "blocks": blocks, "other_blocks": other_blocks}), flush=True)
+    return different == 0
+
+
 def library_rates(function, kind, threads, weighted, repeats=5):
     rng = numpy.random.default_rng(1)
     values = rng.normal(0, 0.02, (4096, 1024)).astype(numpy.float32)
@@ -109,7 +163,10 @@ def compare_speed(options, function):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     verbs = parser.add_subparsers(dest="verb", required=True)
-    of_bytes, of_speed = verbs.add_parser("bytes"), verbs.add_parser("speed")
+    of_bytes, of_whole, of_speed = (verbs.add_parser(verb) for verb in ("bytes", "whole", "speed"))
+    of_whole.add_argument("--library", required=True)
+    of_whole.add_argument("--source", required=True)
+    of_whole.add_argument("files", nargs="+")
     for verb in (of_bytes, of_speed):
         verb.add_argument("--library")
     of_bytes.add_argument("--source", required=True)
@@ -118,6 +175,8 @@ def main():
     of_speed.add_argument("--bench", required=True)
     of_speed.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
+    if options.verb == "whole":
+        sys.exit(0 if compare_whole(options) else 1)
     function = open_library(options.library)
     run = compare_bytes if options.verb == "bytes" else compare_speed
     sys.exit(0 if run(options, function) else 1)
