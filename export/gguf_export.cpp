@@ -26,7 +26,8 @@ constexpr float kLeastF16 = 0x1p-14f;  // smaller ones lose bits
 /// One tensor of the file: some outputs of one row of the table. A vector is a column of outputs.
 struct Piece {
   std::string name;
-  const float* values;  // null: zeros
+  int parameter;      // its row in the job's table; -1: zeros
+  int64_t first_row;  // of the parameter
   int64_t outputs, width;
   int64_t folded;  // the first so many outputs are multiplied
   float factor;
@@ -153,8 +154,8 @@ std::vector<Piece> plan_pieces(const GgufExport& job, const GgufRecipe& recipe) 
       piece.name = foreign.name;
       piece.outputs = foreign.row_count > 0 ? foreign.row_count : outputs;
       piece.width = width;
-      piece.values =
-          own < 0 ? nullptr : job.parameters[own].as<float>() + foreign.first_row * width;
+      piece.parameter = own;
+      piece.first_row = foreign.first_row;
       piece.folded = std::clamp<int64_t>(folded - foreign.first_row, 0, piece.outputs);
       piece.factor = static_cast<float>(fold_factor(job.model, spec.fold));
       piece.dims =
@@ -173,14 +174,45 @@ std::vector<Piece> plan_pieces(const GgufExport& job, const GgufRecipe& recipe) 
   return pieces;
 }
 
+/// The parameters of a job, one after another, so that a model larger than memory can be written.
+class Values {
+ public:
+  Values(const GgufExport& job, ThreadTeam& team) : job_(job), team_(team) {}
+  /// Valid until the next call; null for zeros.
+  const float* of(const Piece& piece) {
+    if (piece.parameter < 0) return nullptr;
+    const auto i = static_cast<size_t>(piece.parameter);
+    if (job_.source && loaded_ != piece.parameter) {
+      one_ = ParamBuffer();  // free first
+      std::vector<bool> holds(job_.table.size(), false);
+      holds[i] = true;
+      one_ = ParamBuffer(job_.table, DType::f32, job_.table[i].name, holds);
+      job_.source->read_parameters(job_.table, one_, team_);
+      loaded_ = piece.parameter;
+    }
+    const View whole = job_.source ? one_[i] : job_.parameters[i];
+    return whole.as<float>() + piece.first_row * piece.width;
+  }
+
+ private:
+  const GgufExport& job_;
+  ThreadTeam& team_;
+  ParamBuffer one_;
+  int loaded_ = -1;
+};
+
 /// Multiplies what is folded and refuses what the type cannot hold.
-void load_rows(const Piece& piece, int64_t first, int64_t count, std::vector<float>& rows) {
+void load_rows(const Piece& piece,
+               const float* values,
+               int64_t first,
+               int64_t count,
+               std::vector<float>& rows) {
   const float limit = piece.codec->largest();
   rows.assign(static_cast<size_t>(count * piece.width), 0.0f);
-  if (!piece.values) return;
+  if (!values) return;
   for (int64_t r = 0; r < count; ++r) {
     const float factor = first + r < piece.folded ? piece.factor : 1.0f;
-    const float* in = piece.values + (first + r) * piece.width;
+    const float* in = values + (first + r) * piece.width;
     float* out = rows.data() + r * piece.width;
     for (int64_t c = 0; c < piece.width; ++c) {
       out[c] = in[c] * factor;
@@ -191,7 +223,7 @@ void load_rows(const Piece& piece, int64_t first, int64_t count, std::vector<flo
   }
 }
 
-void write_piece(GgufWriter& writer, const Piece& piece, ThreadTeam& team) {
+void write_piece(GgufWriter& writer, const Piece& piece, const float* from, ThreadTeam& team) {
   const int64_t row_bytes = piece.codec->bytes_for(piece.width);
   const int64_t tile_rows = std::max<int64_t>(1, kTileValues / piece.width);
   const int64_t slab_rows = std::max(tile_rows * team.size(), kSlabBytes / row_bytes);
@@ -205,7 +237,7 @@ void write_piece(GgufWriter& writer, const Piece& piece, ThreadTeam& team) {
       const int64_t first = tile * tile_rows;
       const int64_t count = std::min(tile_rows, in_slab - first);
       std::vector<float>& values = rows[static_cast<size_t>(thread)];
-      load_rows(piece, slab + first, count, values);
+      load_rows(piece, from, slab + first, count, values);
       float& most = largest[static_cast<size_t>(thread)];
       for (const float value : values) most = std::max(most, std::fabs(value));
       std::byte* out = encoded.data() + first * row_bytes;
@@ -282,7 +314,8 @@ ExportReport export_gguf(const GgufExport& job, const fs::path& out, ThreadTeam&
         static_cast<uint64_t>(piece.codec->bytes_for(piece.outputs * piece.width));
   }
   if (!divisors.empty()) writer.write(gguf::kRopeDivisors, std::as_bytes(std::span(divisors)));
-  for (const Piece& piece : pieces) write_piece(writer, piece, team);
+  Values values(job, team);
+  for (const Piece& piece : pieces) write_piece(writer, piece, values.of(piece), team);
   report.file_bytes = writer.finish();
   return report;
 }

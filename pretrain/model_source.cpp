@@ -133,6 +133,7 @@ class Llama2cSource : public ModelSource {
                        ParamBuffer& parameters,
                        ThreadTeam&) const override {
     for (size_t i = 0; i < table.size(); ++i) {
+      if (!parameters[i]) continue;
       const std::span<const std::byte> bytes = tensor(table[i]);
       ISOFLOP_CHECK(bytes.size() == parameters[i].bytes(), "{} is not this file's", table[i].name);
       std::memcpy(parameters[i].data, bytes.data(), bytes.size());

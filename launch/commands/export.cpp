@@ -54,7 +54,7 @@ ImportanceMatrix calibrate(LanguageModel& model,
   return importance;
 }
 
-/// The model is let go before the certificate reads it again.
+/// The whole model is in memory only while its importance is measured.
 ExportReport write(const Options& options, Machine& machine, const Context& context) {
   const ExportRequest& request = options.request;
   const fs::path out = options.out;
@@ -62,25 +62,34 @@ ExportReport write(const Options& options, Machine& machine, const Context& cont
   if (!options.importance.empty()) importance = read_importance(options.importance);
   std::string chat_template =
       options.chat_template.empty() ? "" : find_chat_template(options.chat_template);
-  CalibratingBackend calibrating(*machine.backend);
-  const bool calibrates = !options.importance_from.empty();
-  LanguageModel model(request.model, calibrating, machine.team, {.tokens = calibrates ? 0 : 1});
-  for (const std::string& note : model.notes()) context.note("{}", note);
-  if (chat_template.empty()) chat_template = model.chat().chat_template;
-  if (calibrates) importance = calibrate(model, calibrating, options, context);
+  const std::unique_ptr<ModelSource> source = open_model(request.model);
+  for (const std::string& note : source->notes()) context.note("{}", note);
+  const std::unique_ptr<Tokenizer> tokenizer = source->tokenizer();
+  if (!tokenizer)
+    fail_user("{} has no tokenizer inside, so it cannot read or write text", source->origin());
+  if (chat_template.empty()) chat_template = source->chat().chat_template;
+  if (!options.importance_from.empty()) {
+    CalibratingBackend calibrating(*machine.backend);
+    LanguageModel model(request.model, calibrating, machine.team);
+    importance = calibrate(model, calibrating, options, context);
+  }
+  const ParamTable table = make_param_table(source->config());
   std::vector<std::string> notes;
-  ModelCard card = card_of(model, request, out.stem().string(), options.type, notes);
+  ModelCard card = card_of(source->origin(), source->config(), table, request, out.stem().string(),
+                           options.type, notes);
   card.chat = !chat_template.empty();
-  const GgufExport job{.model = model.config(),
-                       .table = model.table(),
-                       .parameters = model.parameters(),
-                       .tokenizer = model.tokenizer(),
+  const ParamBuffer none{};
+  const GgufExport job{.model = source->config(),
+                       .table = table,
+                       .parameters = none,
+                       .tokenizer = *tokenizer,
                        .type = options.type,
                        .name = card.name,
                        .importance = importance ? &*importance : nullptr,
                        .card = model_card_keys(card),
                        .chat_template = chat_template,
-                       .grid = model.grid()};
+                       .source = source.get(),
+                       .grid = source->grid()};
   ExportReport report = export_gguf(job, out, machine.team);
   report.notes.insert(report.notes.begin(), notes.begin(), notes.end());
   for (const std::string& note : report.notes) context.note("{}", note);

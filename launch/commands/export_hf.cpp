@@ -41,16 +41,18 @@ nlohmann::json verify(const fs::path& folder,
 
 }  // namespace
 
-ModelCard card_of(const LanguageModel& model,
+ModelCard card_of(const std::string& origin,
+                  const ModelConfig& model,
+                  const ParamTable& table,
                   const ExportRequest& request,
                   const std::string& name,
                   const std::string& type,
                   std::vector<std::string>& notes) {
   return {.name = request.name.empty() ? name : request.name,
           .license = request.license,
-          .origin = model.origin(),
-          .parameters = parameter_count(model.table()),
-          .model = model.config(),
+          .origin = origin,
+          .parameters = parameter_count(table),
+          .model = model,
           .training = read_training_record(request.model, notes),
           .type = type};
 }
@@ -74,7 +76,8 @@ ExitCode export_hf_folder(const ExportRequest& request,
   for (const std::string& note : model.notes()) context.note("{}", note);
   std::vector<std::string> notes;
   const std::string name = fs::absolute(fs::path(options.folder) / "").parent_path().filename();
-  ModelCard card = card_of(model, request, name, options.dtype, notes);
+  ModelCard card =
+      card_of(model.origin(), model.config(), model.table(), request, name, options.dtype, notes);
   const std::string chat_template =
       options.chat_template.empty() ? model.chat().chat_template : options.chat_template;
   card.chat = !chat_template.empty();

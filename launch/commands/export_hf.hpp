@@ -2,6 +2,7 @@
 // with the part that writes GGUF.
 #pragma once
 #include "core/error.hpp"
+#include "core/param.hpp"
 #include "export/model_card.hpp"
 #include "launch/context.hpp"
 
@@ -26,7 +27,9 @@ struct ExportRequest {
   int threads = 0;
 };
 
-ModelCard card_of(const LanguageModel& model,
+ModelCard card_of(const std::string& origin,
+                  const ModelConfig& model,
+                  const ParamTable& table,
                   const ExportRequest& request,
                   const std::string& name,
                   const std::string& type,

@@ -150,7 +150,7 @@ void read_tensors(const fs::path& folder,
             file.path().string(), name);
     for (size_t i = 0; i < table.size(); ++i) {
       for (size_t k = 0; k < kinds.size(); ++k) {
-        if (!kinds[k].buffer) continue;
+        if (!kinds[k].buffer || !(*kinds[k].buffer)[i]) continue;
         const std::string name = dataset_name(kinds[k], table[i]);
         const RowRange want = k == 0 ? RowRange{0, table[i].rows} : moments.rows(i);
         if (file.exists(name))
@@ -160,7 +160,7 @@ void read_tensors(const fs::path& folder,
   }
   for (size_t i = 0; i < table.size(); ++i)
     for (size_t k = 0; k < kinds.size(); ++k)
-      if (kinds[k].buffer && covered[i][k] != shape_of(table[i])[0])
+      if (kinds[k].buffer && (*kinds[k].buffer)[i] && covered[i][k] != shape_of(table[i])[0])
         fail_format("{}: {} is missing or incomplete ({} of {} rows)", folder.string(),
                     dataset_name(kinds[k], table[i]), covered[i][k], shape_of(table[i])[0]);
 }

@@ -116,6 +116,28 @@ TEST_P(EveryModelToGguf, AModelOnTheGridIsInItsFileAsItIs) {
   EXPECT_NE(token_losses(folder_.path() / "plain.gguf"), losses);
 }
 
+TEST_P(EveryModelToGguf, OneParameterAtATimeIsTheSameFile) {
+  Source(small(GetParam().arch, GetParam().tied, true)).write("f32", file_);
+  const auto source = open_model(file_);
+  const ParamTable table = make_param_table(source->config());
+  const auto tokenizer = source->tokenizer();
+  ParamBuffer parameters(table, DType::f32, "test");
+  ThreadTeam team(2);
+  source->read_parameters(table, parameters, team);
+  export_gguf({source->config(), table, parameters, *tokenizer, "q4_0", "small"},
+              folder_.path() / "whole.gguf", team);
+  const ParamBuffer none{};
+  export_gguf({.model = source->config(),
+               .table = table,
+               .parameters = none,
+               .tokenizer = *tokenizer,
+               .type = "q4_0",
+               .name = "small",
+               .source = source.get()},
+              folder_.path() / "one.gguf", team);
+  EXPECT_EQ(read_file(folder_.path() / "one.gguf"), read_file(folder_.path() / "whole.gguf"));
+}
+
 TEST_P(EveryModelToGguf, F32WithoutMultipliersIsTheSameParameters) {
   const Source source(small(GetParam().arch, GetParam().tied, false));
   const ExportReport report = source.write("f32", file_);
