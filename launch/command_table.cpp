@@ -25,6 +25,7 @@ std::vector<Command> make_table() {
   add(plan_command());
   add(fit_command());
   add(train_command());
+  add(launch_command());
   add(coordcheck_command());
   add(eval_command());
   add(generate_command());

@@ -9,6 +9,7 @@ std::vector<Command> data_commands();
 Command quickstart_command();
 Command fit_command();
 Command train_command();
+Command launch_command();
 Command coordcheck_command();
 Command eval_command();
 Command generate_command();

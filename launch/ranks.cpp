@@ -1,6 +1,8 @@
 #include "launch/ranks.hpp"
 
 #include "launch/failure.hpp"
+#include "launch/supervise/heartbeat.hpp"
+#include "parallel/pulse.hpp"
 
 #include <unistd.h>
 
@@ -19,7 +21,8 @@ std::string host_name() {
 
 /// Tells the other ranks, says what happened unless one before us does, and ends those that have
 /// not failed themselves.
-ExitCode end_together(World& world, const Failure& failure) {
+ExitCode end_together(World& world, const Failure& failure, Heartbeat* heartbeat) {
+  if (heartbeat) heartbeat->end(failure.code, failure.text);
   const FailureVote vote = world.failed();
   if (vote.lowest && !failure.text.empty()) {
     const std::string who = vote.everyone
@@ -40,14 +43,27 @@ ExitCode end_together(World& world, const Failure& failure) {
 
 ExitCode on_all_ranks(const Context& context,
                       const std::function<ExitCode(World&, const Context&)>& work) {
-  const std::unique_ptr<World> world = make_world();
-  if (world->ranks().size() == 1) return work(*world, context);
-  Context ours = context;
-  if (!world->ranks().is_root()) ours.mute = true;
+  Pulse::watch_this_thread();
+  const std::unique_ptr<Heartbeat> heartbeat = heartbeat_if_supervised();
+  std::unique_ptr<World> world;
   try {
-    return work(*world, ours);
+    world = make_world();
   } catch (...) {
-    return end_together(*world, current_failure());
+    if (heartbeat) heartbeat->end(current_failure().code, current_failure().text);
+    throw;
+  }
+  const Communicator& ranks = world->ranks();
+  Context ours = context;
+  if (!ranks.is_root()) ours.mute = true;
+  try {
+    const ExitCode code = work(*world, ours);
+    if (heartbeat) heartbeat->end(code, "");
+    return code;
+  } catch (...) {
+    const Failure failure = current_failure();
+    if (ranks.size() > 1) return end_together(*world, failure, heartbeat.get());
+    if (heartbeat) heartbeat->end(failure.code, failure.text);
+    throw;
   }
 }
 

@@ -6,8 +6,11 @@
 #include "launch/anneal.hpp"
 #include "launch/bench_step.hpp"
 #include "launch/run_card.hpp"
+#include "launch/run_lock.hpp"
 #include "launch/signals.hpp"
+#include "launch/supervise/beat.hpp"
 #include "launch/train_plan.hpp"
+#include "parallel/pulse.hpp"
 #include "pretrain/config/dump.hpp"
 #include "pretrain/config/quantity.hpp"
 #include "pretrain/model_source.hpp"
@@ -19,6 +22,7 @@
 #include "report/humanize.hpp"
 
 #include <algorithm>
+#include <cstdlib>
 
 namespace isoflop {
 
@@ -239,11 +243,15 @@ Run prepare(const RunConfig& config,
             const std::optional<CheckpointRef>& trunk,
             const Machine& machine,
             const Context& context,
-            int ranks) {
+            int ranks,
+            std::unique_ptr<RunLock>& lock) {
+  const InPhase phase(Phase::data);
   // What is named but missing is said before anything is made. A run that goes on has its stores.
   if (!resumes) text_bytes(paths_of(config.data.train));
   const bool made_here = !fs::exists(folder);
   require_writable_directory(folder);
+  // Ranks of an attempt that failed may need a moment to be gone.
+  lock = std::make_unique<RunLock>(folder, std::getenv(kSupervisorVariable) ? 15 : 0);
   try {
     if (trunk) share_data(*trunk, folder);
     Run run = prepare_run(config, origins,
@@ -265,6 +273,7 @@ Run prepare(const RunConfig& config,
 
 /// What stands before the first step; the same on all ranks.
 struct Start {
+  std::unique_ptr<RunLock> lock;  // of the first rank
   std::unique_ptr<Machine> machine;
   std::unique_ptr<const Run> run;
   std::string kernel_plan;
@@ -299,7 +308,8 @@ Start decide(const TrainRequest& request, const Context& context, World* world) 
   if (!config.schedule.budget.empty())
     spend_budget(config, request.tokens_per_parameter, machine, context);
   start.run = std::make_unique<Run>(
-      prepare(config, origins, folder, start.resume.has_value(), trunk, machine, context, ranks));
+      prepare(config, origins, folder, start.resume.has_value(), trunk, machine, context, ranks,
+              start.lock));
   const Run& run = *start.run;
   // A branch differs by what it is; it is saved at once, as its own.
   start.config_changed =
@@ -331,6 +341,7 @@ void require_agreement(const Start& start, Communicator& ranks) {
 void share(Start& start, Communicator& ranks, World* world) {
   const bool root = ranks.is_root();
   const auto tell = [&](const std::string& text) { return ranks.broadcast_text(text, 0); };
+  const InPhase phase(Phase::data);  // the first rank may be building it
   const std::string config =
       tell(root ? config_to_toml(start.run->config, start.run->origins) : "");
   const std::string folder = tell(root ? start.run->folder.string() : "");
@@ -361,6 +372,13 @@ Initializer initializer_for(const Run& run, Machine& machine) {
   return [&run, &machine](ParamBuffer& parameters) {
     open_model(run.config.model.init)->read_parameters(run.table, parameters, machine.team);
   };
+}
+
+fs::path folder_of(const TrainRequest& request) {
+  Origins origins;
+  const fs::path folder = run_folder(request, read_config(request, origins));
+  require_new_or_resumed(request, folder);
+  return folder;
 }
 
 TrainOutcome train(const TrainRequest& request, const Context& context, World* world) {

@@ -43,6 +43,10 @@ struct TrainOutcome {
 /// both.
 Initializer initializer_for(const Run& run, Machine& machine);
 
+/// The run folder of the request, whose words are read for it; UserError when they are wrong, or
+/// when the folder holds a run that is not to be resumed.
+fs::path folder_of(const TrainRequest& request);
+
 /// Runs to the end or until a signal asks to stop. Prints the plan first. Called by every rank of
 /// `world` (null: alone): the first one decides what is to be decided and makes the run folder,
 /// which all of them must see, and tells the others.

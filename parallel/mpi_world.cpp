@@ -2,6 +2,7 @@
 
 #include "core/error.hpp"
 #include "core/hash.hpp"
+#include "parallel/pulse.hpp"
 
 #if ISOFLOP_MPI
 #include <fmt/format.h>
@@ -191,6 +192,7 @@ class MpiCommunicator : public Communicator {
 
   Ticket start_exchange(std::span<const Message> sends,
                         std::span<const Message> receives) override {
+    pulse().communicate("exchange");
     uint64_t bytes = 0;
     for (const Message& message : sends) bytes += message.bytes;
     const auto post =
@@ -209,6 +211,7 @@ class MpiCommunicator : public Communicator {
   }
   Ticket start_all_gather(const void* mine, void* all, size_t bytes) override {
     ISOFLOP_CHECK(bytes <= kMostBytes, "{} bytes are too many to gather at once", bytes);
+    pulse().communicate("all-gather");
     return engine_.start(
         group_,
         [=, comm = group_.comm](Engine::Requests& requests) {
@@ -219,6 +222,7 @@ class MpiCommunicator : public Communicator {
         bytes * static_cast<size_t>(size() - 1));
   }
   Ticket start_broadcast(void* data, size_t bytes, int root) override {
+    pulse().communicate("broadcast");
     return engine_.start(
         group_,
         [=, comm = group_.comm](Engine::Requests& requests) {
@@ -229,6 +233,7 @@ class MpiCommunicator : public Communicator {
         rank() == root ? bytes : 0);
   }
   Ticket start_barrier() override {
+    pulse().communicate("barrier");
     return engine_.start(
         group_,
         [comm = group_.comm](Engine::Requests& requests) {
@@ -237,7 +242,10 @@ class MpiCommunicator : public Communicator {
         0);
   }
   bool done(Ticket ticket) override { return engine_.done(ticket); }
-  void wait(Ticket ticket) override { engine_.wait(group_, ticket); }
+  void wait(Ticket ticket) override {
+    const InWait waiting;
+    engine_.wait(group_, ticket);
+  }
 
   std::unique_ptr<Communicator> split(int color, int key) override {
     return std::make_unique<MpiCommunicator>(engine_, [&] {

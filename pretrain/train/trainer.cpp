@@ -1,6 +1,7 @@
 #include "pretrain/train/trainer.hpp"
 
 #include "core/hash.hpp"
+#include "parallel/pulse.hpp"
 #include "pretrain/config/dump.hpp"
 #include "pretrain/model/architecture.hpp"
 #include "pretrain/train/score.hpp"
@@ -85,6 +86,7 @@ Trainer::Trainer(const Run& run,
 }
 
 void Trainer::restore(const CheckpointRef& checkpoint) {
+  const InPhase phase(Phase::restore);
   stepper_.load(checkpoint);
   const std::string& stored = stepper_.state.kernel_plan;
   if (stored != options_.kernel_plan && !options_.accept_new_kernel_plan)
@@ -107,6 +109,7 @@ TrainSummary Trainer::run() {
   while (state.step < run_.schedule.steps && !stopped) {
     const double start = seconds_now();
     const StepRecord record = take_step();
+    pulse().end_step();
     if (record.verdict.fate == Fate::rewind) {
       go_back(record);
       continue;
@@ -139,6 +142,7 @@ int64_t Trainer::requests() {
 }
 
 StepRecord Trainer::take_step() {
+  pulse().begin_step(stepper_.state.step + 1);
   const bool look = layer_stats_ && due(stepper_.state.step + 1,
                                         run_.config.output.layer_stats_every, run_.schedule.steps);
   stepper_.watch(look ? &*layer_stats_ : nullptr);
@@ -183,6 +187,7 @@ void Trainer::after_step(const StepRecord& record, double seconds) {
 
 // Which checkpoint it is does not matter to the bits (guard.hpp); the newest one costs least.
 void Trainer::go_back(const StepRecord& record) {
+  const InPhase phase(Phase::restore);
   checkpoints_.finish();
   const int64_t last = stepper_.guard().last_good_step(record.step);
   const std::optional<CheckpointRef> checkpoint = checkpoint_before(last);
@@ -222,6 +227,7 @@ std::vector<Metric> Trainer::wire_metrics() {
 }
 
 void Trainer::finish_saving() {
+  const InPhase phase(Phase::save);
   if (!checkpoints_.finish())
     fail_io(
         "the last checkpoint could not be saved: {}; free some space and run again with --resume "
@@ -287,6 +293,7 @@ void Trainer::log(const StepRecord& record, double seconds) {
 
 void Trainer::validate(const ValidSet& set, std::vector<Metric>& metrics) {
   const Trace::Span span(options_.trace, "validation");
+  const InPhase phase(Phase::eval);
   Score score;
   for (const auto& store : set.stores) {
     const Score part = score_tokens(
@@ -311,6 +318,7 @@ void Trainer::validate(const ValidSet& set, std::vector<Metric>& metrics) {
 
 void Trainer::show_sample() {
   if (!options_.sample || !speaks_) return;
+  const InPhase phase(Phase::eval);
   stepper_.train_step().settle();
   const Trace::Span span(options_.trace, "sample");
   const int64_t step = stepper_.state.step;
@@ -329,6 +337,7 @@ bool Trainer::checkpoint_due() const {
 }
 
 void Trainer::save() {
+  const InPhase phase(Phase::save);
   const Trace::Span span(options_.trace, "checkpoint");
   TrainStep& step = stepper_.train_step();
   step.settle();

@@ -1,0 +1,194 @@
+// launch: ranks on one or many hosts, started, watched and started again (launch/supervise).
+#include "core/threads.hpp"
+#include "launch/commands.hpp"
+#include "launch/config_arguments.hpp"
+#include "launch/context.hpp"
+#include "launch/supervise/heartbeat.hpp"
+#include "launch/supervise/supervisor.hpp"
+#include "launch/train_run.hpp"
+
+#include <CLI/CLI.hpp>
+#include <nlohmann/json.hpp>
+#include <unistd.h>
+
+#include <cstdlib>
+#include <memory>
+
+namespace isoflop {
+
+namespace {
+
+struct Options {
+  ConfigArguments words;
+  TrainRequest request;  // of what it shares with train
+  int ranks = 0;
+  std::string hosts, hostfile, remote_shell, network, starter = "auto";
+  int spares = 0, min_nodes = 1, max_restarts = 3;
+  double patience = 60, grace = 120;
+  bool dry_run = false;
+  int probe = -1;
+};
+
+bool in_slurm_job() {
+  return std::getenv("SLURM_JOB_ID") != nullptr;
+}
+
+int slurm_tasks() {
+  const char* const text = std::getenv("SLURM_NTASKS");
+  return text ? std::atoi(text) : 0;
+}
+
+RankPlaces::Starter starter_of(const Options& options) {
+  const bool named = options.hosts.empty() && options.hostfile.empty();
+  if (options.starter == "mpirun") return RankPlaces::Starter::mpirun;
+  if (options.starter == "srun") return RankPlaces::Starter::srun;
+  return in_slurm_job() && named ? RankPlaces::Starter::srun : RankPlaces::Starter::mpirun;
+}
+
+RankPlaces places_of(const Options& options) {
+  if (!options.hosts.empty() && !options.hostfile.empty())
+    fail_user("--hosts and --hostfile both name the hosts; give one of them");
+  RankPlaces placement;
+  placement.starter = starter_of(options);
+  placement.remote_shell = options.remote_shell;
+  placement.network = options.network;
+  placement.root = ::geteuid() == 0;
+  if (!options.hosts.empty()) placement.hosts = parse_hosts(options.hosts);
+  if (!options.hostfile.empty()) placement.hosts = read_hostfile(options.hostfile);
+  const int count = static_cast<int>(placement.hosts.size());
+  if (options.spares > 0 && options.spares >= count)
+    fail_user("--spares {} of {} hosts leaves none to train on", options.spares, count);
+  if (placement.remote() && options.min_nodes > count - options.spares)
+    fail_user("--min-nodes {} is more than the {} hosts without spares", options.min_nodes,
+              count - options.spares);
+  placement.ranks = options.ranks;
+  if (placement.remote()) {
+    const int slots = slots_of(HostPool(placement.hosts, options.spares).active());
+    if (options.ranks > slots)
+      fail_user(
+          "-n {} is more than the {} slots of the hosts; raise the numbers behind their names",
+          options.ranks, slots);
+    if (options.ranks == 0) placement.ranks = slots;
+  } else if (placement.starter == RankPlaces::Starter::srun) {
+    if (options.ranks == 0) placement.ranks = slurm_tasks();
+    if (placement.ranks == 0) fail_user("how many ranks? -n N, or a Slurm job with --ntasks");
+  } else {
+    if (options.ranks == 0)
+      fail_user("how many ranks, and where? -n 8, --hosts a:8,b:8 or --hostfile F");
+    placement.oversubscribed = options.ranks > usable_cores();
+  }
+  return placement;
+}
+
+/// What the ranks are started with: `train` and the words that are its own.
+std::vector<std::string> train_words(const Options& options,
+                                     const fs::path& run,
+                                     const Context& context) {
+  std::vector<std::string> words = {"train"};
+  words.insert(words.end(), options.words.words.begin(), options.words.words.end());
+  words.insert(words.end(), {"--out", run.string()});
+  const TrainRequest& request = options.request;
+  if (!request.resume.empty()) words.insert(words.end(), {"--resume", request.resume});
+  if (request.extend) words.push_back("--extend");
+  if (request.accept_new_kernel_plan) words.push_back("--new-kernel-plan");
+  if (context.json) words.push_back("--json");
+  if (context.quiet) words.push_back("--quiet");
+  return words;
+}
+
+LaunchPlan plan_of(Options& options, const Context& context) {
+  TrainRequest& request = options.request;
+  request.file = options.words.file();
+  request.overrides = options.words.overrides();
+  request.texts = options.words.others();
+  LaunchPlan plan;
+  plan.run = folder_of(request);
+  plan.placement = places_of(options);
+  plan.program = fs::read_symlink("/proc/self/exe").string();
+  plan.words = train_words(options, plan.run, context);
+  plan.resume_words = plan.words;
+  // Once begun, a run goes on with the config that it has stored. A start that resumes says the
+  // same again, since its changes may not be stored yet.
+  if (request.resume.empty()) {
+    plan.resume_words = {"train", "--resume", "auto", "--out", plan.run.string()};
+    if (context.json) plan.resume_words.push_back("--json");
+    if (context.quiet) plan.resume_words.push_back("--quiet");
+  }
+  plan.spares = options.spares;
+  plan.min_hosts = options.min_nodes;
+  plan.max_restarts = options.max_restarts;
+  plan.patience = options.patience;
+  plan.grace = options.grace;
+  return plan;
+}
+
+ExitCode run(Options& options, const Context& context) {
+  if (options.probe >= 0) {
+    const char* const address = std::getenv(kSupervisorVariable);
+    if (!address) fail_user("--probe is how isoflop launch asks a host; it is not for people");
+    answer_probe(SupervisorAddress::parse(address), options.probe);
+    return ExitCode::kDone;
+  }
+  const LaunchPlan plan = plan_of(options, context);
+  if (options.dry_run) {
+    const std::string line = first_line(plan).text();
+    context.print("{}", line);
+    context.result(
+        {{"command", line}, {"run", plan.run.string()}, {"ranks", plan.placement.ranks}});
+    return ExitCode::kDone;
+  }
+  return Supervisor(plan, context).run();
+}
+
+Action declare(CLI::App& app, Context& context) {
+  auto options = std::make_shared<Options>();
+  TrainRequest& request = options->request;
+  app.add_option("run", options->words.words, "run.toml and key=value changes");
+  app.add_option("--preset", options->words.preset, "start from a named shape");
+  app.add_option("--out", request.out, "run folder, which all hosts must see; default runs/NAME");
+  app.add_option("--resume", request.resume,
+                 "auto: go on from the newest good checkpoint, or start; or a checkpoint's folder");
+  app.add_flag("--extend", request.extend,
+               "go on longer than the run was planned for (schedule.steps=N with --resume)");
+  app.add_flag("--new-kernel-plan", request.accept_new_kernel_plan,
+               "go on although this machine's kernels give other bits");
+  app.add_option("-n,--ranks", options->ranks, "ranks; default all slots of the hosts")
+      ->check(CLI::Range(1, 1 << 20));
+  app.add_option("--hosts", options->hosts, "hosts and ranks on each: a:8,b:8");
+  app.add_option("--hostfile", options->hostfile, "lines HOST slots=8");
+  app.add_option("--spares", options->spares,
+                 "the last K hosts wait until another one fails and then take its place")
+      ->check(CLI::Range(0, 1 << 16));
+  app.add_option("--min-nodes", options->min_nodes, "give up with fewer hosts than this")
+      ->check(CLI::Range(1, 1 << 16));
+  app.add_option("--max-restarts", options->max_restarts,
+                 "give up after so many failures without a new checkpoint")
+      ->check(CLI::Range(0, 1 << 20));
+  app.add_option(
+         "--patience", options->patience,
+         "seconds that a step may take at least before a rank counts as hung; one that says "
+         "nothing for half of it does, too")
+      ->check(CLI::Range(1.0, 86400.0));
+  app.add_option("--grace", options->grace, "seconds to save in when asked to stop, until force")
+      ->check(CLI::Range(1.0, 86400.0));
+  app.add_option("--rsh", options->remote_shell,
+                 "how to run a command on a host: SHELL HOST COMMAND; default ssh");
+  app.add_option("--network", options->network,
+                 "network between the hosts, such as 10.0.0.0/8, when they have several");
+  app.add_option("--starter", options->starter, "auto: srun inside a Slurm job, else mpirun")
+      ->check(CLI::IsMember({"auto", "mpirun", "srun"}));
+  app.add_flag("--dry-run", options->dry_run, "print the command line and start nothing");
+  app.add_option("--probe", options->probe)->group("");
+  return [options, &context] { return run(*options, context); };
+}
+
+}  // namespace
+
+Command launch_command() {
+  return {"launch", "train on many ranks and hosts, watched and restarted",
+          "isoflop launch -n 4 run.toml --out runs/first\n  isoflop launch --hosts a:8,b:8,c:8 "
+          "--spares 1 run.toml\n  isoflop launch --hostfile hosts run.toml --dry-run",
+          declare};
+}
+
+}  // namespace isoflop

@@ -1,0 +1,106 @@
+// `isoflop launch` with real ranks: what dies is started again and ends with the undisturbed run's
+// bits; nobody is left behind. scripts/faults has the long list.
+#include "parallel/communicator.hpp"
+#include "tests/e2e/tiny_run.hpp"
+#include "tests/support/mpirun.hpp"
+
+#include <gtest/gtest.h>
+#include <nlohmann/json.hpp>
+
+namespace isoflop {
+namespace {
+
+using namespace std::chrono_literals;
+
+class Launch : public testing::Test {
+ protected:
+  void SetUp() override {
+    if (mpi_version() == "off") GTEST_SKIP() << "skipped: built without MPI";
+    if (!test::has_mpirun()) GTEST_SKIP() << "skipped: no mpirun (scripts/setup installs it)";
+    const std::string text = test::write_text(folder_.path() / "text.txt", test::tiny_text(60'000));
+    config_ = test::write_text(folder_.path() / "run.toml",
+                               test::tiny_config(text, "compute.threads = 1\n"));
+  }
+  std::vector<std::string> launch(const std::vector<std::string>& more = {}) const {
+    std::vector<std::string> words = {"launch",      "-n",      "2",          config_, "--out",
+                                      run_.string(), "--quiet", "--patience", "20"};
+    words.insert(words.end(), more.begin(), more.end());
+    return words;
+  }
+  /// Until the first checkpoint is there.
+  bool has_saved(test::Program& program) const {
+    for (int i = 0; i < 600; ++i) {
+      if (fs::exists(run_ / "checkpoints" / "latest")) return true;
+      if (program.ended_within(100ms)) return false;
+    }
+    return false;
+  }
+  /// Processes whose command line names our run folder and begins a training run.
+  std::vector<pid_t> ranks() const {
+    std::vector<pid_t> found;
+    for (const auto& entry : fs::directory_iterator("/proc")) {
+      const pid_t pid = std::atoi(entry.path().filename().c_str());
+      const std::string words = test::slurp(entry.path() / "cmdline");
+      const std::string start = std::string(ISOFLOP_PROGRAM) + '\0' + "train";
+      if (pid > 0 && words.rfind(start, 0) == 0 && words.find(run_.string()) != words.npos)
+        found.push_back(pid);
+    }
+    return found;
+  }
+
+  test::TempDir folder_;
+  const fs::path run_ = folder_.path() / "run";
+  std::string config_;
+};
+
+TEST_F(Launch, AKilledRankIsNamedAndTheRunEndsWithTheSameBits) {
+  const std::string alone = (folder_.path() / "alone").string();
+  const std::vector<std::string> steps = {"schedule.steps=600", "output.hash_every=600"};
+  std::vector<std::string> words = {"train", config_, "--out", alone, "--quiet"};
+  words.insert(words.end(), steps.begin(), steps.end());
+  ASSERT_EQ(test::run_isoflop(words).code, 0);
+
+  test::Program program(launch(steps), test::rank_environment());
+  ASSERT_TRUE(has_saved(program)) << program.said();
+  const std::vector<pid_t> alive = ranks();
+  ASSERT_EQ(alive.size(), 2u);
+  ::kill(alive.back(), SIGKILL);
+  const test::ProgramResult result = program.wait();
+  EXPECT_EQ(result.code, 0) << result.err;
+  EXPECT_EQ(test::run_isoflop({"diff", alone, run_.string()}).code, 0);
+  const std::string said = test::slurp(run_ / "logs" / "launch.log");
+  EXPECT_NE(said.find("died: rank "), std::string::npos) << said;
+  EXPECT_NE(said.find("starting again from step"), std::string::npos) << said;
+  EXPECT_TRUE(fs::exists(run_ / "logs" / "attempt-0002"));
+}
+
+TEST_F(Launch, TermSavesAndLeavesWith75) {
+  test::Program program(launch({"schedule.steps=1000000"}), test::rank_environment());
+  ASSERT_TRUE(has_saved(program)) << program.said();
+  program.send(SIGTERM);
+  EXPECT_EQ(program.wait().code, 75) << program.said();
+  EXPECT_EQ(test::run_isoflop({"diff", run_.string(), run_.string()}).code, 0);
+}
+
+TEST_F(Launch, NobodyIsLeftWhenTheLauncherIsKilled) {
+  test::Program program(launch({"schedule.steps=1000000"}), test::rank_environment());
+  ASSERT_TRUE(has_saved(program)) << program.said();
+  EXPECT_EQ(ranks().size(), 2u);
+  program.send(SIGKILL);
+  program.wait();
+  for (int i = 0; i < 300 && !ranks().empty(); ++i) std::this_thread::sleep_for(100ms);
+  EXPECT_TRUE(ranks().empty());
+}
+
+TEST_F(Launch, RefusalsAreSaidOnceAndNotTriedAgain) {
+  test::ProgramResult result = test::run_isoflop(launch({"model.layerz=3"}));
+  EXPECT_EQ(result.code, 2) << result.err;
+  EXPECT_FALSE(fs::exists(run_));
+  result = test::run_isoflop(launch({"schedule.slots=1"}), test::rank_environment());
+  EXPECT_EQ(result.code, 2) << result.err;
+  EXPECT_NE(result.err.find("2 ranks cannot share 1 slots"), std::string::npos) << result.err;
+  EXPECT_FALSE(fs::exists(run_ / "logs" / "attempt-0002"));
+}
+
+}  // namespace
+}  // namespace isoflop
