@@ -307,9 +307,8 @@ Start decide(const TrainRequest& request, const Context& context, World* world) 
   settle_path(config, origins, machine, context);
   if (!config.schedule.budget.empty())
     spend_budget(config, request.tokens_per_parameter, machine, context);
-  start.run = std::make_unique<Run>(
-      prepare(config, origins, folder, start.resume.has_value(), trunk, machine, context, ranks,
-              start.lock));
+  start.run = std::make_unique<Run>(prepare(config, origins, folder, start.resume.has_value(),
+                                            trunk, machine, context, ranks, start.lock));
   const Run& run = *start.run;
   // A branch differs by what it is; it is saved at once, as its own.
   start.config_changed =

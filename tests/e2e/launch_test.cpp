@@ -55,7 +55,7 @@ class Launch : public testing::Test {
 
 TEST_F(Launch, AKilledRankIsNamedAndTheRunEndsWithTheSameBits) {
   const std::string alone = (folder_.path() / "alone").string();
-  const std::vector<std::string> steps = {"schedule.steps=600", "output.hash_every=600"};
+  const std::vector<std::string> steps = {"schedule.steps=300", "output.hash_every=300"};
   std::vector<std::string> words = {"train", config_, "--out", alone, "--quiet"};
   words.insert(words.end(), steps.begin(), steps.end());
   ASSERT_EQ(test::run_isoflop(words).code, 0);
