@@ -3,6 +3,7 @@
 #include "core/math.hpp"
 #include "datasets/tokenizer/gguf_keys.hpp"
 #include "export/gguf_vocabulary.hpp"
+#include "export/parameter_values.hpp"
 #include "formats/gguf.hpp"
 #include "pretrain/fold.hpp"
 #include "pretrain/gguf_names.hpp"
@@ -174,33 +175,6 @@ std::vector<Piece> plan_pieces(const GgufExport& job, const GgufRecipe& recipe) 
   return pieces;
 }
 
-/// The parameters of a job, one after another, so that a model larger than memory can be written.
-class Values {
- public:
-  Values(const GgufExport& job, ThreadTeam& team) : job_(job), team_(team) {}
-  /// Valid until the next call; null for zeros.
-  const float* of(const Piece& piece) {
-    if (piece.parameter < 0) return nullptr;
-    const auto i = static_cast<size_t>(piece.parameter);
-    if (job_.source && loaded_ != piece.parameter) {
-      one_ = ParamBuffer();  // free first
-      std::vector<bool> holds(job_.table.size(), false);
-      holds[i] = true;
-      one_ = ParamBuffer(job_.table, DType::f32, job_.table[i].name, holds);
-      job_.source->read_parameters(job_.table, one_, team_);
-      loaded_ = piece.parameter;
-    }
-    const View whole = job_.source ? one_[i] : job_.parameters[i];
-    return whole.as<float>() + piece.first_row * piece.width;
-  }
-
- private:
-  const GgufExport& job_;
-  ThreadTeam& team_;
-  ParamBuffer one_;
-  int loaded_ = -1;
-};
-
 /// Multiplies what is folded and refuses what the type cannot hold.
 void load_rows(const Piece& piece,
                const float* values,
@@ -212,7 +186,7 @@ void load_rows(const Piece& piece,
   if (!values) return;
   for (int64_t r = 0; r < count; ++r) {
     const float factor = first + r < piece.folded ? piece.factor : 1.0f;
-    const float* in = values + (first + r) * piece.width;
+    const float* in = values + (piece.first_row + first + r) * piece.width;
     float* out = rows.data() + r * piece.width;
     for (int64_t c = 0; c < piece.width; ++c) {
       out[c] = in[c] * factor;
@@ -314,8 +288,8 @@ ExportReport export_gguf(const GgufExport& job, const fs::path& out, ThreadTeam&
         static_cast<uint64_t>(piece.codec->bytes_for(piece.outputs * piece.width));
   }
   if (!divisors.empty()) writer.write(gguf::kRopeDivisors, std::as_bytes(std::span(divisors)));
-  Values values(job, team);
-  for (const Piece& piece : pieces) write_piece(writer, piece, values.of(piece), team);
+  ParameterValues values(job.table, job.parameters, job.source, team);
+  for (const Piece& piece : pieces) write_piece(writer, piece, values.of(piece.parameter), team);
   report.file_bytes = writer.finish();
   return report;
 }

@@ -4,6 +4,7 @@
 #include "core/math.hpp"
 #include "export/hf_tokenizer.hpp"
 #include "export/new_folder.hpp"
+#include "export/parameter_values.hpp"
 #include "formats/safetensors.hpp"
 #include "pretrain/fold.hpp"
 #include "pretrain/hf_config.hpp"
@@ -25,8 +26,8 @@ constexpr float kLargestF16 = 65504;
 /// One tensor of the folder.
 struct Piece {
   hf::Stored stored;
-  const float* values;  // ours; null: zeros
-  int64_t folded;       // our first so many outputs are multiplied
+  int parameter;   // its row in the job's table; -1: zeros
+  int64_t folded;  // our first so many outputs are multiplied
   float factor;
 };
 
@@ -43,8 +44,7 @@ std::vector<Piece> plan_pieces(const HfExport& job, const ParamTable& table) {
     const ParamSpec& spec = table[i];
     const int own = find_param(job.table, spec.name);
     for (const ForeignName& foreign : spec.hugging_face) {
-      Piece piece{hf::Stored(spec, foreign),
-                  own < 0 ? nullptr : job.parameters[static_cast<size_t>(own)].as<float>(), 0,
+      Piece piece{hf::Stored(spec, foreign), own, 0,
                   static_cast<float>(fold_factor(job.model, spec.fold))};
       piece.folded = spec.fold_rows > 0 ? spec.fold_rows : piece.stored.outputs;
       pieces.push_back(piece);
@@ -64,13 +64,18 @@ void store(DType dtype, float value, std::byte* at) {
 
 /// Stored rows [first, first + count), multiplied by what is folded; refuses what the type cannot
 /// hold.
-void encode_rows(const Piece& piece, DType dtype, int64_t first, int64_t count, std::byte* out) {
+void encode_rows(const Piece& piece,
+                 const float* values,
+                 DType dtype,
+                 int64_t first,
+                 int64_t count,
+                 std::byte* out) {
   const hf::Stored& stored = piece.stored;
   const float limit = dtype == DType::f16 ? kLargestF16 : std::numeric_limits<float>::max();
   for (int64_t row = first; row < first + count; ++row)
     for (int64_t col = 0; col < stored.cols; ++col, out += size_of(dtype)) {
       const int64_t output = stored.output(row, col), input = stored.input(row, col);
-      const float own = piece.values ? piece.values[output * stored.inputs + input] : 0.0f;
+      const float own = values ? values[output * stored.inputs + input] : 0.0f;
       const float value = output < piece.folded ? own * piece.factor : own;
       if (!(std::fabs(value) <= limit)) [[unlikely]]
         fail_user("{} holds {} at row {}, column {}, which {} cannot; has the run diverged?",
@@ -79,7 +84,11 @@ void encode_rows(const Piece& piece, DType dtype, int64_t first, int64_t count, 
     }
 }
 
-void write_piece(SafetensorsWriter& writer, const Piece& piece, DType dtype, ThreadTeam& team) {
+void write_piece(SafetensorsWriter& writer,
+                 const Piece& piece,
+                 const float* values,
+                 DType dtype,
+                 ThreadTeam& team) {
   const hf::Stored& stored = piece.stored;
   const int64_t tile_rows = std::max<int64_t>(1, kTileValues / stored.cols);
   const int64_t slab_rows = tile_rows * 8 * team.size();
@@ -90,7 +99,7 @@ void write_piece(SafetensorsWriter& writer, const Piece& piece, DType dtype, Thr
     encoded.resize(static_cast<size_t>(in_slab) * row_bytes);
     team.run(div_ceil(in_slab, tile_rows), [&](int64_t tile, int) {
       const int64_t first = tile * tile_rows;
-      encode_rows(piece, dtype, slab + first, std::min(tile_rows, in_slab - first),
+      encode_rows(piece, values, dtype, slab + first, std::min(tile_rows, in_slab - first),
                   encoded.data() + static_cast<size_t>(first) * row_bytes);
     });
     writer.write(encoded);
@@ -111,11 +120,12 @@ void write_tensors(const HfExport& job,
   }
   const auto shards = cut_into_shards(std::move(records), job.dtype, job.shard_bytes);
   report.files = shards.size();
+  ParameterValues values(job.table, job.parameters, job.source, team);
   size_t next = 0;
   for (size_t i = 0; i < shards.size(); ++i) {
     SafetensorsWriter writer(folder / shard_name(i, shards.size()), job.dtype, shards[i]);
-    for (size_t k = 0; k < shards[i].size(); ++k)
-      write_piece(writer, pieces[next++], job.dtype, team);
+    for (size_t k = 0; k < shards[i].size(); ++k, ++next)
+      write_piece(writer, pieces[next], values.of(pieces[next].parameter), job.dtype, team);
     writer.finish();
   }
   if (shards.size() > 1)

@@ -11,6 +11,7 @@
 #include "core/threads.hpp"
 #include "datasets/tokenizer.hpp"
 #include "pretrain/config/run_config.hpp"
+#include "pretrain/model_source.hpp"
 
 #include <cstdint>
 #include <string>
@@ -21,12 +22,13 @@ namespace isoflop {
 struct HfExport {
   const ModelConfig& model;        // resolved
   const ParamTable& table;         // of make_param_table(model)
-  const ParamBuffer& parameters;   // f32
+  const ParamBuffer& parameters;   // f32; empty with a source
   const Tokenizer* tokenizer;      // null: the folder has none
   DType dtype = DType::f32;        // f32, f16 or bf16
   std::string card = {};           // text of README.md; "" = none
   std::string chat_template = {};  // in tokenizer_config.json; none for a base model
   uint64_t shard_bytes = 5'000'000'000;
+  const ModelSource* source = nullptr;  // to read each parameter from when its turn comes
 };
 
 struct HfReport {

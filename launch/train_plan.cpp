@@ -75,6 +75,9 @@ void print_plan(const Run& run, const Backend& backend, const Context& context, 
     context.note("         {:<20} {}", row.kind, human_bytes(static_cast<double>(row.bytes)));
   for (const std::string& advice : quantization_advice(run.config.model))
     context.note("export   {}", advice);
+  if (run.schedule.quantizes(run.schedule.steps))
+    context.note("grid     from step {} on the model lies on that of a {} file",
+                 run.schedule.quantize_after, run.config.schedule.quantize);
   context.note("rate     peak {} ({} decay)\n{}", human_rate(run.schedule.peak),
                run.config.schedule.decay, draw(run.schedule));
 }

@@ -15,9 +15,10 @@ namespace {
 
 /// Reads the folder again and computes with it; GateError naming the first activation that differs.
 nlohmann::json verify(const fs::path& folder,
-                      const LanguageModel& model,
+                      const fs::path& source,
                       DType dtype,
                       Machine& machine) {
+  const LanguageModel model(source, *machine.backend, machine.team, {.tokens = 1});
   const auto written = open_model(folder);
   const ParamTable table = make_param_table(written->config());
   ParamBuffer parameters(table, DType::f32, "the written model");
@@ -72,23 +73,27 @@ ExitCode export_hf_folder(const ExportRequest& request,
                           const Context& context) {
   const DType dtype = parse_hf_dtype(options.dtype);
   Machine machine(fp32_on(request.threads));
-  LanguageModel model(request.model, *machine.backend, machine.team);
-  for (const std::string& note : model.notes()) context.note("{}", note);
+  const std::unique_ptr<ModelSource> source = open_model(request.model);
+  for (const std::string& note : source->notes()) context.note("{}", note);
+  const ParamTable table = make_param_table(source->config());
+  const std::unique_ptr<Tokenizer> tokenizer = source->tokenizer();
   std::vector<std::string> notes;
   const std::string name = fs::absolute(fs::path(options.folder) / "").parent_path().filename();
   ModelCard card =
-      card_of(model.origin(), model.config(), model.table(), request, name, options.dtype, notes);
+      card_of(source->origin(), source->config(), table, request, name, options.dtype, notes);
   const std::string chat_template =
-      options.chat_template.empty() ? model.chat().chat_template : options.chat_template;
+      options.chat_template.empty() ? source->chat().chat_template : options.chat_template;
   card.chat = !chat_template.empty();
-  const HfReport report = export_hf({.model = model.config(),
-                                     .table = model.table(),
-                                     .parameters = model.parameters(),
-                                     .tokenizer = model.find_tokenizer(),
+  const ParamBuffer none{};
+  const HfReport report = export_hf({.model = source->config(),
+                                     .table = table,
+                                     .parameters = none,
+                                     .tokenizer = tokenizer.get(),
                                      .dtype = dtype,
                                      .card = model_card_text(card),
                                      .chat_template = chat_template,
-                                     .shard_bytes = options.shard_bytes},
+                                     .shard_bytes = options.shard_bytes,
+                                     .source = source.get()},
                                     options.folder, request.force, machine.team);
   notes.insert(notes.end(), report.notes.begin(), report.notes.end());
   for (const std::string& note : notes) context.note("{}", note);
@@ -101,7 +106,7 @@ ExitCode export_hf_folder(const ExportRequest& request,
   context.print("{}: {} in {} file(s), {}", report.folder.string(), options.dtype, report.files,
                 human_bytes(static_cast<double>(report.tensor_bytes)));
   if (options.verify) {
-    result["verified"] = verify(report.folder, model, dtype, machine);
+    result["verified"] = verify(report.folder, request.model, dtype, machine);
     context.print("read again: every activation is the model's, logits within {:.2g}",
                   result["verified"]["logit_difference"].get<double>());
   }
