@@ -4,6 +4,7 @@
 #include "parallel/communicator.hpp"
 
 #include "core/rng.hpp"
+#include "parallel/grid.hpp"
 
 #include <gtest/gtest.h>
 
@@ -137,6 +138,27 @@ TEST(Communicator, SplitsIntoGroupsThatDoNotMix) {
   for (int i = 0; i < members; ++i)
     EXPECT_EQ(world_ranks[static_cast<size_t>(i)], me % 2 + 2 * (members - 1 - i));
   EXPECT_EQ(world_ranks[static_cast<size_t>(group->rank())], me);
+}
+
+// Each has the ranks that share the other coordinates, in order.
+TEST(Communicator, SplitsIntoTheGroupsOfAGrid) {
+  const int n = ranks().size(), pp = n % 2 == 0 ? 2 : 1, tp = n % 4 == 0 ? 2 : 1;
+  const ProcessGrid grid(fit_grid(n, tp, pp), ranks().rank());
+  const auto members = [&](const std::unique_ptr<Communicator>& group) {
+    return group->gather(ranks().rank());
+  };
+  const GridPlace at = grid.place();
+  const auto dp = grid.split_dp(ranks()), tp_group = grid.split_tp(ranks()),
+             pp_group = grid.split_pp(ranks());
+  ASSERT_EQ(dp->size(), grid.shape().dp);
+  ASSERT_EQ(tp_group->size(), tp);
+  ASSERT_EQ(pp_group->size(), pp);
+  for (int i = 0; i < dp->size(); ++i)
+    EXPECT_EQ(members(dp)[static_cast<size_t>(i)], grid.rank_at({i, at.tp, at.pp}));
+  for (int i = 0; i < tp; ++i)
+    EXPECT_EQ(members(tp_group)[static_cast<size_t>(i)], grid.rank_at({at.dp, i, at.pp}));
+  for (int i = 0; i < pp; ++i)
+    EXPECT_EQ(members(pp_group)[static_cast<size_t>(i)], grid.rank_at({at.dp, at.tp, i}));
 }
 
 TEST(Communicator, TwoThreadsUseTwoGroups) {
