@@ -1,6 +1,8 @@
 #include "launch/train_plan.hpp"
 
 #include "core/math.hpp"
+#include "parallel/grid.hpp"
+#include "parallel/pipeline.hpp"
 #include "parallel/slot_tree.hpp"
 #include "pretrain/gguf_recipe.hpp"
 #include "pretrain/train/trainer.hpp"
@@ -25,12 +27,22 @@ size_t total(const std::vector<MemoryRow>& rows) {
   return sum;
 }
 
+/// Bytes of the parameters of the stage that has the most.
+double stage_bytes(const Run& run, DType dtype, int stages) {
+  std::vector<int64_t> elements(static_cast<size_t>(stages), 0);
+  for (const ParamSpec& spec : run.table)
+    elements[static_cast<size_t>(
+        stage_of_block(spec.stage_block, run.config.model.layers, stages))] += spec.size();
+  return static_cast<double>(*std::max_element(elements.begin(), elements.end())) *
+         static_cast<double>(size_of(dtype));
+}
+
 /// The price of the ranks: what each sends in a step, and what waits while the one with the most
 /// slots computes.
-void print_ranks(const Run& run, const Backend& backend, const Context& context, int ranks) {
+void print_copies(const Run& run, const Backend& backend, const Context& context, GridShape grid) {
+  const int ranks = grid.dp;
   const int64_t slots = run.batch.slots, most = div_ceil(slots, ranks);
-  const double bytes =
-      static_cast<double>(ParamBuffer::bytes_for(run.table, backend.state_dtype()));
+  const double bytes = stage_bytes(run, backend.state_dtype(), grid.pp);
   const std::vector<TreePart> parts = tree_parts(slots, ranks);
   int64_t sent = 0;  // subtree sums of the rank that has the most
   for (int rank = 0; rank < ranks; ++rank)
@@ -39,14 +51,36 @@ void print_ranks(const Run& run, const Backend& backend, const Context& context,
                              }));
   const double share = static_cast<double>(ranks - 1) / ranks;
   context.note(
-      "ranks    {}, of {} slots at most {} each{}; a rank sends {} of gradients and {} of "
+      "ranks    {}{}, of {} slots at most {} each{}; a rank sends {} of gradients and {} of "
       "parameters a step",
-      ranks, slots, most,
+      grid.ranks(), grid.pp > 1 ? fmt::format(" = {} copies x {} stages", ranks, grid.pp) : "",
+      slots, most,
       slots % ranks
           ? fmt::format(" ({:.0f}% of the ranks' time is used)",
                         100.0 * static_cast<double>(slots) / static_cast<double>(most * ranks))
           : std::string(),
       human_bytes(static_cast<double>(sent) * share * bytes), human_bytes(share * bytes));
+}
+
+void print_stages(const Run& run, const Backend& backend, const Context& context, GridShape grid) {
+  const int64_t layers = run.config.model.layers;
+  const int64_t micro = div_ceil(run.batch.slots, grid.dp) * run.batch.micro_batches;
+  const double message = static_cast<double>(run.batch.micro_tokens() * run.config.model.d_model) *
+                         static_cast<double>(size_of(backend.activation_dtype()));
+  std::string blocks;
+  for (int stage = 0; stage < grid.pp; ++stage)
+    blocks +=
+        fmt::format("{}{}", stage ? " + " : "", blocks_of_stage(layers, stage, grid.pp).size());
+  context.note(
+      "stages   {} of {} blocks, {} micro-batches a step, so {:.1f}% of it goes to filling and "
+      "draining; {} a micro-batch to each neighbour",
+      grid.pp, blocks, micro, 100 * bubble_share(grid.pp, micro), human_bytes(message));
+}
+
+void print_ranks(const Run& run, const Backend& backend, const Context& context, int ranks) {
+  const GridShape grid = fit_grid(ranks, 1, static_cast<int>(run.config.parallel.pp));
+  print_copies(run, backend, context, grid);
+  if (grid.pp > 1) print_stages(run, backend, context, grid);
 }
 
 }  // namespace

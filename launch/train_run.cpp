@@ -227,11 +227,14 @@ double measure_limit(const Run& run, Machine& machine) {
                          [&](const auto& a, const auto& b) { return work(a) < work(b); })});
 }
 
-void require_slots_for(const Run& run, int ranks) {
-  if (run.batch.slots >= ranks) return;
+/// The ranks fit the grid, the stages the blocks, and the copies the slots.
+void require_grid(const Run& run, int ranks) {
+  const int pp = static_cast<int>(run.config.parallel.pp), copies = fit_grid(ranks, 1, pp).dp;
+  blocks_of_stage(run.config.model.layers, 0, pp);
+  if (run.batch.slots >= copies) return;
   fail_user(
       "{} ranks cannot share {} slots; start at most {}, or begin a run with schedule.slots={}",
-      ranks, run.batch.slots, run.batch.slots, ranks);
+      ranks, run.batch.slots, run.batch.slots * pp, copies);
 }
 
 /// Data is checked and built in the run folder; a start that is refused there leaves no folder
@@ -260,7 +263,7 @@ Run prepare(const RunConfig& config,
                            .stop = stop_flag(),
                            .threads = machine.team.size(),
                            .reuse = resumes});
-    require_slots_for(run, ranks);
+    require_grid(run, ranks);
     if (!resumes && !run.config.model.init.empty())
       require_tensors_of(*open_model(run.config.model.init), run.table);
     return run;

@@ -32,6 +32,11 @@ struct WireTotals {
   double wait_seconds = 0;  // somebody sat in wait() for it
   uint64_t sent_bytes = 0;
 };
+/// Of two groups: time that both spend counts twice.
+inline WireTotals operator+(const WireTotals& a, const WireTotals& b) {
+  return {a.busy_seconds + b.busy_seconds, a.wait_seconds + b.wait_seconds,
+          a.sent_bytes + b.sent_bytes};
+}
 
 class Communicator {
  public:

@@ -1,6 +1,7 @@
 #include "parallel/sharding.hpp"
 
 #include "core/math.hpp"
+#include "parallel/pipeline.hpp"
 
 #include <algorithm>
 #include <numeric>
@@ -28,9 +29,14 @@ std::vector<Bucket> make_buckets(const ParamTable& table) {
 
 // Within a bucket rank r's share ends where the elements before come closest to (r+1)/ranks of
 // them.
-Sharding::Sharding(const ParamTable& table, int ranks, int rank, const std::vector<bool>& whole)
-    : ranks_(ranks), rank_(rank), buckets_(make_buckets(table)), cuts_(table.size()) {
+Sharding::Sharding(const ParamTable& table, const ProcessGrid& grid, const std::vector<bool>& whole)
+    : grid_(grid), buckets_(make_buckets(table)), cuts_(table.size()) {
   static_assert(kNormChunk == 64 * 64);
+  const int ranks = grid.shape().dp;
+  int64_t blocks = 0;
+  for (const ParamSpec& spec : table) blocks = std::max<int64_t>(blocks, spec.stage_block);
+  for (const ParamSpec& spec : table)
+    stages_.push_back(stage_of_block(spec.stage_block, blocks, grid.shape().pp));
   for (const Bucket& bucket : buckets_) {
     int64_t total = 0, done = 0;
     for (size_t i = bucket.first; i < bucket.last; ++i) total += table[i].size();
@@ -63,9 +69,15 @@ std::vector<bool> Sharding::holds() const {
   return holds;
 }
 
+std::vector<bool> Sharding::stage_holds() const {
+  std::vector<bool> holds;
+  for (size_t i = 0; i < cuts_.size(); ++i) holds.push_back(in_stage(i));
+  return holds;
+}
+
 size_t Sharding::most_bytes(const ParamTable& table, DType dtype) const {
   size_t most = 0;
-  for (int r = 0; r < ranks_; ++r)
+  for (int r = 0; r < ranks(); ++r)
     most = std::max(most, ParamBuffer::bytes_for(table_of(table, r), dtype));
   return most;
 }

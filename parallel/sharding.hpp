@@ -6,8 +6,13 @@
 // each. Cuts lie between panels: 64 rows, or as many times that as make whole chunks of 4,096
 // elements, over which gradient norms are summed. Vectors are not cut. An optimizer that needs
 // whole matrices asks for it.
+//
+// With a pipeline only the ranks of a parameter's stage own rows of it, cut as if they were all
+// the ranks there are. A tied matrix is of the first stage; the last has a copy of it and a
+// gradient of its own, which joins the first stage's once per step.
 #pragma once
 #include "core/param.hpp"
+#include "parallel/grid.hpp"
 
 #include <cstdint>
 #include <vector>
@@ -33,33 +38,48 @@ class Sharding {
   /// Everything belongs to one rank.
   explicit Sharding(const ParamTable& table) : Sharding(table, 1, 0, {}) {}
   /// `whole[i]`: parameter i is not cut; empty = all may be.
-  Sharding(const ParamTable& table, int ranks, int rank, const std::vector<bool>& whole);
+  Sharding(const ParamTable& table, int ranks, int rank, const std::vector<bool>& whole)
+      : Sharding(table, ProcessGrid({.dp = ranks}, rank), whole) {}
+  Sharding(const ParamTable& table, const ProcessGrid& grid, const std::vector<bool>& whole);
 
-  int ranks() const { return ranks_; }
-  int rank() const { return rank_; }
+  const ProcessGrid& grid() const { return grid_; }
+  int ranks() const { return grid_.shape().ranks(); }
+  int rank() const { return grid_.rank(); }
   size_t parameters() const { return cuts_.size(); }
   const std::vector<Bucket>& buckets() const { return buckets_; }
   RowRange rows(size_t param, int rank) const {
+    const GridPlace place = grid_.place_of(rank);
+    const RowRange rows = rows_of_copy(param, place.dp);
+    return place.pp == stages_[param] ? rows : RowRange{rows.first, 0};
+  }
+  RowRange rows(size_t param) const { return rows(param, rank()); }
+  /// The rows of the rank of parameter's stage that belongs to copy `dp` of the model.
+  RowRange rows_of_copy(size_t param, int dp) const {
     const std::vector<int64_t>& cuts = cuts_[param];
-    const auto r = static_cast<size_t>(rank);
+    const auto r = static_cast<size_t>(dp);
     return {cuts[r], cuts[r + 1] - cuts[r]};
   }
-  RowRange rows(size_t param) const { return rows(param, rank_); }
+  int stage_of(size_t param) const { return stages_[param]; }
+  /// Whether our stage has the parameter, whoever owns its rows.
+  bool in_stage(size_t param) const { return stages_[param] == grid_.place().pp; }
+  /// Parameters in_stage, for buffers of whole tensors.
+  std::vector<bool> stage_holds() const;
 
   /// What a rank's share looks like: the table with its rows only, and which parameters have any.
   ParamTable table_of(const ParamTable& table, int rank) const;
   std::vector<bool> holds() const;
   /// A buffer of this rank's rows.
   ParamBuffer buffer(const ParamTable& table, DType dtype, const std::string& what) const {
-    return ParamBuffer(table_of(table, rank_), dtype, what, holds());
+    return ParamBuffer(table_of(table, rank()), dtype, what, holds());
   }
   /// Bytes of the largest share; every rank's differs a little.
   size_t most_bytes(const ParamTable& table, DType dtype) const;
 
  private:
-  int ranks_, rank_;
+  ProcessGrid grid_;
   std::vector<Bucket> buckets_;
-  std::vector<std::vector<int64_t>> cuts_;  // per parameter: ranks + 1 rows
+  std::vector<std::vector<int64_t>> cuts_;  // per parameter: dp + 1 rows
+  std::vector<int> stages_;                 // per parameter
 };
 
 /// Our rows of a whole tensor.

@@ -37,6 +37,7 @@ void WeightGrid::round(Backend& backend,
                        size_t first,
                        size_t last) const {
   for (size_t i = first; i < last; ++i) {
+    if (!masters[i]) continue;
     if (parts_[i].empty()) backend.copy(masters[i], rounded[i]);
     for (const Part& part : parts_[i])
       backend.round_to_blocks({.from = masters[i].slice(part.first, part.count),

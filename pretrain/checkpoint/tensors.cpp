@@ -152,9 +152,10 @@ void read_tensors(const fs::path& folder,
       for (size_t k = 0; k < kinds.size(); ++k) {
         if (!kinds[k].buffer || !(*kinds[k].buffer)[i]) continue;
         const std::string name = dataset_name(kinds[k], table[i]);
-        const RowRange want = k == 0 ? RowRange{0, table[i].rows} : moments.rows(i);
-        if (file.exists(name))
-          read_piece(file, name, table[i], (*kinds[k].buffer)[i], want, covered[i][k]);
+        const View into_view = (*kinds[k].buffer)[i];
+        const RowRange whole = {0, into_view ? table[i].rows : 0};
+        const RowRange want = k == 0 ? whole : moments.rows(i);
+        if (file.exists(name)) read_piece(file, name, table[i], into_view, want, covered[i][k]);
       }
     }
   }

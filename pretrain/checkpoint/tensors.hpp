@@ -28,10 +28,10 @@ void write_shard(const fs::path& folder,
 /// The virtual checkpoint.h5 over the files of all ranks.
 void write_virtual(const fs::path& folder, const ParamTable& table, const Sharding& sharding);
 
-/// Fills what is asked for from all ranks' files, however many those were: parameters whole, of
-/// moments our rows, which is all that their buffers hold. FormatError names the file and the
-/// tensor when one is missing, has another shape or type, or is not covered by the shards; when the
-/// file holds parameters that the table lacks, too.
+/// Fills what is asked for from all ranks' files, however many those were: parameters whole, those
+/// that their buffer holds; of moments our rows, which is all that their buffers hold. FormatError
+/// names the file and the tensor when one is missing, has another shape or type, or is not covered
+/// by the shards; when the file holds parameters that the table lacks, too.
 void read_tensors(const fs::path& folder,
                   const Manifest& manifest,
                   const ParamTable& table,

@@ -319,6 +319,10 @@ void add_rest(std::vector<Field>& list) {
   add(text("compute.recompute", {"none", "cheap", "ffn", "block"},
            "what the backward computes again to save memory"),
       compute, &ComputeConfig::recompute);
+  add(integer("parallel.pp", 1, 1024,
+              "stages of the pipeline: each rank has a part of the blocks; the number of ranks is "
+              "a multiple of it"),
+      &RunConfig::parallel, &ParallelConfig::pp);
   add(integer("checkpoint.every", 0, kMost, "steps between checkpoints; 0 = only at the end"),
       checkpoint, &CheckpointConfig::every);
   add(integer("checkpoint.keep", 0, kMost, "checkpoints kept, newest first; 0 = all"), checkpoint,

@@ -144,6 +144,12 @@ struct ComputeConfig {
   std::string recompute = "none";    // none | cheap | ffn | block
 };
 
+/// How the ranks share a run; nothing here changes a bit of it. What is left after the stages are
+/// copies of the model.
+struct ParallelConfig {
+  int64_t pp = 1;  // stages of the pipeline
+};
+
 struct CheckpointConfig {
   int64_t every = 500;            // steps; 0 = only at the end
   int64_t keep = 2;               // last k; 0 = all
@@ -181,6 +187,7 @@ struct RunConfig {
   OptimizerConfig optimizer;
   ParametrizationConfig parametrization;
   ComputeConfig compute;
+  ParallelConfig parallel;
   CheckpointConfig checkpoint;
   GuardConfig guard;
   EvalConfig eval;

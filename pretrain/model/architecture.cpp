@@ -176,6 +176,7 @@ static void fill_parameter(const ParamSpec& spec, uint64_t seed, T* values) {
 void initialize_parameters(const ParamTable& table, uint64_t seed, ParamBuffer& parameters) {
   for (size_t i = 0; i < table.size(); ++i) {
     const View view = parameters[i];
+    if (!view) continue;
     switch (view.dtype) {
       case DType::f32:
         fill_parameter(table[i], seed, view.as<float>());

@@ -19,7 +19,8 @@ ParamTable make_param_table(const ModelConfig& config);
 /// and last stage are different ranks gets the same bits.
 ParamTable make_gradient_table(const ModelConfig& config);
 
-/// Draws every parameter from (seed, name, element): independent of order, threads and ranks.
+/// Draws every parameter that the buffer holds from (seed, name, element): independent of order,
+/// threads and ranks.
 void initialize_parameters(const ParamTable& table, uint64_t seed, ParamBuffer& parameters);
 
 /// Everything stored, a tied table once: parameter_count of the table, without making it.

@@ -2,6 +2,7 @@
 // on its own: gpt3_block.cpp, llama_block.cpp. They share Linear and attention calls, not control
 // flow.
 #pragma once
+#include "parallel/pipeline.hpp"
 #include "pretrain/model/activation_plan.hpp"
 #include "pretrain/model/step.hpp"
 
@@ -23,22 +24,30 @@ class Block {
 };
 
 /// How a block's activations are laid out: N tokens per micro-batch at most, and what is
-/// recomputed.
+/// recomputed. As a stage of a pipeline: which blocks, and how many micro-batches may be between
+/// their forward and their backward pass at once; each has its own copy of what is kept.
 struct BlockShape {
   int64_t tokens = 0;  // N
   Recompute recompute = Recompute::none;
-  bool training = true;  // false: nothing is kept, the gradients' scratch is not planned
+  bool training = true;        // false: nothing is kept, the gradients' scratch is not planned
+  BlockRange stage = {0, -1};  // last < 0: all blocks
+  int64_t in_flight = 1;
+
+  BlockRange blocks(const ModelConfig& config) const {
+    return stage.last < 0 ? BlockRange{0, config.layers} : stage;
+  }
 };
 
-/// All blocks of a model and their activations.
+/// The blocks of a model, or of a stage, and their activations, once for each micro-batch in
+/// flight.
 class BlockStack {
  public:
   virtual ~BlockStack() = default;
   /// Once, after the plan was allocated.
   virtual void bind(const ActivationPlan& plan) = 0;
   /// Before each micro-batch: how many tokens it has; forgets the one before.
-  virtual void begin(int64_t tokens) = 0;
-  virtual Block& operator[](size_t layer) = 0;
+  virtual void begin(int64_t flight, int64_t tokens) = 0;
+  virtual Block& at(int64_t flight, int64_t layer) = 0;
 };
 
 /// Adds the rows of all blocks to `plan`; nothing is allocated here.
@@ -58,28 +67,30 @@ class BlockStackOf : public BlockStack {
                const BlockShape& shape,
                DType activation,
                DType state,
-               ActivationPlan& plan) {
-    for (int64_t layer = 0; layer < config.layers; ++layer)
-      blocks_.push_back(std::make_unique<B>(config, table, static_cast<int>(layer)));
+               ActivationPlan& plan)
+      : range_(shape.blocks(config)) {
+    for (int64_t flight = 0; flight < shape.in_flight; ++flight)
+      for (int64_t layer = range_.first; layer < range_.last; ++layer)
+        blocks_.push_back(std::make_unique<B>(config, table, static_cast<int>(layer)));
+    const auto copies = static_cast<int64_t>(blocks_.size());
     for (const auto& spec : B::activations(config, shape.tokens, activation, state)) {
       if (spec.rows == 0 || (spec.drop == Drop::scratch && !shape.training)) continue;
       const bool keep = shape.training && kept(spec.drop, shape.recompute);
-      const size_t row =
-          plan.add(spec.name, spec.rows, spec.cols, spec.dtype, keep ? config.layers : 1);
+      const size_t row = plan.add(spec.name, spec.rows, spec.cols, spec.dtype, keep ? copies : 1);
       planned_.push_back({spec.slot, row, keep});
     }
   }
   void bind(const ActivationPlan& plan) override {
-    for (size_t layer = 0; layer < blocks_.size(); ++layer)
+    for (size_t copy = 0; copy < blocks_.size(); ++copy)
       for (const Planned& p : planned_)
-        (blocks_[layer]->acts.*p.slot)
-            .bind(plan.view(p.row, p.keep ? static_cast<int64_t>(layer) : 0), p.keep);
+        (blocks_[copy]->acts.*p.slot)
+            .bind(plan.view(p.row, p.keep ? static_cast<int64_t>(copy) : 0), p.keep);
   }
-  void begin(int64_t tokens) override {
-    for (const auto& block : blocks_)
-      for (const Planned& p : planned_) (block->acts.*p.slot).begin(tokens);
+  void begin(int64_t flight, int64_t tokens) override {
+    for (int64_t layer = range_.first; layer < range_.last; ++layer)
+      for (const Planned& p : planned_) (blocks_[index(flight, layer)]->acts.*p.slot).begin(tokens);
   }
-  Block& operator[](size_t layer) override { return *blocks_[layer]; }
+  Block& at(int64_t flight, int64_t layer) override { return *blocks_[index(flight, layer)]; }
 
  private:
   struct Planned {
@@ -87,6 +98,11 @@ class BlockStackOf : public BlockStack {
     size_t row;
     bool keep;
   };
+  size_t index(int64_t flight, int64_t layer) const {
+    return static_cast<size_t>(flight * range_.size() + layer - range_.first);
+  }
+
+  BlockRange range_;
   std::vector<std::unique_ptr<B>> blocks_;
   std::vector<Planned> planned_;
 };

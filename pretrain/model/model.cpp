@@ -42,15 +42,17 @@ struct OuterRows {
             DType state,
             ActivationPlan& plan) {
     const int64_t N = shape.tokens, D = c.d_model, train = shape.training ? N : 0;
+    const bool predicts = shape.blocks(c).last == c.layers;
+    const int64_t P = predicts ? N : 0;
     const int64_t rope_rows = has_rope(c.arch) ? c.context : 0;
     last = plan.add("last", N, D, activation, 1);
-    normed = plan.add("normed", N, D, activation, 1);
-    mean = plan.add("mean", N, 1, state, 1);
-    inv = plan.add("inv_std", N, 1, state, 1);
+    normed = plan.add("normed", P, D, activation, 1);
+    mean = plan.add("mean", P, 1, state, 1);
+    inv = plan.add("inv_std", P, 1, state, 1);
     dres = plan.add("dres", train, D, activation, 1);
-    dnormed = plan.add("dnormed", train, D, activation, 1);
-    logits = plan.add("logits", std::min(N, kHeadTokens), c.vocabulary, activation, 1);
-    losses = plan.add("losses", N, 1, state, 1);
+    dnormed = plan.add("dnormed", predicts ? train : 0, D, activation, 1);
+    logits = plan.add("logits", std::min(P, kHeadTokens), c.vocabulary, activation, 1);
+    losses = plan.add("losses", P, 1, state, 1);
     rope_cos = plan.add("rope_cos", rope_rows, c.rotary_dim() / 2, state, 1);
     rope_sin = plan.add("rope_sin", rope_rows, c.rotary_dim() / 2, state, 1);
   }
@@ -88,22 +90,26 @@ Model::Model(const ModelConfig& config,
     : config_(config),
       backend_(backend),
       params_(table, masters, backend, blocks),
-      max_tokens_(shape.tokens) {
+      max_tokens_(shape.tokens),
+      range_(shape.blocks(config)) {
+  ISOFLOP_CHECK(!predicts() || shape.in_flight == 1, "the last stage has one micro-batch at once");
   const DType activation = backend.activation_dtype(), state = backend.state_dtype();
   blocks_ = make_blocks(config, table, shape, activation, state, plan_);
   const OuterRows rows(config, shape, activation, state, plan_);
   plan_.allocate(backend);
   blocks_->bind(plan_);
   last_.bind(plan_.view(rows.last, 0), true);
-  normed_.bind(plan_.view(rows.normed, 0), true);
-  mean_.bind(plan_.view(rows.mean, 0), true);
-  inv_.bind(plan_.view(rows.inv, 0), true);
+  if (predicts()) {
+    normed_.bind(plan_.view(rows.normed, 0), true);
+    mean_.bind(plan_.view(rows.mean, 0), true);
+    inv_.bind(plan_.view(rows.inv, 0), true);
+    logits_ = plan_.view(rows.logits, 0);
+    losses_storage_ = plan_.view(rows.losses, 0);
+  }
   if (shape.training) {
     dres_.bind(plan_.view(rows.dres, 0), true);
-    dnormed_.bind(plan_.view(rows.dnormed, 0), true);
+    if (predicts()) dnormed_.bind(plan_.view(rows.dnormed, 0), true);
   }
-  logits_ = plan_.view(rows.logits, 0);
-  losses_storage_ = plan_.view(rows.losses, 0);
   rope_cos_ = plan_.view(rows.rope_cos, 0);
   rope_sin_ = plan_.view(rows.rope_sin, 0);
   fill_rope_table(config, rope_cos_, rope_sin_);
@@ -120,14 +126,17 @@ Model::Model(const ModelConfig& config,
   head_grad_ = config.tied_embeddings ? static_cast<int>(table.size()) : head_;
 }
 
-Step Model::begin(int64_t sequences, int64_t length) {
+void Model::forget(int64_t flight, int64_t tokens) {
+  blocks_->begin(flight, tokens);
+  for (Slot* slot : {&last_, &normed_, &mean_, &inv_, &dres_, &dnormed_}) slot->begin(tokens);
+  losses_ = losses_storage_ ? losses_storage_.slice(0, tokens) : View{};
+}
+
+Step Model::make_step(int64_t sequences, int64_t length) {
   const int64_t n = sequences * length;
   ISOFLOP_CHECK(n > 0 && n <= max_tokens_ && length <= config_.context,
                 "a micro-batch of {} x {} tokens; planned for {}, context {}", sequences, length,
                 max_tokens_, config_.context);
-  blocks_->begin(n);
-  for (Slot* slot : {&last_, &normed_, &mean_, &inv_, &dres_, &dnormed_}) slot->begin(n);
-  losses_ = losses_storage_.slice(0, n);
   return Step{.backend = backend_,
               .config = config_,
               .params = params_,
@@ -135,6 +144,12 @@ Step Model::begin(int64_t sequences, int64_t length) {
               .length = length,
               .rope_cos = rope_cos_,
               .rope_sin = rope_sin_};
+}
+
+Step Model::begin(int64_t sequences, int64_t length) {
+  const Step s = make_step(sequences, length);
+  forget(0, s.tokens());
+  return s;
 }
 
 /// Where each token's document starts: at the last separator up to it, or at the window's start.
@@ -150,23 +165,26 @@ FirstKeys Model::find_documents(const Step& s, std::span<const int32_t> tokens) 
   return FirstKeys(first_keys_).first(tokens.size());
 }
 
-View Model::forward(Step& s, std::span<const int32_t> tokens) {
+View Model::forward(Step& s, int64_t flight, std::span<const int32_t> tokens) {
   if (config_.document_mask) s.first_keys = find_documents(s, tokens);
   BlockStack& blocks = *blocks_;
-  const size_t layers = static_cast<size_t>(config_.layers);
-  before_forward(-1);
-  s.backend.embedding_forward(
-      {.tokens = tokens,
-       .table = params_.weights[embedding_],
-       .positions = positions_ < 0 ? WeightRef{} : params_.weights[positions_],
-       .y = blocks[0].input().fill(),
-       .scale = config_.embedding_multiplier,
-       .sequence = s.length,
-       .first_position = s.first_position()});
-  for (size_t i = 0; i < layers; ++i) {
-    before_forward(static_cast<int64_t>(i));
-    blocks[i].forward(s, i + 1 < layers ? blocks[i + 1].input().fill() : last_.fill());
+  if (embeds()) {
+    before_forward(-1);
+    s.backend.embedding_forward(
+        {.tokens = tokens,
+         .table = params_.weights[embedding_],
+         .positions = positions_ < 0 ? WeightRef{} : params_.weights[positions_],
+         .y = blocks.at(flight, 0).input().fill(),
+         .scale = config_.embedding_multiplier,
+         .sequence = s.length,
+         .first_position = s.first_position()});
   }
+  for (int64_t i = range_.first; i < range_.last; ++i) {
+    before_forward(i);
+    blocks.at(flight, i).forward(
+        s, i + 1 < range_.last ? blocks.at(flight, i + 1).input().fill() : last_.fill());
+  }
+  if (!predicts()) return last_.get();
   before_forward(config_.layers);
 
   const View x = last_.get(), y = normed_.fill();
@@ -219,8 +237,9 @@ void Model::head(Step& s, View hidden, std::span<const int32_t> targets, double 
   }
 }
 
-void Model::backward(Step& s, const Batch& batch) {
-  const View dres = dres_.fill(), dy = dnormed_.get();
+/// The gradient of the last block's output: overwrites dres.
+void Model::backward_norm(Step& s, View dres) {
+  const View dy = dnormed_.get();
   s.backend.zero(dres);  // the norm below adds, as every norm does
   if (is_llama(config_.arch))
     s.backend.rmsnorm_backward({.dy = dy,
@@ -238,18 +257,6 @@ void Model::backward(Step& s, const Batch& batch) {
                                   .dx_add = dres,
                                   .dgain = s.grad(norm_),
                                   .dbias = s.grad(norm_bias_)});
-  after_backward(config_.layers);
-  for (int64_t i = config_.layers - 1; i >= 0; --i) {
-    (*blocks_)[static_cast<size_t>(i)].backward(s, dres);
-    after_backward(i);
-  }
-  s.backend.embedding_backward({.dy = dres,
-                                .tokens = batch.tokens,
-                                .dtable = s.grad(embedding_),
-                                .dpositions = s.grad(positions_),
-                                .scale = config_.embedding_multiplier,
-                                .sequence = s.length});
-  after_backward(-1);
 }
 
 double Model::total_loss(int64_t tokens) const {
@@ -259,25 +266,56 @@ double Model::total_loss(int64_t tokens) const {
   return sum;
 }
 
-double Model::forward_backward(const Batch& batch, ParamBuffer& grads, double grad_scale) {
-  Step s = begin(batch.sequences, batch.length);
-  s.grads = &grads;
-  const View hidden = forward(s, batch.tokens);
-  dnormed_.fill();
-  head(s, hidden, batch.targets, grad_scale);
-  backward(s, batch);
+View Model::forward_stage(int64_t flight, const Batch& batch, View input) {
+  Step s = make_step(batch.sequences, batch.length);
+  forget(flight, s.tokens());
+  if (!embeds()) backend_.copy(input, blocks_->at(flight, range_.first).input().fill());
+  return forward(s, flight, batch.tokens);
+}
+
+double Model::score_stage(const Batch& batch) {
+  if (!predicts()) return 0;
+  Step s = make_step(batch.sequences, batch.length);
+  head(s, normed_.get(), batch.targets, 0);
   return total_loss(s.tokens());
 }
 
-double Model::evaluate(const Batch& batch) {
-  Step s = begin(batch.sequences, batch.length);
-  head(s, forward(s, batch.tokens), batch.targets, 0);
-  return total_loss(s.tokens());
+double Model::backward_stage(int64_t flight,
+                             const Batch& batch,
+                             ParamBuffer& grads,
+                             double grad_scale,
+                             View output_gradient) {
+  Step s = make_step(batch.sequences, batch.length);
+  s.grads = &grads;
+  if (config_.document_mask) s.first_keys = find_documents(s, batch.tokens);
+  const View dres = dres_.fill();
+  if (predicts()) {
+    dnormed_.fill();
+    head(s, normed_.get(), batch.targets, grad_scale);
+    backward_norm(s, dres);
+    after_backward(config_.layers);
+  } else {
+    backend_.copy(output_gradient, dres);
+  }
+  for (int64_t i = range_.last - 1; i >= range_.first; --i) {
+    blocks_->at(flight, i).backward(s, dres);
+    after_backward(i);
+  }
+  if (embeds()) {
+    s.backend.embedding_backward({.dy = dres,
+                                  .tokens = batch.tokens,
+                                  .dtable = s.grad(embedding_),
+                                  .dpositions = s.grad(positions_),
+                                  .scale = config_.embedding_multiplier,
+                                  .sequence = s.length});
+    after_backward(-1);
+  }
+  return predicts() ? total_loss(s.tokens()) : 0;
 }
 
 void Model::read(const Batch& batch) {
   Step s = begin(batch.sequences, batch.length);
-  forward(s, batch.tokens);
+  forward(s, 0, batch.tokens);
 }
 
 View Model::logits(int64_t first, int64_t count) {
@@ -292,7 +330,7 @@ View Model::decode(std::span<const int32_t> tokens, KvCache& cache) {
                 cache.length + n, config_.context);
   Step s = begin(1, n);
   s.cache = &cache;
-  const View hidden = forward(s, tokens);
+  const View hidden = forward(s, 0, tokens);
   cache.length += n;
   const View logits = project(hidden.slice(n - 1, 1));
   s.backend.synchronize();

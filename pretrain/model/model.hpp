@@ -53,9 +53,37 @@ class Model {
 
   /// Adds the gradient of grad_scale * (sum of token losses) to `grads`, shaped by
   /// make_gradient_table. Returns the sum of the token losses in nats, the z-loss included.
-  double forward_backward(const Batch& batch, ParamBuffer& grads, double grad_scale);
+  double forward_backward(const Batch& batch, ParamBuffer& grads, double grad_scale) {
+    forward_stage(0, batch, {});
+    return backward_stage(0, batch, grads, grad_scale, {});
+  }
   /// The sum of the token losses in nats.
-  double evaluate(const Batch& batch);
+  double evaluate(const Batch& batch) {
+    forward_stage(0, batch, {});
+    return score_stage(batch);
+  }
+
+  // The same in two halves, over the blocks of shape.stage only. A stage before the last takes part
+  // in no loss and returns 0 for it.
+
+  /// Embeds, or starts from `input`, what the stage before put out. `flight` < shape.in_flight says
+  /// which copy of the activations is filled; the last stage has one. Returns the output of the
+  /// stage, (N, D), valid until the next call.
+  View forward_stage(int64_t flight, const Batch& batch, View input);
+  /// The batch is that of the forward pass. `output_gradient`: from the stage behind; absent in the
+  /// last, which computes the loss first.
+  double backward_stage(int64_t flight,
+                        const Batch& batch,
+                        ParamBuffer& grads,
+                        double grad_scale,
+                        View output_gradient);
+  /// After backward_stage: of the stage's input. (N, D)
+  View input_gradient() const { return dres_.get(); }
+  /// After forward_stage, without gradients: the sum of the token losses.
+  double score_stage(const Batch& batch);
+
+  bool embeds() const { return range_.first == 0; }
+  bool predicts() const { return range_.last == config_.layers; }
   /// Per token, of the last call. (N, 1), state dtype
   View losses() const { return losses_; }
 
@@ -80,11 +108,13 @@ class Model {
   int64_t max_tokens() const { return max_tokens_; }
 
  private:
+  void forget(int64_t flight, int64_t tokens);
+  Step make_step(int64_t sequences, int64_t length);
   Step begin(int64_t sequences, int64_t length);
-  View forward(Step& s, std::span<const int32_t> tokens);
+  View forward(Step& s, int64_t flight, std::span<const int32_t> tokens);
   View project(View hidden);
   void head(Step& s, View hidden, std::span<const int32_t> targets, double grad_scale);
-  void backward(Step& s, const Batch& batch);
+  void backward_norm(Step& s, View dres);
   double total_loss(int64_t tokens) const;
   void before_forward(int64_t block) {
     if (hooks_) hooks_->before_forward(static_cast<int>(block));
@@ -99,6 +129,7 @@ class Model {
   PassHooks* hooks_ = nullptr;
   Parameters params_;
   int64_t max_tokens_;
+  BlockRange range_;
   ActivationPlan plan_;
   std::unique_ptr<BlockStack> blocks_;
   Slot last_, normed_, mean_, inv_, dres_, dnormed_;  // around the blocks

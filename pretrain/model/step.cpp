@@ -13,7 +13,7 @@ Parameters::Parameters(const ParamTable& t,
     if (!blocks.empty() && blocks[i])
       weights.push_back(backend.prepare_blocks(blocks[i]));
     else
-      weights.push_back(t[i].is_vector() ? WeightRef{} : backend.prepare(m[i]));
+      weights.push_back(t[i].is_vector() || !m[i] ? WeightRef{} : backend.prepare(m[i]));
 }
 
 void Parameters::refresh(Backend& backend, size_t first, size_t last) {

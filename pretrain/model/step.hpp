@@ -18,7 +18,7 @@ using BlockMatrices = std::vector<BlockMatrix>;
 struct Parameters {
   const ParamTable* table = nullptr;
   const ParamBuffer* masters = nullptr;
-  std::vector<WeightRef> weights;  // one per row; empty handle for vectors
+  std::vector<WeightRef> weights;  // one per row; empty handle for vectors and what is not held
 
   Parameters(const ParamTable& t,
              const ParamBuffer& m,

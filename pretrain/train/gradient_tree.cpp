@@ -2,10 +2,14 @@
 
 namespace isoflop {
 
-GradientTree::GradientTree(const ParamTable& table, Backend& backend, int64_t slots, SlotRange mine)
+GradientTree::GradientTree(const ParamTable& table,
+                           Backend& backend,
+                           int64_t slots,
+                           SlotRange mine,
+                           const std::vector<bool>& holds)
     : backend_(backend), slots_(slots), mine_(mine) {
   for (int64_t i = 0; i < most_open_sums(slots, mine); ++i)
-    buffers_.emplace_back(table, backend.state_dtype(), "gradients");
+    buffers_.emplace_back(table, backend.state_dtype(), "gradients", holds);
   open_.reserve(buffers_.size());
 }
 

@@ -13,13 +13,19 @@ namespace isoflop {
 
 class GradientTree {
  public:
-  /// Of the slots `mine`, all of them without.
-  GradientTree(const ParamTable& table, Backend& backend, int64_t slots, SlotRange mine);
+  /// Of the slots `mine`, all of them without; of the tensors with holds[i].
+  GradientTree(const ParamTable& table,
+               Backend& backend,
+               int64_t slots,
+               SlotRange mine,
+               const std::vector<bool>& holds);
   GradientTree(const ParamTable& table, Backend& backend, int64_t slots)
-      : GradientTree(table, backend, slots, {0, slots}) {}
+      : GradientTree(table, backend, slots, {0, slots}, std::vector<bool>(table.size(), true)) {}
 
   /// A zeroed gradient for the next slot to accumulate into.
   ParamBuffer& open();
+  /// The one that was opened last.
+  ParamBuffer& newest() { return buffers_[open_.size() - 1]; }
   /// The slot is complete: adds it to its finished neighbours.
   void close() {
     close_piece(0, buffers_[0].flat().cols);

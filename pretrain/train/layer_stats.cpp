@@ -18,10 +18,10 @@ double norm_of_difference(View a, View b) {
 
 }  // namespace
 
-LayerStats::LayerStats(const ParamTable& table, Backend& backend)
+LayerStats::LayerStats(const ParamTable& table, Backend& backend, const std::vector<bool>& holds)
     : table_(table),
       backend_(backend),
-      old_(table, backend.state_dtype(), "the parameters before an update") {
+      old_(table, backend.state_dtype(), "the parameters before an update", holds) {
   for (const ParamSpec& spec : table)
     for (const char* what : {"weight_norm", "grad_norm", "update_ratio"})
       names_.push_back("layer/" + spec.name + "/" + what);
@@ -29,13 +29,16 @@ LayerStats::LayerStats(const ParamTable& table, Backend& backend)
 }
 
 void LayerStats::before(const ParamBuffer& parameters, const ParamBuffer& gradients) {
-  backend_.copy(parameters.flat(), old_.flat());
-  for (size_t i = 0; i < table_.size(); ++i)
+  for (size_t i = 0; i < table_.size(); ++i) {
+    if (!old_[i]) continue;
+    backend_.copy(parameters[i], old_[i]);
     metrics_[3 * i + 1].value = std::sqrt(backend_.sum_squares(gradients[i]));
+  }
 }
 
 void LayerStats::after(const ParamBuffer& parameters) {
   for (size_t i = 0; i < table_.size(); ++i) {
+    if (!old_[i]) continue;
     metrics_[3 * i].value = std::sqrt(backend_.sum_squares(parameters[i]));
     const double old_norm = std::sqrt(backend_.sum_squares(old_[i]));
     // A bias starts at zero: its first update has no size to be compared with.

@@ -11,8 +11,8 @@ namespace isoflop {
 
 class LayerStats {
  public:
-  /// Sets aside a copy of the parameters.
-  LayerStats(const ParamTable& table, Backend& backend);
+  /// Sets aside a copy of the parameters; of those with holds[i], whose metrics are all it fills.
+  LayerStats(const ParamTable& table, Backend& backend, const std::vector<bool>& holds);
 
   void before(const ParamBuffer& parameters, const ParamBuffer& gradients);
   void after(const ParamBuffer& parameters);
@@ -22,6 +22,7 @@ class LayerStats {
   ///   layer/NAME/grad_norm     before clipping
   ///   layer/NAME/update_ratio  norm of the change / norm of the weight before
   const std::vector<Metric>& metrics() const { return metrics_; }
+  std::vector<Metric>& metrics() { return metrics_; }
 
   static size_t bytes(const ParamTable& table, DType state) {
     return ParamBuffer::bytes_for(table, state);

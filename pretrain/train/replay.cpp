@@ -82,8 +82,7 @@ ReplayReport replay(const Run& run,
         comparison.number("gradient norm", line->second.grad_norm, now.result.grad_norm);
       }
       const bool last = now.step == step;
-      if (last || !line->second.hash.empty())
-        report.hash = parameter_hash(stepper.train_step().parameters);
+      if (last || !line->second.hash.empty()) report.hash = parameter_hash(stepper.train_step());
       comparison.hash(line->second.hash, report.hash);
     }
     if (now.verdict.fate == Fate::rewind) break;

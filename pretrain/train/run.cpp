@@ -7,39 +7,85 @@
 
 namespace isoflop {
 
+namespace {
+
+/// Of the matrices that a stage multiplies by; tables that are only looked up do not count.
+int64_t multiplied_elements(const ModelConfig& model,
+                            const ParamTable& table,
+                            const Sharding& sharding) {
+  int64_t elements = 0;
+  for (size_t i = 0; i < table.size(); ++i)
+    if (sharding.in_stage(i) && !table[i].is_vector() && table[i].role != ParamRole::embedding)
+      elements += table[i].size();
+  const bool tied_head = model.tied_embeddings && sharding.grid().last_stage();
+  return elements + (tied_head ? table.back().size() : 0);
+}
+
+size_t held_bytes(const ParamTable& table, DType dtype, const std::vector<bool>& holds) {
+  ParamTable held;
+  for (size_t i = 0; i < table.size(); ++i)
+    if (holds[i]) held.push_back(table[i]);
+  return ParamBuffer::bytes_for(held, dtype);
+}
+
+std::vector<MemoryRow> memory_of_rank(const RunConfig& config,
+                                      const ParamTable& table,
+                                      const BatchPlan& batch,
+                                      DType activation,
+                                      DType state,
+                                      const ProcessGrid& grid) {
+  const Sharding sharding(table, grid, {});
+  const ParamTable gradient_table = make_gradient_table(config.model);
+  const SlotRange slots = slots_of(batch.slots, grid.place().dp, grid.shape().dp);
+  const BlockShape shape = block_shape(config, batch, grid);
+  const size_t share = ParamBuffer::bytes_for(sharding.table_of(table, grid.rank()), state);
+  std::vector<MemoryRow> rows = {
+      {"parameters", held_bytes(table, state, held_parameters(config.model, sharding))},
+      {"gradients", held_bytes(gradient_table, state, held_gradients(config.model, sharding)) *
+                        static_cast<size_t>(most_open_sums(batch.slots, slots))},
+      {"optimizer moments", 2 * share},
+      {"activations", plan_activations(config.model, shape, activation, state).bytes()},
+      {"checkpoint staging",
+       3 * ParamBuffer::bytes_for(sharding.table_of(table, grid.rank()), DType::f32)},
+  };
+  if (config.schedule.quantize != "none") rows.push_back({"weights on the grid", rows[0].bytes});
+  if (grid.shape().ranks() > 1)
+    rows.push_back({"gradients of others",
+                    ShardExchange::bytes_for(sharding, table, gradient_table, batch.slots, state)});
+  if (grid.shape().pp > 1)
+    rows.push_back({"stage messages",
+                    StageLinks::bytes_for(grid.place().pp, grid.shape().pp, batch.micro_tokens(),
+                                          config.model.d_model, activation)});
+  if (activation != state)  // the backend's own, as y = x W^T and dx = dy W read them
+    rows.push_back({"weights in " + std::string(name_of(activation)),
+                    2 * size_of(activation) *
+                        static_cast<size_t>(multiplied_elements(config.model, table, sharding))});
+  return rows;
+}
+
+size_t total(const std::vector<MemoryRow>& rows) {
+  size_t sum = 0;
+  for (const MemoryRow& row : rows) sum += row.bytes;
+  return sum;
+}
+
+}  // namespace
+
 std::vector<MemoryRow> plan_memory(const RunConfig& config,
                                    const ParamTable& table,
                                    const BatchPlan& batch,
                                    DType activation,
                                    DType state,
                                    int ranks) {
-  const size_t parameters = ParamBuffer::bytes_for(table, state);
-  const ParamTable gradient_table = make_gradient_table(config.model);
-  const size_t gradient = ParamBuffer::bytes_for(gradient_table, state);
-  const Sharding sharding(table, ranks, 0, {});
-  int64_t sums = 0;
-  size_t arriving = 0;
+  const GridShape shape =
+      ranks > 1 ? fit_grid(ranks, 1, static_cast<int>(config.parallel.pp)) : GridShape{};
+  std::vector<MemoryRow> most;
   for (int rank = 0; rank < ranks; ++rank) {
-    const SlotRange slots = slots_of(batch.slots, rank, ranks);
-    sums = std::max(sums, most_open_sums(batch.slots, slots));
-    arriving = std::max(arriving, ShardExchange::bytes_for(Sharding(table, ranks, rank, {}),
-                                                           gradient_table, batch.slots, state));
+    std::vector<MemoryRow> rows =
+        memory_of_rank(config, table, batch, activation, state, ProcessGrid(shape, rank));
+    if (rank == 0 || total(rows) > total(most)) most = std::move(rows);
   }
-  const BlockShape shape{batch.micro_tokens(), parse_recompute(config.compute.recompute), true};
-  std::vector<MemoryRow> rows = {
-      {"parameters", parameters},
-      {"gradients", gradient * static_cast<size_t>(sums)},
-      {"optimizer moments", 2 * sharding.most_bytes(table, state)},
-      {"activations", plan_activations(config.model, shape, activation, state).bytes()},
-      {"checkpoint staging", CheckpointWriter::staging_bytes(table, sharding)},
-  };
-  if (config.schedule.quantize != "none") rows.push_back({"weights on the grid", parameters});
-  if (ranks > 1) rows.push_back({"gradients of others", arriving});
-  if (activation != state)  // the backend's own, as y = x W^T and dx = dy W read them
-    rows.push_back(
-        {"weights in " + std::string(name_of(activation)),
-         2 * size_of(activation) * static_cast<size_t>(matmul_parameter_count(config.model))});
-  return rows;
+  return most;
 }
 
 }  // namespace isoflop

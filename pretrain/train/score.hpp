@@ -19,6 +19,9 @@ struct Score {
 /// Widens tokens [first, first + out.size()) into `out`.
 using TokenReader = std::function<void(uint64_t first, std::span<int32_t> out)>;
 
+/// The sum of the token losses of a batch in nats.
+using BatchScorer = std::function<double(const Batch& batch)>;
+
 /// Scores tokens 1 .. count-1 of the sequence in windows of context+1 tokens at stride context.
 /// `batch` windows at a time; `model` must be planned for batch * context tokens. With `per_token`,
 /// appends the nats of every scored token in order. `keep_going` (when given) may end it early:
@@ -28,6 +31,13 @@ Score score_tokens(Model& model,
                    const TokenReader& read,
                    int64_t batch,
                    std::vector<double>* per_token = nullptr,
+                   const std::function<bool()>& keep_going = {});
+/// The same by `evaluate`, which takes batches of up to `batch` windows of `context` tokens.
+Score score_tokens(const BatchScorer& evaluate,
+                   int64_t context,
+                   uint64_t count,
+                   const TokenReader& read,
+                   int64_t batch,
                    const std::function<bool()>& keep_going = {});
 
 }  // namespace isoflop

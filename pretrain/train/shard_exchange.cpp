@@ -38,23 +38,28 @@ ShardExchange::ShardExchange(Communicator& ranks,
                              GradientTree& gradients,
                              ParamBuffer& parameters,
                              Backend& backend)
-    : wire_(ranks.split(0, ranks.rank())),
-      sharding_(sharding),
+    : sharding_(sharding),
+      wire_(sharding.grid().split_dp(ranks)),
+      everyone_(ranks.split(0, ranks.rank())),
+      tied_wire_(ranks.split(0, ranks.rank())),
       table_(table),
       gradients_(gradients),
       parameters_(parameters),
       backend_(backend),
-      parts_(tree_parts(slots, ranks.size())),
-      adds_(tree_adds(slots, parts_, ranks.rank())),
-      tied_(gradient_table.size() > table.size()),
-      slots_(slots_of(slots, ranks.rank(), ranks.size())) {
+      parts_(tree_parts(slots, wire_->size())),
+      adds_(tree_adds(slots, parts_, wire_->rank())),
+      tied_(gradient_table.size() > table.size()) {
   while (parts_[first_part_].rank != wire_->rank()) ++first_part_;
   own_parts_ =
       static_cast<size_t>(std::count_if(parts_.begin(), parts_.end(), [&](const TreePart& part) {
         return part.rank == wire_->rank();
       }));
-  for (int rank = 0; rank < ranks.size(); ++rank)
-    slots_of_rank_.push_back(slots_of(slots, rank, ranks.size()));
+  const ProcessGrid& grid = sharding.grid();
+  for (int rank = 0; rank < ranks.size(); ++rank) {  // the last stage knows the losses
+    const GridPlace place = grid.place_of(rank);
+    const bool knows = place.pp == grid.shape().pp - 1;
+    slots_of_rank_.push_back(knows ? slots_of(slots, place.dp, grid.shape().dp) : SlotRange{});
+  }
   plan_gradients(gradient_table);
   plan_numbers(table);
 }
@@ -65,16 +70,20 @@ std::vector<ShardExchange::Span> ShardExchange::spans_of(size_t bucket,
   const DType dtype = parameters_.flat().dtype;
   const auto gap = static_cast<int64_t>(kAlignment / size_of(dtype));
   const auto rows_of_param = [&](size_t i) {
-    return rank < 0 ? RowRange{0, table_[i].rows} : sharding_.rows(i, rank);
+    return rank < 0 ? RowRange{0, table_[i].rows} : sharding_.rows_of_copy(i, rank);
   };
   std::vector<Span> spans;
   const Bucket& range = sharding_.buckets()[bucket];
   for (size_t i = range.first; i < range.last; ++i) {
+    if (!sharding_.in_stage(i)) continue;
     const RowRange rows = rows_of_param(i);
     append(spans, {offsets_[i].first + rows.first * table_[i].cols, rows.count * table_[i].cols},
            gap);
   }
-  if (gradients && tied_ && range.last == table_.size()) {
+  // Its gradient is complete before any other; alone, it can as well wait for the table's.
+  const bool has_head =
+      one_stage() ? range.last == table_.size() : has_copy_of_tied() && range.first == 0;
+  if (gradients && tied_ && has_head) {
     const size_t tied = table_.size() - 1;
     const RowRange rows = rows_of_param(tied);
     append(spans,
@@ -89,6 +98,10 @@ void ShardExchange::plan_gradients(const ParamTable& gradient_table) {
   const DType dtype = parameters_.flat().dtype;
   const ParamBuffer& buffer = gradients_.part(0);
   for (size_t i = 0; i < gradient_table.size(); ++i) {
+    if (!buffer[i]) {
+      offsets_.push_back({});
+      continue;
+    }
     const auto bytes = static_cast<const std::byte*>(buffer[i].data) -
                        static_cast<const std::byte*>(buffer.flat().data);
     offsets_.push_back({bytes / static_cast<int64_t>(size_of(dtype)), buffer[i].size()});
@@ -103,6 +116,11 @@ void ShardExchange::plan_gradients(const ParamTable& gradient_table) {
   staging_ = allocate_host(
       static_cast<size_t>(staged_elements_) * size_of(dtype) * (parts_.size() - own_parts_),
       "the other ranks' gradients");
+  if (tied_ && !one_stage() && sharding_.grid().first_stage()) {
+    const size_t tied = table_.size() - 1;
+    head_rows_ = allocate_host(rows_of(buffer[tied], sharding_.rows(tied)).bytes(),
+                               "the gradient of the tied head");
+  }
   gradient_tickets_.resize(buckets);
   gathers_.resize(buckets);
   for (size_t b = 0; b < buckets; ++b) {
@@ -128,9 +146,9 @@ void ShardExchange::plan_gradients(const ParamTable& gradient_table) {
 
 void ShardExchange::plan_numbers(const ParamTable& table) {
   int64_t chunks = 0;
-  chunks_of_.resize(static_cast<size_t>(wire_->size()));
+  chunks_of_.resize(static_cast<size_t>(everyone_->size()));
   for (size_t i = 0; i < table.size(); ++i) {
-    for (int rank = 0; rank < wire_->size(); ++rank) {
+    for (int rank = 0; rank < everyone_->size(); ++rank) {
       const RowRange rows = sharding_.rows(i, rank);
       const int64_t first = rows.first * table[i].cols / kNormChunk;
       const int64_t last = div_ceil((rows.first + rows.count) * table[i].cols, kNormChunk);
@@ -140,11 +158,11 @@ void ShardExchange::plan_numbers(const ParamTable& table) {
     chunks += div_ceil(table[i].size(), kNormChunk);
   }
   chunks_.resize(static_cast<size_t>(chunks));
-  for (int rank = 0; rank < wire_->size(); ++rank) {
+  for (int rank = 0; rank < everyone_->size(); ++rank) {
     const auto r = static_cast<size_t>(rank);
     arrived_.emplace_back(static_cast<size_t>(slots_of_rank_[r].size() + total(chunks_of_[r])));
   }
-  numbers_.resize(arrived_[static_cast<size_t>(wire_->rank())].size());
+  numbers_.resize(arrived_[static_cast<size_t>(everyone_->rank())].size());
 }
 
 Message ShardExchange::message(int peer, const ParamBuffer& buffer, Span span) const {
@@ -178,14 +196,39 @@ void ShardExchange::finish_gradients() {
       }
     }
   }
+  if (tied_) join_head();
+}
+
+void ShardExchange::join_head() {
+  const size_t tied = table_.size() - 1;
+  const ProcessGrid& grid = sharding_.grid();
+  const GridPlace place = grid.place();
+  const ParamBuffer& sum = gradients_.part(0);
+  const RowRange rows = sharding_.rows_of_copy(tied, place.dp);
+  if (one_stage()) return backend_.add(rows_of(sum[tied + 1], rows), rows_of(sum[tied], rows));
+  if (grid.last_stage()) {
+    const View mine = rows_of(sum[tied + 1], rows);
+    const Message to[] = {{grid.rank_at({place.dp, place.tp, 0}), mine.data, mine.bytes()}};
+    tied_wire_->exchange(to, {});
+  } else if (grid.first_stage()) {
+    const View mine = rows_of(sum[tied], rows);
+    const View arrived = make_view(head_rows_.data(), mine.dtype, mine.rows, mine.cols);
+    const int last = grid.shape().pp - 1;
+    const Message from[] = {
+        {grid.rank_at({place.dp, place.tp, last}), arrived.data, arrived.bytes()}};
+    tied_wire_->exchange({}, from);
+    backend_.add(arrived, mine);
+  }
 }
 
 std::span<const double> ShardExchange::share_numbers(std::span<double> slot_losses) {
-  double* out = std::copy(slot_losses.begin() + slots_.first, slot_losses.begin() + slots_.last,
+  const SlotRange known = slots_of_rank_[static_cast<size_t>(everyone_->rank())];
+  double* out = std::copy(slot_losses.begin() + known.first, slot_losses.begin() + known.last,
                           numbers_.data());
   ParamBuffer& sum = gradients_.part(0);
   for (size_t i = 0; i < table_.size(); ++i) {
     const RowRange rows = sharding_.rows(i);
+    if (rows.count == 0) continue;
     const View view = rows_of(sum[i], rows);
     for (int64_t first = 0; first < view.size(); first += kNormChunk)
       *out++ = backend_.sum_squares(
@@ -195,12 +238,12 @@ std::span<const double> ShardExchange::share_numbers(std::span<double> slot_loss
 
   gather_sends_.clear();
   gather_receives_.clear();
-  for (int rank = 0; rank < wire_->size(); ++rank) {
+  for (int rank = 0; rank < everyone_->size(); ++rank) {
     std::vector<double>& in = arrived_[static_cast<size_t>(rank)];
     gather_sends_.push_back({rank, numbers_.data(), numbers_.size() * sizeof(double)});
     gather_receives_.push_back({rank, in.data(), in.size() * sizeof(double)});
   }
-  wire_->exchange(gather_sends_, gather_receives_);
+  everyone_->exchange(gather_sends_, gather_receives_);
 
   for (size_t rank = 0; rank < arrived_.size(); ++rank) {
     const double* in = arrived_[rank].data();
@@ -228,27 +271,74 @@ void ShardExchange::start_gather(size_t bucket, const ParamBuffer& buffer) {
   gathers_[bucket] = wire_->start_exchange(gather_sends_, gather_receives_);
 }
 
+bool ShardExchange::takes_part(size_t bucket) const {
+  const size_t last = sharding_.buckets()[bucket].last - 1;
+  return sharding_.in_stage(last) || (last + 1 == table_.size() && has_copy_of_tied());
+}
+
+void ShardExchange::start_parameters(size_t bucket) {
+  const size_t last = sharding_.buckets()[bucket].last - 1;
+  if (sharding_.in_stage(last)) start_gather(bucket, parameters_);
+  if (tied_ && !one_stage() && last + 1 == table_.size()) start_tied();
+}
+
+void ShardExchange::finish_parameters(size_t bucket) {
+  finish_gather(bucket);
+  if (sharding_.buckets()[bucket].last == table_.size()) tied_wire_->wait(tied_ticket_);
+}
+
+/// The rows of a tied matrix, from their owners to everyone in the last stage.
+void ShardExchange::start_tied() {
+  const size_t tied = table_.size() - 1;
+  const ProcessGrid& grid = sharding_.grid();
+  const int last = grid.shape().pp - 1;
+  gather_sends_.clear();
+  gather_receives_.clear();
+  for (int dp = 0; dp < grid.shape().dp; ++dp) {
+    if (grid.first_stage()) {
+      const View mine = rows_of(parameters_[tied], sharding_.rows(tied));
+      gather_sends_.push_back({grid.rank_at({dp, 0, last}), mine.data, mine.bytes()});
+    } else if (grid.last_stage()) {
+      const View theirs = rows_of(parameters_[tied], sharding_.rows_of_copy(tied, dp));
+      gather_receives_.push_back({grid.rank_at({dp, 0, 0}), theirs.data, theirs.bytes()});
+    }
+  }
+  tied_ticket_ = tied_wire_->start_exchange(gather_sends_, gather_receives_);
+}
+
+WireTotals ShardExchange::wire_totals() const {
+  return wire_->wire_totals() + everyone_->wire_totals() + tied_wire_->wire_totals();
+}
+
 void ShardExchange::gather_gradients() {
   for (size_t b = 0; b < gathers_.size(); ++b) {
+    if (!sharding_.in_stage(sharding_.buckets()[b].first)) continue;
     start_gather(b, gradients_.part(0));
     finish_gather(b);
   }
 }
 
 size_t ShardExchange::bytes_for(const Sharding& sharding,
+                                const ParamTable& table,
                                 const ParamTable& gradient_table,
                                 int64_t slots,
                                 DType dtype) {
-  const std::vector<TreePart> parts = tree_parts(slots, sharding.ranks());
+  const ProcessGrid& grid = sharding.grid();
+  const std::vector<TreePart> parts = tree_parts(slots, grid.shape().dp);
   const auto own = std::count_if(parts.begin(), parts.end(), [&](const TreePart& part) {
-    return part.rank == sharding.rank();
+    return part.rank == grid.place().dp;
   });
+  const auto others = parts.size() - static_cast<size_t>(own);
   size_t elements = 0;
-  for (size_t i = 0; i < gradient_table.size(); ++i) {
-    const RowRange rows = sharding.rows(std::min(i, sharding.parameters() - 1));
-    elements += static_cast<size_t>(rows.count * gradient_table[i].cols);
+  for (size_t i = 0; i < table.size(); ++i)
+    elements += static_cast<size_t>(sharding.rows(i).count * table[i].cols) * others;
+  if (gradient_table.size() > table.size()) {
+    const size_t tied = table.size() - 1;
+    const auto rows = sharding.rows_of_copy(tied, grid.place().dp).count * table[tied].cols;
+    if (grid.last_stage()) elements += static_cast<size_t>(rows) * others;
+    if (grid.first_stage() && grid.shape().pp > 1) elements += static_cast<size_t>(rows);
   }
-  return elements * size_of(dtype) * (parts.size() - static_cast<size_t>(own));
+  return elements * size_of(dtype);
 }
 
 }  // namespace isoflop

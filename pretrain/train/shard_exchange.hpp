@@ -3,6 +3,10 @@
 // that the bits do not depend on the number of ranks. Numbers: losses of slots, squares of chunks.
 // Parameters: owners send what they updated to everyone.
 //
+// With a pipeline, gradients and parameters go among the ranks of one stage; numbers among all. The
+// head's gradient of a tied matrix is summed on the last stage and then joins the first stage's,
+// row for row, and the updated matrix goes back to every rank of the last.
+//
 // All of it goes bucket by bucket, and start_* return at once: gradients leave while the backward
 // pass still computes earlier blocks, parameters arrive while the next step's forward pass has
 // begun. Everything is planned in the constructor, which also takes the memory for what arrives:
@@ -41,8 +45,8 @@ class ShardExchange {
 
   /// Our subtree sums of this bucket are complete. Buckets are started in one order on all ranks.
   void start_gradients(size_t bucket);
-  /// Waits for all buckets and adds. Our rows of the sum are in gradients.part(0) then; the rest of
-  /// it is not the sum.
+  /// Waits for all buckets and adds; a tied head's gradient joins the table's. Our rows of the sum
+  /// are in gradients.part(0) then; the rest of it is not the sum.
   void finish_gradients();
 
   /// Fills in the other ranks' slots, and returns the sums of squares of every chunk of every
@@ -50,15 +54,20 @@ class ShardExchange {
   std::span<const double> share_numbers(std::span<double> slot_losses);
 
   /// Our rows of a bucket of the parameters are updated: sends them and receives the others'.
-  void start_parameters(size_t bucket) { start_gather(bucket, parameters_); }
-  void finish_parameters(size_t bucket) { finish_gather(bucket); }
+  void start_parameters(size_t bucket);
+  void finish_parameters(size_t bucket);
+  /// Whether parameters of the bucket come to us at all.
+  bool takes_part(size_t bucket) const;
+  /// The last stage's copy of a tied matrix is not its own.
+  bool has_copy_of_tied() const { return tied_ && !one_stage() && sharding_.grid().last_stage(); }
 
   /// Everybody's rows of the summed gradients, for statistics.
   void gather_gradients();
 
-  WireTotals wire_totals() const { return wire_->wire_totals(); }
+  WireTotals wire_totals() const;
   /// Of what arrives, beside the gradients themselves.
   static size_t bytes_for(const Sharding& sharding,
+                          const ParamTable& table,
                           const ParamTable& gradient_table,
                           int64_t slots,
                           DType dtype);
@@ -71,9 +80,15 @@ class ShardExchange {
   void start_gather(size_t bucket, const ParamBuffer& buffer);
   void finish_gather(size_t bucket) { wire_->wait(gathers_[bucket]); }
   View elements(size_t part, Span span, int64_t staged) const;
+  bool one_stage() const { return sharding_.grid().shape().pp == 1; }
+  void join_head();
+  void start_tied();
 
-  std::unique_ptr<Communicator> wire_;  // a group of our own: nobody else's order matters
   const Sharding& sharding_;
+  // Groups of our own: nobody else's order matters.
+  std::unique_ptr<Communicator> wire_;       // our stage's ranks
+  std::unique_ptr<Communicator> everyone_;   // for numbers
+  std::unique_ptr<Communicator> tied_wire_;  // all ranks, for what the stages of a tied matrix say
   const ParamTable& table_;
   GradientTree& gradients_;
   ParamBuffer& parameters_;
@@ -88,11 +103,12 @@ class ShardExchange {
   std::vector<int64_t> staged_first_;                   // per bucket, within a part's staging
   std::vector<std::vector<Message>> sends_, receives_;  // per bucket
   std::vector<Communicator::Ticket> gradient_tickets_, gathers_;
+  Communicator::Ticket tied_ticket_ = 0;
+  Buffer head_rows_;  // the first stage's: our rows of the head's gradient, from the last
   std::vector<Message> gather_sends_, gather_receives_;  // scratch
   Buffer staging_;
   int64_t staged_elements_ = 0;  // of one part
 
-  SlotRange slots_;
   std::vector<double> numbers_;               // ours: losses, then chunks
   std::vector<std::vector<double>> arrived_;  // of every rank
   std::vector<double> chunks_;

@@ -2,13 +2,21 @@
 
 #include "core/hash.hpp"
 
+#include <array>
+#include <cstring>
 #include <utility>
 
 namespace isoflop {
 
-std::string parameter_hash(const ParamBuffer& parameters) {
-  const View flat = parameters.flat();
-  return hash_hex(hash_bytes(flat.data, flat.bytes()));
+// The bytes of a whole ParamBuffer, gaps included.
+std::string parameter_hash(TrainStep& step) {
+  static constexpr std::array<std::byte, kAlignment> kZeros = {};
+  Hasher hasher;
+  step.visit_all(step.parameters, [&](size_t, View value) {
+    hasher.update(value.data, value.bytes());
+    hasher.update(kZeros.data(), Arena::aligned(value.bytes()) - value.bytes());
+  });
+  return hash_hex(hasher.digest());
 }
 
 Stepper::Stepper(
@@ -30,7 +38,12 @@ Stepper::Stepper(
 
 void Stepper::initialize() {
   step_.settle();
-  if (initialize_)
+  if (initialize_ && step_.sharding().grid().shape().pp > 1) {
+    ParamBuffer whole(run_.table, backend_.state_dtype(), "the parameters of all stages");
+    initialize_(whole);
+    for (size_t i = 0; i < run_.table.size(); ++i)
+      if (step_.parameters[i]) backend_.copy(whole[i], step_.parameters[i]);
+  } else if (initialize_)
     initialize_(step_.parameters);
   else
     initialize_parameters(run_.table, run_.config.data.seed, step_.parameters);

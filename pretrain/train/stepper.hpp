@@ -22,8 +22,9 @@ struct StepRecord {
   Verdict verdict;
 };
 
-/// As in metrics.jsonl: of every parameter, in table order.
-std::string parameter_hash(const ParamBuffer& parameters);
+/// As in metrics.jsonl: of every parameter, in table order. Collective; only the first rank of a
+/// pipeline knows it.
+std::string parameter_hash(TrainStep& step);
 
 /// Fills the parameters of step 0; empty = as the parameter table says.
 using Initializer = std::function<void(ParamBuffer& parameters)>;

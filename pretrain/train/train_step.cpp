@@ -7,8 +7,19 @@ namespace isoflop {
 
 namespace {
 
-Sharding sharding_for(const ParamTable& table, const Communicator* ranks) {
-  return ranks ? Sharding(table, ranks->size(), ranks->rank(), {}) : Sharding(table);
+Sharding sharding_for(const RunConfig& config, const ParamTable& table, const Communicator* ranks) {
+  if (!ranks) return Sharding(table);
+  const GridShape shape = fit_grid(ranks->size(), 1, static_cast<int>(config.parallel.pp));
+  return Sharding(table, ProcessGrid(shape, ranks->rank()), {});
+}
+
+SlotRange slots_for(const BatchPlan& plan, const ProcessGrid& grid) {
+  return slots_of(plan.slots, grid.place().dp, grid.shape().dp);
+}
+
+PipeSchedule schedule_for(const BatchPlan& plan, const ProcessGrid& grid) {
+  return one_forward_one_backward(grid.place().pp, grid.shape().pp,
+                                  slots_for(plan, grid).size() * plan.micro_batches);
 }
 
 std::optional<WeightGrid> grid_for(const RunConfig& config, const ParamTable& table) {
@@ -19,61 +30,129 @@ std::optional<WeightGrid> grid_for(const RunConfig& config, const ParamTable& ta
 
 }  // namespace
 
+std::vector<bool> held_parameters(const ModelConfig& model, const Sharding& sharding) {
+  std::vector<bool> holds = sharding.stage_holds();
+  if (model.tied_embeddings && sharding.grid().last_stage()) holds.back() = true;
+  return holds;
+}
+
+std::vector<bool> held_gradients(const ModelConfig& model, const Sharding& sharding) {
+  std::vector<bool> holds = sharding.stage_holds();
+  if (model.tied_embeddings) holds.push_back(sharding.grid().last_stage());
+  return holds;
+}
+
+BlockShape block_shape(const RunConfig& config, const BatchPlan& plan, const ProcessGrid& grid) {
+  return {.tokens = plan.micro_tokens(),
+          .recompute = parse_recompute(config.compute.recompute),
+          .training = true,
+          .stage = blocks_of_stage(config.model.layers, grid.place().pp, grid.shape().pp),
+          .in_flight = most_in_flight(schedule_for(plan, grid))};
+}
+
 TrainStep::TrainStep(const RunConfig& config,
                      const BatchPlan& plan,
                      const ParamTable& table,
                      Backend& backend,
                      Communicator* ranks)
-    : parameters(table, backend.state_dtype(), "parameters"),
-      optimizer(table, config.optimizer, backend.state_dtype(), sharding_for(table, ranks)),
+    : sharding_(sharding_for(config, table, ranks)),
+      parameters(
+          table, backend.state_dtype(), "parameters", held_parameters(config.model, sharding_)),
+      optimizer(table, config.optimizer, backend.state_dtype(), sharding_),
       config_(config),
       plan_(plan),
       table_(table),
       backend_(backend),
-      sharding_(sharding_for(table, ranks)),
-      slots_(slots_of(plan.slots, sharding_.rank(), sharding_.ranks())),
+      slots_(slots_for(plan, sharding_.grid())),
+      schedule_(schedule_for(plan, sharding_.grid())),
+      in_flight_(most_in_flight(schedule_)),
+      ranks_(ranks),
       grid_(grid_for(config, table)),
-      rounded_(grid_ ? ParamBuffer(table, backend.state_dtype(), "weights on the grid")
+      rounded_(grid_ ? ParamBuffer(table,
+                                   backend.state_dtype(),
+                                   "weights on the grid",
+                                   held_parameters(config.model, sharding_))
                      : ParamBuffer()),
-      model_(config.model,
-             table,
-             weights(),
-             backend,
-             {plan.micro_tokens(), parse_recompute(config.compute.recompute), true}),
+      model_(config.model, table, weights(), backend, block_shape(config, plan, sharding_.grid())),
       gradient_table_(make_gradient_table(config.model)),
-      gradients_(gradient_table_, backend, plan.slots, slots_),
+      gradients_(
+          gradient_table_, backend, plan.slots, slots_, held_gradients(config.model, sharding_)),
       arriving_(sharding_.buckets().size(), false),
       window_(static_cast<size_t>(plan.context + 1)),
       tokens_(static_cast<size_t>(plan.micro_tokens())),
       targets_(static_cast<size_t>(plan.micro_tokens())),
       slot_losses_(static_cast<size_t>(plan.slots)) {
   if (sharding_.ranks() == 1) return;
+  if (sharding_.grid().shape().pp > 1)
+    links_.emplace(sharding_.grid().split_pp(*ranks), backend, plan.micro_tokens(),
+                   config.model.d_model, backend.activation_dtype());
   exchange_.emplace(*ranks, sharding_, table, gradient_table_, plan.slots, gradients_, parameters,
                     backend);
   model_.set_hooks(this);
 }
 
 StepResult TrainStep::compute(int64_t step, const SequenceSource& source) {
-  const int64_t per_slot = plan_.micro_batches * plan_.micro_batch;
-  const double targets = static_cast<double>(plan_.tokens());
-  for (int64_t slot = slots_.first; slot < slots_.last; ++slot)
-    slot_losses_[static_cast<size_t>(slot)] =
-        accumulate_slot(slot, step * plan_.sequences() + slot * per_slot, 1.0 / targets, source);
+  read_first_ = ~uint64_t{0};
+  for (const PipeInstruction& instruction : schedule_) carry_out(instruction, step, source);
 
   ParamBuffer& gradients = gradients_.finish();
-  if (exchange_) exchange_->finish_gradients();
-  if (config_.model
-          .tied_embeddings) {  // the head's share of the tied matrix, last row of the table
-    const RowRange rows = sharding_.rows(table_.size() - 1);
-    backend_.add(rows_of(gradients[table_.size()], rows),
-                 rows_of(gradients[table_.size() - 1], rows));
-  }
+  if (exchange_)
+    exchange_->finish_gradients();
+  else if (config_.model.tied_embeddings)  // the head's share is the last row of the table
+    backend_.add(gradients[table_.size()], gradients[table_.size() - 1]);
 
   StepResult result;
   result.grad_norm = exchange_ ? gradient_norm(table_, exchange_->share_numbers(slot_losses_))
                                : gradient_norm(table_, gradients, backend_);
-  result.loss = tree_sum(slot_losses_) / targets;
+  result.loss = tree_sum(slot_losses_) / static_cast<double>(plan_.tokens());
   return result;
+}
+
+void TrainStep::carry_out(const PipeInstruction& instruction,
+                          int64_t step,
+                          const SequenceSource& source) {
+  const int64_t micro = instruction.micro;
+  switch (instruction.op) {
+    case PipeOp::receive_input:
+      return links_->receive_input(plan_.micro_tokens());
+    case PipeOp::receive_gradient:
+      return links_->receive_gradient(plan_.micro_tokens());
+    case PipeOp::send_output:
+      return links_->send_output(output_);
+    case PipeOp::send_gradient:
+      return links_->send_gradient(model_.input_gradient());
+    case PipeOp::forward:
+      output_ = model_.forward_stage(micro % in_flight_, micro_batch(micro, step, source),
+                                     links_ ? links_->take_input() : View{});
+      return;
+    case PipeOp::backward:
+      return backward(micro, step, source);
+  }
+}
+
+/// Micro-batches come in order on every stage, so a slot's gradients add up as on a single rank.
+void TrainStep::backward(int64_t micro, int64_t step, const SequenceSource& source) {
+  const int64_t of_slot = micro % plan_.micro_batches;
+  const int64_t slot = slots_.first + micro / plan_.micro_batches;
+  const bool first = of_slot == 0, last = of_slot + 1 == plan_.micro_batches;
+  double& loss = slot_losses_[static_cast<size_t>(slot)];
+  if (first) loss = 0;
+  ParamBuffer& gradients = first ? gradients_.open() : gradients_.newest();
+  leaving_ = exchange_ && last && slot + 1 == slots_.last;
+  loss += model_.backward_stage(micro % in_flight_, micro_batch(micro, step, source), gradients,
+                                1.0 / static_cast<double>(plan_.tokens()),
+                                links_ ? links_->take_gradient() : View{});
+  if (last) leaving_ ? gradients_.pieces_closed() : gradients_.close();
+  leaving_ = false;
+}
+
+double TrainStep::evaluate(const Batch& batch) {
+  if (!links_) return model_.evaluate(batch);
+  const int64_t tokens = batch.sequences * batch.length;
+  if (!model_.embeds()) links_->receive_input(tokens);
+  const View output = model_.forward_stage(0, batch, links_->take_input());
+  if (!model_.predicts()) links_->send_output(output);
+  return model_.score_stage(batch);
 }
 
 void TrainStep::apply(double rate, const StepResult& result) {
@@ -82,6 +161,7 @@ void TrainStep::apply(double rate, const StepResult& result) {
                    clip_factor(result.grad_norm, config_.optimizer.clip), updates++);
   if (!exchange_) return refresh_weights();
   for (size_t b = sharding_.buckets().size(); b-- > 0;) {  // as the forward pass will ask for them
+    if (!exchange_->takes_part(b)) continue;
     exchange_->start_parameters(b);
     arriving_[b] = true;
   }
@@ -98,12 +178,21 @@ void TrainStep::refresh_weights(size_t first, size_t last) {
   if (grid_ && quantized_)
     grid_->round(backend_, parameters, rounded_, first, last);
   else if (grid_)
-    for (size_t i = first; i < last; ++i) backend_.copy(parameters[i], rounded_[i]);
+    for (size_t i = first; i < last; ++i) {
+      if (parameters[i]) backend_.copy(parameters[i], rounded_[i]);
+    }
   model_.refresh_weights(first, last);
 }
 
 void TrainStep::settle() {
-  for (const Bucket& bucket : sharding_.buckets()) before_forward(table_[bucket.first].stage_block);
+  for (size_t b = 0; b < arriving_.size(); ++b) settle(b);
+}
+
+void TrainStep::settle(size_t b) {
+  if (!arriving_[b]) return;
+  exchange_->finish_parameters(b);
+  arriving_[b] = false;
+  refresh_weights(sharding_.buckets()[b].first, sharding_.buckets()[b].last);
 }
 
 size_t TrainStep::bucket_of(int block) const {
@@ -113,11 +202,9 @@ size_t TrainStep::bucket_of(int block) const {
 }
 
 void TrainStep::before_forward(int block) {
-  const size_t b = bucket_of(block);
-  if (!arriving_[b]) return;
-  exchange_->finish_parameters(b);
-  arriving_[b] = false;
-  refresh_weights(sharding_.buckets()[b].first, sharding_.buckets()[b].last);
+  settle(bucket_of(block));
+  if (block == config_.model.layers && exchange_->has_copy_of_tied())
+    settle(arriving_.size() - 1);  // the head is the first stage's table
 }
 
 void TrainStep::after_backward(int block) {
@@ -135,28 +222,42 @@ StepResult TrainStep::run(int64_t step, double rate, const SequenceSource& sourc
   return result;
 }
 
-double TrainStep::accumulate_slot(int64_t slot,
-                                  int64_t first_sequence,
-                                  double grad_scale,
-                                  const SequenceSource& source) {
-  ParamBuffer& gradients = gradients_.open();
-  double loss = 0;
-  for (int64_t micro = 0; micro < plan_.micro_batches; ++micro) {
-    read_micro_batch(first_sequence + micro * plan_.micro_batch, source);
-    leaving_ = exchange_ && slot + 1 == slots_.last && micro + 1 == plan_.micro_batches;
-    loss += model_.forward_backward({plan_.micro_batch, plan_.context, tokens_, targets_},
-                                    gradients, grad_scale);
-  }
-  leaving_ ? gradients_.pieces_closed() : gradients_.close();
-  leaving_ = false;
-  return loss;
-}
-
-void TrainStep::read_micro_batch(int64_t first_sequence, const SequenceSource& source) {
-  for (int64_t i = 0; i < plan_.micro_batch; ++i) {
-    source(static_cast<uint64_t>(first_sequence + i), window_);
+/// The n-th micro-batch of our slots. Read again for the backward pass when others came between.
+Batch TrainStep::micro_batch(int64_t micro, int64_t step, const SequenceSource& source) {
+  const int64_t per_slot = plan_.micro_batches * plan_.micro_batch;
+  const auto first = static_cast<uint64_t>(step * plan_.sequences() + slots_.first * per_slot +
+                                           micro * plan_.micro_batch);
+  for (int64_t i = 0; i < plan_.micro_batch && first != read_first_; ++i) {
+    source(first + static_cast<uint64_t>(i), window_);
     std::copy_n(window_.begin(), plan_.context, tokens_.begin() + i * plan_.context);
     std::copy_n(window_.begin() + 1, plan_.context, targets_.begin() + i * plan_.context);
+  }
+  read_first_ = first;
+  return {plan_.micro_batch, plan_.context, tokens_, targets_};
+}
+
+WireTotals TrainStep::wire_totals() const {
+  if (!exchange_) return {};
+  return links_ ? exchange_->wire_totals() + links_->wire_totals() : exchange_->wire_totals();
+}
+
+void TrainStep::visit_all(const ParamBuffer& ours,
+                          const std::function<void(size_t param, View value)>& visit) {
+  settle();
+  const bool collects = !ranks_ || ranks_->is_root();
+  for (size_t i = 0; i < table_.size(); ++i) {
+    const int owner = sharding_.grid().rank_at({0, 0, sharding_.stage_of(i)});
+    if (owner == 0) {
+      if (collects) visit(i, ours[i]);
+    } else if (collects) {
+      const ParamBuffer one({table_[i]}, ours.flat().dtype, "a parameter of another rank");
+      const Message from[] = {{owner, one[0].data, one[0].bytes()}};
+      ranks_->exchange({}, from);
+      visit(i, one[0]);
+    } else if (owner == ranks_->rank()) {
+      const Message to[] = {{0, ours[i].data, ours[i].bytes()}};
+      ranks_->exchange(to, {});
+    }
   }
 }
 

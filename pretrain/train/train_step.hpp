@@ -6,6 +6,7 @@
 #include "pretrain/optim/adamw.hpp"
 #include "pretrain/train/gradient_tree.hpp"
 #include "pretrain/train/shard_exchange.hpp"
+#include "pretrain/train/stage_links.hpp"
 #include "pretrain/weight_grid.hpp"
 
 #include <cmath>
@@ -17,7 +18,8 @@
 
 namespace isoflop {
 
-/// How the global batch is cut: slots x micro_batches x micro_batch sequences of `context` tokens.
+/// How the global batch is cut: slots x micro_batches x micro_batch sequences of `context`
+/// tokens.
 struct BatchPlan {
   int64_t slots = 1;
   int64_t micro_batches = 1;  // per slot
@@ -41,8 +43,17 @@ struct StepResult {
   bool finite() const { return std::isfinite(loss) && std::isfinite(grad_norm); }
 };
 
+/// Which parameters and which rows of the gradient table a rank has whole. The last stage needs
+/// the matrix of a tied head, too, and has that head's gradient.
+std::vector<bool> held_parameters(const ModelConfig& model, const Sharding& sharding);
+std::vector<bool> held_gradients(const ModelConfig& model, const Sharding& sharding);
+/// The blocks and activations of a rank's stage.
+BlockShape block_shape(const RunConfig& config, const BatchPlan& plan, const ProcessGrid& grid);
+
 /// Over several ranks every one calls the same functions in the same order. Each computes its own
-/// slots, owns a share of the optimizer's state and has all parameters.
+/// slots and owns a share of the optimizer's state. It has the parameters of its stage: all of
+/// them unless parallel.pp says that there are more; then the micro-batches of its slots go
+/// through the pipeline one after another.
 class TrainStep : private PassHooks {
  public:
   /// Borrows all of them; without `ranks` it is alone.
@@ -61,9 +72,17 @@ class TrainStep : private PassHooks {
   void apply(double rate, const StepResult& result);
   /// Both; values that are not finite skip the update.
   StepResult run(int64_t step, double rate, const SequenceSource& source);
+  /// The sum of the token losses of a batch of at most a micro-batch's tokens, in nats; 0 on
+  /// stages before the last, which from_last_stage() tells.
+  double evaluate(const Batch& batch);
+  double from_last_stage(double value) { return links_ ? links_->from_last(value) : value; }
 
-  /// fp32 masters, which the optimizer moves. After apply() the other ranks' rows may be still on
-  /// their way: settle() first.
+ private:
+  Sharding sharding_;  // first: what is made below is shaped by it
+
+ public:
+  /// fp32 masters of our stage, which the optimizer moves. After apply() the other ranks' rows may
+  /// be still on their way: settle() first.
   ParamBuffer parameters;
   AdamWOptimizer optimizer;
   int64_t updates = 0;  // applied so far: steps less skipped ones
@@ -79,8 +98,12 @@ class TrainStep : private PassHooks {
   }
   /// Waits for what other ranks updated. The model's passes do so by themselves.
   void settle();
+  /// Every tensor of the parameters or weights() in table order, settled: at the first rank,
+  /// `visit` sees each of them, whoever has it. Collective.
+  void visit_all(const ParamBuffer& ours,
+                 const std::function<void(size_t param, View value)>& visit);
   const Sharding& sharding() const { return sharding_; }
-  WireTotals wire_totals() const { return exchange_ ? exchange_->wire_totals() : WireTotals(); }
+  WireTotals wire_totals() const;
   /// What the model reads: the masters, or with schedule.quantize a copy of them that may lie on
   /// the grid. Settled as they are.
   const ParamBuffer& weights() const { return grid_ ? rounded_ : parameters; }
@@ -94,18 +117,19 @@ class TrainStep : private PassHooks {
   void after_backward(int block) override;
   size_t bucket_of(int block) const;
   void refresh_weights(size_t first, size_t last);
-  double accumulate_slot(int64_t slot,
-                         int64_t first_sequence,
-                         double grad_scale,
-                         const SequenceSource& source);
-  void read_micro_batch(int64_t first_sequence, const SequenceSource& source);
+  void settle(size_t bucket);
+  void carry_out(const PipeInstruction& instruction, int64_t step, const SequenceSource& source);
+  void backward(int64_t micro, int64_t step, const SequenceSource& source);
+  Batch micro_batch(int64_t micro, int64_t step, const SequenceSource& source);
 
   const RunConfig& config_;
   BatchPlan plan_;
   const ParamTable& table_;
   Backend& backend_;
-  Sharding sharding_;
-  SlotRange slots_;  // ours
+  SlotRange slots_;        // ours
+  PipeSchedule schedule_;  // of our stage
+  int64_t in_flight_;
+  Communicator* ranks_;
   std::optional<WeightGrid> grid_;
   ParamBuffer rounded_;  // with a grid
   bool quantized_ = false;
@@ -113,9 +137,12 @@ class TrainStep : private PassHooks {
   ParamTable gradient_table_;
   GradientTree gradients_;
   std::optional<ShardExchange> exchange_;  // with more than one rank
+  std::optional<StageLinks> links_;        // with more than one stage
+  View output_;                            // of the stage, until it is sent
   bool leaving_ = false;                   // gradients become complete in this backward pass
   std::vector<bool> arriving_;             // per bucket: parameters are on their way
   std::vector<int32_t> window_, tokens_, targets_;
+  uint64_t read_first_ = ~uint64_t{0};  // sequence of the step that tokens_ begin with
   std::vector<double> slot_losses_;
 };
 

@@ -14,6 +14,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <cstring>
 #include <fstream>
 #include <numbers>
 
@@ -76,7 +77,8 @@ Trainer::Trainer(const Run& run,
                    stepper_.train_step().sharding()),
       control_(run.folder) {
   if (speaks_) recorder_.emplace(run, resume ? resume->step() : 0);
-  if (run.config.output.layer_stats_every > 0) layer_stats_.emplace(run.table, backend);
+  if (run.config.output.layer_stats_every > 0)
+    layer_stats_.emplace(run.table, backend, stepper_.train_step().sharding().stage_holds());
   if (resume)
     restore(*resume);
   else
@@ -272,13 +274,14 @@ void Trainer::log(const StepRecord& record, double seconds) {
     for (const ValidSet& set : run_.valid) validate(set, metrics);
   }
   if (record.verdict.fate == Fate::applied && layer_stats_ &&
-      due(step, run_.config.output.layer_stats_every, last))
+      due(step, run_.config.output.layer_stats_every, last)) {
+    gather_layer_stats();
     metrics.insert(metrics.end(), layer_stats_->metrics().begin(), layer_stats_->metrics().end());
+  }
   std::vector<TextMetric> texts;
   std::string hash;
   if (due(step, run_.config.output.hash_every, last)) {
-    stepper_.train_step().settle();
-    hash = parameter_hash(stepper_.train_step().parameters);
+    hash = parameter_hash(stepper_.train_step());
     texts.push_back({"params/hash", hash});
   }
   if (computed) metrics.push_back({"perf/tokens_per_s", tokens_per_s});
@@ -291,18 +294,35 @@ void Trainer::log(const StepRecord& record, double seconds) {
     note("warning: metrics could not be written (is the disk full?); training goes on");
 }
 
+/// Each stage has the statistics of its own parameters.
+void Trainer::gather_layer_stats() {
+  const Sharding& sharding = stepper_.train_step().sharding();
+  if (sharding.grid().shape().pp == 1) return;
+  std::vector<Metric>& metrics = layer_stats_->metrics();
+  std::vector<double> mine, all(metrics.size() * static_cast<size_t>(sharding.ranks()));
+  for (const Metric& metric : metrics) mine.push_back(metric.value);
+  options_.ranks->all_gather(mine.data(), all.data(), mine.size() * sizeof(double));
+  const size_t each = metrics.size() / sharding.parameters();
+  for (size_t i = 0; i < metrics.size(); ++i) {
+    const int owner = sharding.grid().rank_at({0, 0, sharding.stage_of(i / each)});
+    metrics[i].value = all[static_cast<size_t>(owner) * metrics.size() + i];
+  }
+}
+
 void Trainer::validate(const ValidSet& set, std::vector<Metric>& metrics) {
   const Trace::Span span(options_.trace, "validation");
   const InPhase phase(Phase::eval);
+  TrainStep& train_step = stepper_.train_step();
   Score score;
   for (const auto& store : set.stores) {
     const Score part = score_tokens(
-        stepper_.train_step().model(), store->tokens(),
-        [&](uint64_t first, std::span<int32_t> out) { store->read(first, out); },
+        [&](const Batch& batch) { return train_step.evaluate(batch); }, run_.batch.context,
+        store->tokens(), [&](uint64_t first, std::span<int32_t> out) { store->read(first, out); },
         run_.batch.micro_batch);
     score.nats += part.nats;
     score.tokens += part.tokens;
   }
+  score.nats = train_step.from_last_stage(score.nats);
   const double loss = score.loss(), bits = score.nats / std::numbers::ln2 / set.text_bytes;
   for (const std::string& name : set.loss_names) metrics.push_back({name, loss});
   if (set.text_bytes > 0)
@@ -317,12 +337,20 @@ void Trainer::validate(const ValidSet& set, std::vector<Metric>& metrics) {
 }
 
 void Trainer::show_sample() {
-  if (!options_.sample || !speaks_) return;
+  if (!options_.sample) return;
   const InPhase phase(Phase::eval);
-  stepper_.train_step().settle();
   const Trace::Span span(options_.trace, "sample");
+  TrainStep& train_step = stepper_.train_step();
+  const bool staged = train_step.sharding().grid().shape().pp > 1;
+  std::optional<ParamBuffer> whole;  // at the first rank
+  if (staged && speaks_)
+    whole.emplace(run_.table, train_step.parameters.flat().dtype, "the parameters of all stages");
+  train_step.visit_all(train_step.weights(), [&](size_t i, View value) {
+    if (staged) std::memcpy((*whole)[i].data, value.data, value.bytes());
+  });
+  if (!speaks_) return;
   const int64_t step = stepper_.state.step;
-  const std::string text = options_.sample(stepper_.train_step().weights());
+  const std::string text = options_.sample(staged ? *whole : train_step.weights());
   note(fmt::format("step {} writes: {}", step, text));
   recorder_->text(step, "sample", text);
   std::error_code ignored;

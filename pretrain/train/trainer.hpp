@@ -72,6 +72,7 @@ class Trainer {
   void after_step(const StepRecord& record, double seconds);
   void go_back(const StepRecord& record);
   void log(const StepRecord& record, double seconds);
+  void gather_layer_stats();
   void validate(const ValidSet& set, std::vector<Metric>& metrics);
   void show_sample();
   bool checkpoint_due() const;

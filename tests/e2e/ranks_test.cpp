@@ -54,15 +54,27 @@ TEST_F(RanksE2e, AllLayoutsGiveTheSameBits) {
     run(ranks, name);
     expect_same("alone", name);
   }
+  for (const int ranks : {2, 6}) {
+    const std::string name = std::to_string(ranks) + "-staged";
+    run(ranks, name, {"parallel.pp=2"});
+    expect_same("alone", name);
+  }
 }
 
 TEST_F(RanksE2e, AllLayoutsGiveTheSameBitsInBf16WithRecomputation) {
   const std::vector<std::string> more = {"compute.dtype=bf16", "compute.recompute=block",
-                                         "model.arch=llama"};
+                                         "model.arch=llama", "model.layers=4"};
   ASSERT_EQ(test::run_isoflop(train("alone", more)).code, 0);
   for (const int ranks : {3, 4}) {
     const std::string name = std::to_string(ranks);
     run(ranks, name, more);
+    expect_same("alone", name);
+  }
+  std::vector<std::string> staged = more;
+  staged.push_back("parallel.pp=4");
+  for (const int ranks : {4, 8}) {
+    const std::string name = std::to_string(ranks) + "-staged";
+    run(ranks, name, staged);
     expect_same("alone", name);
   }
 }
@@ -70,16 +82,18 @@ TEST_F(RanksE2e, AllLayoutsGiveTheSameBitsInBf16WithRecomputation) {
 // A file named `stop` that is there from the start ends a run after one step, saved.
 TEST_F(RanksE2e, GoesOnOnAnotherNumberOfRanks) {
   ASSERT_EQ(test::run_isoflop(train("alone", {})).code, 0);
-  const auto one_step = [&](int ranks, bool resume) {
+  const auto one_step = [&](int ranks, int stages, bool resume) {
     fs::create_directories(out("moved"));
     test::write_text(fs::path(out("moved")) / "stop", "");
-    const test::ProgramResult result = test::run_on_ranks(
-        ranks, train("moved", resume ? std::vector<std::string>{"--resume", "auto"}
-                                     : std::vector<std::string>{}));
+    std::vector<std::string> more = {"parallel.pp=" + std::to_string(stages)};
+    if (resume) more.insert(more.end(), {"--resume", "auto"});
+    const test::ProgramResult result = test::run_on_ranks(ranks, train("moved", more));
     EXPECT_EQ(result.code, 75) << ranks << " ranks: " << result.err;
   };
-  one_step(3, false);
-  for (const int ranks : {8, 1, 2}) one_step(ranks, true);
+  one_step(3, 1, false);
+  one_step(8, 2, true);
+  one_step(1, 1, true);
+  one_step(2, 2, true);
   run(5, "moved", {"--resume", "auto"});
   expect_same("alone", "moved");
 }
@@ -97,13 +111,18 @@ TEST_F(RanksE2e, AllStopAtOneStepWhenMpirunPassesASignalOn) {
   EXPECT_EQ(test::run_isoflop({"diff", out("signalled"), out("signalled")}).code, 0);
 }
 
-TEST_F(RanksE2e, TooManyRanksAreRefusedOnce) {
-  const test::ProgramResult result = test::run_on_ranks(3, train("many", {"schedule.slots=2"}));
-  EXPECT_EQ(result.code, 2) << result.err;
-  const std::string message = "3 ranks cannot share 2 slots";
-  const size_t first = result.err.find(message);
-  ASSERT_NE(first, std::string::npos) << result.err;
-  EXPECT_EQ(result.err.find(message, first + 1), std::string::npos) << result.err;
+TEST_F(RanksE2e, RanksThatDoNotFitAreRefusedOnce) {
+  const auto expect_refused = [&](const std::vector<std::string>& more,
+                                  const std::string& message) {
+    const test::ProgramResult result = test::run_on_ranks(3, train("many", more));
+    EXPECT_EQ(result.code, 2) << result.err;
+    const size_t first = result.err.find(message);
+    ASSERT_NE(first, std::string::npos) << result.err;
+    EXPECT_EQ(result.err.find(message, first + 1), std::string::npos) << result.err;
+  };
+  expect_refused({"schedule.slots=2"}, "3 ranks cannot share 2 slots");
+  expect_refused({"parallel.pp=2"}, "3 ranks do not fit a grid of 2 (tp 1 x pp 2)");
+  expect_refused({"parallel.pp=3"}, "3 pipeline stages need as many blocks, and the model has 2");
 }
 
 // The same program with a byte more at its end: it may compute other bits.

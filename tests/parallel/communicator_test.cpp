@@ -1,13 +1,17 @@
 // What every communicator must do, whatever it runs on. Alone it is about one rank; CTest also
 // starts this program under mpirun with 2 to 8 ranks (tests/CMakeLists.txt), and then each rank
-// checks what it got.
+// checks what it got. With ISOFLOP_TEST_NCCL in the environment all of it is about NCCL, one device
+// for each rank, whose id goes round by MPI; without devices it says so and skips.
 #include "parallel/communicator.hpp"
 
 #include "core/rng.hpp"
+#include "parallel/grid.hpp"
+#include "parallel/nccl.hpp"
 
 #include <gtest/gtest.h>
 
 #include <chrono>
+#include <cstdlib>
 #include <numeric>
 #include <thread>
 
@@ -19,9 +23,29 @@ World& world() {
   return *world;
 }
 
-Communicator& ranks() {
-  return world().ranks();
+bool on_nccl() {
+  return std::getenv("ISOFLOP_TEST_NCCL") != nullptr;
 }
+
+Communicator& ranks() {
+  if (!on_nccl()) return world().ranks();
+  static const std::unique_ptr<Communicator> group = [] {
+    Communicator& all = world().ranks();
+    const std::string id = all.broadcast_text(all.is_root() ? nccl_group_id() : "", 0);
+    return make_nccl(id, all.rank(), all.size(), std::chrono::minutes(1));
+  }();
+  return *group;
+}
+
+class CommunicatorTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    if (on_nccl() && nccl_devices() < world().ranks().size())
+      GTEST_SKIP() << "skipped: " << world().ranks().size()
+                   << " ranks need as many devices, there are " << nccl_devices() << " ("
+                   << nccl_version() << ")";
+  }
+};
 
 /// What rank `from` says to rank `to` in round `round`: both can compute it.
 std::vector<int64_t> letter(int from, int to, int round, size_t numbers) {
@@ -30,7 +54,7 @@ std::vector<int64_t> letter(int from, int to, int round, size_t numbers) {
   return text;
 }
 
-TEST(Communicator, HasTheRanksThatWereStarted) {
+TEST_F(CommunicatorTest, HasTheRanksThatWereStarted) {
   EXPECT_EQ(ranks().size(), launched_ranks());
   EXPECT_GE(ranks().rank(), 0);
   EXPECT_LT(ranks().rank(), ranks().size());
@@ -39,7 +63,7 @@ TEST(Communicator, HasTheRanksThatWereStarted) {
 }
 
 // Every size of a message that a bucket can have, none included.
-TEST(Communicator, ExchangesASegmentOfEachSizeBetweenAllPairs) {
+TEST_F(CommunicatorTest, ExchangesASegmentOfEachSizeBetweenAllPairs) {
   const int me = ranks().rank(), n = ranks().size();
   for (const size_t numbers : {0, 1, 7, 4096, 300'001}) {
     std::vector<std::vector<int64_t>> out, in;
@@ -56,7 +80,7 @@ TEST(Communicator, ExchangesASegmentOfEachSizeBetweenAllPairs) {
   }
 }
 
-TEST(Communicator, KeepsTheOrderOfMessagesAndManyExchangesUnderWay) {
+TEST_F(CommunicatorTest, KeepsTheOrderOfMessagesAndManyExchangesUnderWay) {
   const int me = ranks().rank(), n = ranks().size();
   constexpr int kRounds = 20;
   std::vector<std::vector<int64_t>> out, in;
@@ -81,7 +105,7 @@ TEST(Communicator, KeepsTheOrderOfMessagesAndManyExchangesUnderWay) {
 }
 
 // As the stages of a pipeline do: some ranks only send, some only receive.
-TEST(Communicator, PassesOnFromNeighbourToNeighbour) {
+TEST_F(CommunicatorTest, PassesOnFromNeighbourToNeighbour) {
   const int me = ranks().rank(), n = ranks().size();
   int64_t value = 0;
   if (me > 0) {
@@ -97,7 +121,7 @@ TEST(Communicator, PassesOnFromNeighbourToNeighbour) {
   }
 }
 
-TEST(Communicator, BroadcastsFromEachRank) {
+TEST_F(CommunicatorTest, BroadcastsFromEachRank) {
   for (int root = 0; root < ranks().size(); ++root) {
     std::vector<int64_t> data = letter(ranks().rank(), 0, 0, 1000);
     ranks().broadcast(data.data(), data.size() * sizeof(int64_t), root);
@@ -107,18 +131,18 @@ TEST(Communicator, BroadcastsFromEachRank) {
   }
 }
 
-TEST(Communicator, GathersTextsOfDifferentLengths) {
+TEST_F(CommunicatorTest, GathersTextsOfDifferentLengths) {
   const std::vector<std::string> texts =
       ranks().gather_texts(std::string(static_cast<size_t>(3 * ranks().rank()), 'y'));
   ASSERT_EQ(texts.size(), static_cast<size_t>(ranks().size()));
   for (size_t r = 0; r < texts.size(); ++r) EXPECT_EQ(texts[r], std::string(3 * r, 'y'));
 }
 
-TEST(Communicator, FindsTheLargest) {
+TEST_F(CommunicatorTest, FindsTheLargest) {
   EXPECT_EQ(ranks().max(ranks().rank() == ranks().size() / 2 ? 7 : -3), 7);
 }
 
-TEST(Communicator, NobodyPassesABarrierBeforeTheLastHasCome) {
+TEST_F(CommunicatorTest, NobodyPassesABarrierBeforeTheLastHasCome) {
   using Clock = std::chrono::steady_clock;
   ranks().barrier();
   const auto start = Clock::now();
@@ -128,7 +152,7 @@ TEST(Communicator, NobodyPassesABarrierBeforeTheLastHasCome) {
   EXPECT_GE(Clock::now() - start, std::chrono::milliseconds(40));
 }
 
-TEST(Communicator, SplitsIntoGroupsThatDoNotMix) {
+TEST_F(CommunicatorTest, SplitsIntoGroupsThatDoNotMix) {
   const int me = ranks().rank(), n = ranks().size();
   const auto group = ranks().split(me % 2, -me);  // even and odd ranks, the last one first
   const int members = (n + 1 - me % 2) / 2;
@@ -139,7 +163,28 @@ TEST(Communicator, SplitsIntoGroupsThatDoNotMix) {
   EXPECT_EQ(world_ranks[static_cast<size_t>(group->rank())], me);
 }
 
-TEST(Communicator, TwoThreadsUseTwoGroups) {
+// Each has the ranks that share the other coordinates, in order.
+TEST_F(CommunicatorTest, SplitsIntoTheGroupsOfAGrid) {
+  const int n = ranks().size(), pp = n % 2 == 0 ? 2 : 1, tp = n % 4 == 0 ? 2 : 1;
+  const ProcessGrid grid(fit_grid(n, tp, pp), ranks().rank());
+  const auto members = [&](const std::unique_ptr<Communicator>& group) {
+    return group->gather(ranks().rank());
+  };
+  const GridPlace at = grid.place();
+  const auto dp = grid.split_dp(ranks()), tp_group = grid.split_tp(ranks()),
+             pp_group = grid.split_pp(ranks());
+  ASSERT_EQ(dp->size(), grid.shape().dp);
+  ASSERT_EQ(tp_group->size(), tp);
+  ASSERT_EQ(pp_group->size(), pp);
+  for (int i = 0; i < dp->size(); ++i)
+    EXPECT_EQ(members(dp)[static_cast<size_t>(i)], grid.rank_at({i, at.tp, at.pp}));
+  for (int i = 0; i < tp; ++i)
+    EXPECT_EQ(members(tp_group)[static_cast<size_t>(i)], grid.rank_at({at.dp, i, at.pp}));
+  for (int i = 0; i < pp; ++i)
+    EXPECT_EQ(members(pp_group)[static_cast<size_t>(i)], grid.rank_at({at.dp, at.tp, i}));
+}
+
+TEST_F(CommunicatorTest, TwoThreadsUseTwoGroups) {
   const auto a = ranks().split(0, ranks().rank()), b = ranks().split(0, ranks().rank());
   const auto talk = [](Communicator& group, int64_t salt) {
     for (int64_t i = 0; i < 50; ++i) EXPECT_EQ(group.max(salt + i), salt + i);
@@ -149,7 +194,7 @@ TEST(Communicator, TwoThreadsUseTwoGroups) {
   other.join();
 }
 
-TEST(Communicator, CountsWhatItSends) {
+TEST_F(CommunicatorTest, CountsWhatItSends) {
   const auto group = ranks().split(0, ranks().rank());
   std::vector<char> data(1 << 20), there(data.size());
   const int right = (group->rank() + 1) % group->size();
