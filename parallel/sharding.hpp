@@ -4,8 +4,8 @@
 // A bucket is a run of parameters whose gradients are ready together: a block, or what lies before
 // or behind the blocks. Each bucket is cut over all ranks, so that every link carries a part of
 // each. Cuts lie between panels: 64 rows, or as many times that as make whole chunks of 4,096
-// elements, over which gradient norms are summed. Vectors are not cut. An optimizer that needs
-// whole matrices asks for it.
+// elements, over which gradient norms are summed. Vectors are not cut, nor are matrices that Muon
+// updates.
 #pragma once
 #include "core/param.hpp"
 
@@ -31,9 +31,8 @@ std::vector<Bucket> make_buckets(const ParamTable& table);
 class Sharding {
  public:
   /// Everything belongs to one rank.
-  explicit Sharding(const ParamTable& table) : Sharding(table, 1, 0, {}) {}
-  /// `whole[i]`: parameter i is not cut; empty = all may be.
-  Sharding(const ParamTable& table, int ranks, int rank, const std::vector<bool>& whole);
+  explicit Sharding(const ParamTable& table) : Sharding(table, 1, 0) {}
+  Sharding(const ParamTable& table, int ranks, int rank);
 
   int ranks() const { return ranks_; }
   int rank() const { return rank_; }
@@ -53,8 +52,11 @@ class Sharding {
   ParamBuffer buffer(const ParamTable& table, DType dtype, const std::string& what) const {
     return ParamBuffer(table_of(table, rank_), dtype, what, holds());
   }
+  /// The same of second moments, which not all parameters have.
+  ParamBuffer second_moments(const ParamTable& table, DType dtype, const std::string& what) const;
   /// Bytes of the largest share; every rank's differs a little.
   size_t most_bytes(const ParamTable& table, DType dtype) const;
+  size_t most_second_moment_bytes(const ParamTable& table, DType dtype) const;
 
  private:
   int ranks_, rank_;

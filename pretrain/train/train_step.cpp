@@ -8,7 +8,7 @@ namespace isoflop {
 namespace {
 
 Sharding sharding_for(const ParamTable& table, const Communicator* ranks) {
-  return ranks ? Sharding(table, ranks->size(), ranks->rank(), {}) : Sharding(table);
+  return ranks ? Sharding(table, ranks->size(), ranks->rank()) : Sharding(table);
 }
 
 std::optional<WeightGrid> grid_for(const RunConfig& config, const ParamTable& table) {
@@ -25,7 +25,7 @@ TrainStep::TrainStep(const RunConfig& config,
                      Backend& backend,
                      Communicator* ranks)
     : parameters(table, backend.state_dtype(), "parameters"),
-      optimizer(table, config.optimizer, backend.state_dtype(), sharding_for(table, ranks)),
+      optimizer(table, config.optimizer, backend, sharding_for(table, ranks)),
       config_(config),
       plan_(plan),
       table_(table),
@@ -78,7 +78,7 @@ StepResult TrainStep::compute(int64_t step, const SequenceSource& source) {
 
 void TrainStep::apply(double rate, const StepResult& result) {
   settle();
-  optimizer.update(backend_, parameters, gradients_.sum(), rate,
+  optimizer.update(parameters, gradients_.sum(), rate,
                    clip_factor(result.grad_norm, config_.optimizer.clip), updates++);
   if (!exchange_) return refresh_weights();
   for (size_t b = sharding_.buckets().size(); b-- > 0;) {  // as the forward pass will ask for them
