@@ -14,8 +14,10 @@ namespace isoflop {
 
 /// What a tensor does, in μP's sense (Tensor Programs V, table 3): which of its dimensions grow.
 enum class ParamRole : uint8_t { embedding, hidden, output, vector };
-/// Which of the model's sizes a matrix's inputs (cols) grow with.
-enum class FanIn : uint8_t { width, feed_forward };
+/// Which of the model's sizes the inputs (cols) or outputs (rows) of a matrix grow with.
+enum class Fan : uint8_t { width, feed_forward };
+/// What changes it in a step (pretrain/optim): muon takes whole matrices.
+enum class Update : uint8_t { adamw, muon };
 /// How tensor parallelism would cut it: by output rows, by input columns, by vocabulary, or not.
 enum class Placement : uint8_t { replicated, column, row, vocabulary };
 /// What multiplies a tensor on its way into a plain file (facts: folding of multipliers).
@@ -43,10 +45,12 @@ struct ParamSpec {
   int64_t rows = 1;  // outputs; a vector is one row
   int64_t cols = 0;  // inputs
   ParamRole role = ParamRole::hidden;
-  FanIn fan_in = FanIn::width;
-  bool decay = false;     // weight decay applies (matrices and embeddings, never vectors)
-  double init_std = 0;    // normal(0, init_std); 0 with init_value for constants
-  double init_value = 0;  // gains 1, biases 0
+  Fan fan_in = Fan::width, fan_out = Fan::width;
+  std::vector<int64_t> parts;  // rows of the matrices that it is stacked from; empty = it is one
+  bool decay = false;          // weight decay applies (matrices and embeddings, never vectors)
+  double init_std = 0;         // normal(0, init_std); 0 with init_value for constants
+  double init_value = 0;       // gains 1, biases 0
+  Update update = Update::adamw;
   // Factors on the optimizer's numbers (muP/parametrization.hpp); 1 under sp.
   double lr_scale = 1;     // on the schedule's rate
   double eps_scale = 1;    // on Adam's epsilon
@@ -60,6 +64,8 @@ struct ParamSpec {
 
   bool is_vector() const { return role == ParamRole::vector; }
   int64_t size() const { return rows * cols; }
+  /// Whether its optimizer keeps a second moment.
+  bool has_second_moment() const { return update == Update::adamw; }
 };
 
 using ParamTable = std::vector<ParamSpec>;

@@ -95,6 +95,8 @@ class CpuBackend final : public Backend {
 
   void adamw(const AdamW&) override;
   void round_to_blocks(const BlockRounding&) override;
+  void state_product(const StateProduct&) override;
+  void weighted_sum(const WeightedSum&) override;
   double sum_squares(View) override;
 
   void zero(View) override;

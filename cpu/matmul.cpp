@@ -232,5 +232,27 @@ void CpuBackend::matmul_grad_weight(const MatmulGradWeight& op) {
   });
 }
 
+void CpuBackend::state_product(const StateProduct& op) {
+  check(op);
+  const int64_t inner = op.transpose_a ? op.a.rows : op.a.cols;
+  const Tiling tiling(op.c.rows, op.c.cols, inner);
+  team_.run(tiling.count(), [&](int64_t index, int) {
+    const Tiling::Tile t = tiling[index];
+    gemm({.transpose_a = op.transpose_a ? 'T' : 'N',
+          .transpose_b = op.transpose_b ? 'T' : 'N',
+          .m = t.rows,
+          .n = t.cols,
+          .k = inner,
+          .alpha = static_cast<float>(op.alpha),
+          .a = op.transpose_a ? op.a.as<float>() + t.row : op.a.row<float>(t.row),
+          .lda = op.a.stride,
+          .b = op.transpose_b ? op.b.row<float>(t.col) : op.b.as<float>() + t.col,
+          .ldb = op.b.stride,
+          .beta = static_cast<float>(op.beta),
+          .c = op.c.row<float>(t.row) + t.col,
+          .ldc = op.c.stride});
+  });
+}
+
 }  // namespace isoflop::cpu
 #endif

@@ -34,6 +34,16 @@ void adamw_span(const AdamW& op, int64_t first, int64_t count) {
   });
 }
 
+void weighted_sum_span(const WeightedSum& op, int64_t first, int64_t count) {
+  const float* x = op.x.as<float>() + first;
+  float* y = op.y.as<float>() + first;
+  const float a = static_cast<float>(op.a), b = static_cast<float>(op.b);
+  for_each(count, [&](auto d, int64_t i) HWY_ATTR {
+    const auto term = hn::Mul(hn::LoadU(d, x + i), hn::Set(d, a));
+    hn::StoreU(b == 0 ? term : hn::MulAdd(hn::LoadU(d, y + i), hn::Set(d, b), term), d, y + i);
+  });
+}
+
 }  // namespace isoflop::cpu::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 
@@ -41,11 +51,22 @@ HWY_AFTER_NAMESPACE();
 namespace isoflop::cpu {
 
 HWY_EXPORT(adamw_span);
+HWY_EXPORT(weighted_sum_span);
 
 void CpuBackend::adamw(const AdamW& op) {
   check(op);
   const auto kernel = HWY_DYNAMIC_DISPATCH(adamw_span);
   const int64_t count = op.p.size();
+  team_.run(div_ceil(count, kBlockElements), [&](int64_t tile, int) {
+    const int64_t first = tile * kBlockElements;
+    kernel(op, first, std::min(kBlockElements, count - first));
+  });
+}
+
+void CpuBackend::weighted_sum(const WeightedSum& op) {
+  check(op);
+  const auto kernel = HWY_DYNAMIC_DISPATCH(weighted_sum_span);
+  const int64_t count = op.y.size();
   team_.run(div_ceil(count, kBlockElements), [&](int64_t tile, int) {
     const int64_t first = tile * kBlockElements;
     kernel(op, first, std::min(kBlockElements, count - first));

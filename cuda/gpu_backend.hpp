@@ -174,6 +174,23 @@ class GpuBackend final : public Backend {
     for (const AdamW& a : list) check(a);
     gpu::adamw(device_, list, adamw_segments_);
   }
+  /// From copies in bf16, as all products here; sums and c in fp32.
+  void state_product(const StateProduct& p) override {
+    check(p);
+    const int64_t b_at = round_up(p.a.size(), int64_t{64});  // aligned for the library
+    bf16* copies = device_.template scratch<bf16>(b_at + p.b.size());
+    const View a = make_view(copies, p.a.rows, p.a.cols);
+    const View b = make_view(copies + b_at, p.b.rows, p.b.cols);
+    convert<float, bf16>(device_, p.a, a);
+    convert<float, bf16>(device_, p.b, b);
+    device_.multiply(product_of(p, a, b));
+  }
+  void weighted_sum(const WeightedSum& c) override {
+    check(c);
+    for_each_piece(device_, 1, c.y.size(), in_eights({c.x, c.y}),
+                   WeightedSumPart{c.x.as<float>(), c.y.as<float>(), static_cast<float>(c.a),
+                                   static_cast<float>(c.b)});
+  }
   double sum_squares(View x) override { return sum_squares_all({&x, 1}); }
   double sum_squares_all(std::span<const View> list) {
     const std::span<const double> chunks = square_chunks(device_, list, squares_segments_);

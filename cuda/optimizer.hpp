@@ -54,6 +54,18 @@ struct AdamWKernel {
   }
 };
 
+/// y = a x + b y of contiguous tensors, as one row
+struct WeightedSumPart {
+  const float* x;
+  float* y;
+  float a, b;
+
+  template <int W>
+  ISOFLOP_KERNEL void apply(int64_t, int64_t first) const {
+    for (int64_t i = first; i < first + W; ++i) y[i] = a * x[i] + (b == 0 ? 0 : b * y[i]);
+  }
+};
+
 struct SquaresSegment {
   const float* x;
   int64_t rows, cols, stride, first_block;

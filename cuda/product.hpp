@@ -62,4 +62,17 @@ inline Product weight_product(const MatmulGradWeight& a) {
   return p;
 }
 
+/// c^T = alpha op(b)^T op(a)^T + beta c^T; a and b are p's in bf16.
+inline Product product_of(const StateProduct& p, View a, View b) {
+  Product product;
+  product.m = p.c.cols, product.n = p.c.rows, product.k = p.transpose_a ? a.rows : a.cols;
+  product.a = b.as<bf16>(), product.lda = leading(b), product.transpose_a = p.transpose_b;
+  product.b = a.as<bf16>(), product.ldb = leading(a), product.transpose_b = p.transpose_a;
+  product.c = p.beta == 0 ? nullptr : p.c.data, product.ldc = leading(p.c);
+  product.d = p.c.data, product.ldd = leading(p.c);
+  product.type = DType::f32;
+  product.scale = static_cast<float>(p.alpha), product.beta = static_cast<float>(p.beta);
+  return product;
+}
+
 }  // namespace isoflop::gpu

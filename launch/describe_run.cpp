@@ -6,6 +6,7 @@
 #include "pretrain/config/fields.hpp"
 #include "pretrain/config/resolve.hpp"
 #include "pretrain/model/architecture.hpp"
+#include "pretrain/model/parametrized.hpp"
 #include "pretrain/train/prepare.hpp"
 
 namespace isoflop {
@@ -43,7 +44,7 @@ Json count(const RunConfig& config) {
   Json counts = Json::object();
   const ScheduleConfig& schedule = config.schedule;
   if (config.model.vocabulary == 0) return counts;
-  const ParamTable table = make_param_table(config.model);
+  const ParamTable table = make_parametrized_table(config);
   const int64_t parameters = parameter_count(table);
   counts["parameters"] = parameters;
   counts["matmul_parameters"] = matmul_parameter_count(config.model);

@@ -2,6 +2,7 @@
 
 #include "core/error.hpp"
 
+#include <algorithm>
 #include <cmath>
 
 namespace isoflop {
@@ -13,6 +14,10 @@ ParametrizationKind parse_parametrization(std::string_view text) {
   fail_user("parametrization \"{}\" is none of sp, mup and completep", text);
 }
 
+static double growth(const Parametrization& p, Fan fan) {
+  return fan == Fan::feed_forward ? p.feed_forward : p.width;
+}
+
 // The table. All of it multiplies what sp has; l = 1 under mup.
 //
 //                        variance   rate              epsilon         decay (independent)
@@ -21,7 +26,12 @@ ParametrizationKind parse_parametrization(std::string_view text) {
 //   vector in a block    (constant) l^(a-1)           1/m l^-a        -
 //   vector outside       (constant) 1                 1/m             -
 //
-//   fan = m, of the matrix whose inputs are the feed-forward part f.
+//   hidden by Muon       1/fan      u l^(a-1)         -               1/u
+//
+//   fan = m, of the matrix whose inputs are the feed-forward part f; out likewise of its outputs.
+//   u: the change of a matrix must have a spectral norm that grows as sqrt(rows / cols) (Yang et
+//   al. 2023, arXiv:2310.17813). Muon's has 0.2 sqrt(max(rows, cols)), so
+//   u = sqrt(out / fan) sqrt(max(base rows, base cols) / max(rows, cols)): 1/sqrt(m) when all grow.
 //   Forward: logits 1/m, attention 1/head_dim instead of 1/sqrt(head_dim), branches l^-a.
 ParamRule rule_of(const Parametrization& p, const ParamSpec& spec) {
   ParamRule rule;
@@ -34,10 +44,15 @@ ParamRule rule_of(const Parametrization& p, const ParamSpec& spec) {
     rule.epsilon *= std::pow(depth, -p.alpha);
   }
   if (spec.role == ParamRole::hidden) {
-    const double fan = spec.fan_in == FanIn::feed_forward ? p.feed_forward : p.width;
+    const double fan = growth(p, spec.fan_in), out = growth(p, spec.fan_out);
+    const double rows = static_cast<double>(spec.rows), cols = static_cast<double>(spec.cols);
+    const double slower =
+        spec.update == Update::muon
+            ? std::sqrt(fan / out * std::max(rows, cols) / std::max(rows / out, cols / fan))
+            : fan;
     rule.variance = 1 / fan;
-    rule.rate /= fan;
-    if (p.independent_decay) rule.decay = fan;
+    rule.rate /= slower;
+    if (p.independent_decay) rule.decay = slower;
   }
   if (!p.scaled_epsilon) rule.epsilon = 1;
   return rule;

@@ -74,6 +74,8 @@ class Backend {
   virtual void round_to_blocks(const BlockRounding&) {
     ISOFLOP_CHECK(false, "{} does not round to quantized blocks", description());
   }
+  virtual void state_product(const StateProduct&) = 0;
+  virtual void weighted_sum(const WeightedSum&) = 0;
   /// Sum of squares in double: chunks of 4,096 elements from the start, then the chunks in order.
   /// NaN or infinity in, NaN or infinity out.
   virtual double sum_squares(View) = 0;

@@ -305,6 +305,23 @@ void check(const BlockRounding& a) {
   ISOFLOP_CHECK(a.factor > 0, "weights folded by {}", a.factor);
 }
 
+void check(const StateProduct& a) {
+  const DType dtype = a.c.dtype;
+  ISOFLOP_CHECK(state_dtype_of(dtype) == dtype, "a product of states in {}", name_of(dtype));
+  const int64_t inner = a.transpose_a ? a.a.rows : a.a.cols;
+  require("a", a.a, a.transpose_a ? inner : a.c.rows, a.transpose_a ? a.c.rows : inner, dtype);
+  require("b", a.b, a.transpose_b ? a.c.cols : inner, a.transpose_b ? inner : a.c.cols, dtype);
+  require("c", a.c, a.c.rows, a.c.cols, dtype);
+  require_distinct("c", a.c, "a", a.a);
+  require_distinct("c", a.c, "b", a.b);
+}
+
+void check(const WeightedSum& a) {
+  ISOFLOP_CHECK(state_dtype_of(a.y.dtype) == a.y.dtype, "states in {}", name_of(a.y.dtype));
+  require_contiguous("x", a.x, a.y.rows, a.y.cols, a.y.dtype);
+  require_contiguous("y", a.y, a.y.rows, a.y.cols, a.y.dtype);
+}
+
 void check_same(View from, View to) {
   require("from", from, from.rows, from.cols, from.dtype);
   require("to", to, from.rows, from.cols, from.dtype);

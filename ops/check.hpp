@@ -43,6 +43,8 @@ void check(const SoftCap&);
 void check(const CrossEntropy&);
 void check(const AdamW&);
 void check(const BlockRounding&);
+void check(const StateProduct&);
+void check(const WeightedSum&);
 
 /// For copy and add: same shape and dtype.
 void check_same(View from, View to);

@@ -45,6 +45,8 @@ class ForwardingBackend : public Backend {
   void cross_entropy(const CrossEntropy& op) override { backend_.cross_entropy(op); }
   void adamw(const AdamW& op) override { backend_.adamw(op); }
   void round_to_blocks(const BlockRounding& op) override { backend_.round_to_blocks(op); }
+  void state_product(const StateProduct& op) override { backend_.state_product(op); }
+  void weighted_sum(const WeightedSum& op) override { backend_.weighted_sum(op); }
   double sum_squares(View view) override { return backend_.sum_squares(view); }
   void zero(View view) override { backend_.zero(view); }
   void copy(View from, View to) override { backend_.copy(from, to); }

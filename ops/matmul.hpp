@@ -58,4 +58,13 @@ struct MatmulGradWeight {
   double scale = 1;
 };
 
+/// c = alpha op(a) op(b) + beta c, op a transposition where asked for; c is neither a nor b. Of
+/// parameters, gradients and the like: all in the state dtype. A device may round a and b to its
+/// activation dtype. With beta 0, c is not read.
+struct StateProduct {
+  View a, b, c;
+  bool transpose_a = false, transpose_b = false;
+  double alpha = 1, beta = 0;
+};
+
 }  // namespace isoflop

@@ -1,3 +1,5 @@
+// What optimizers do to one tensor at a time, all in the state dtype.
+//
 // AdamW with decoupled decay (Loshchilov & Hutter 2019), one tensor at a time, masters in fp32:
 //   g' = g * grad_scale
 //   m = beta1 m + (1-beta1) g';  v = beta2 v + (1-beta2) g'^2
@@ -12,6 +14,12 @@ struct AdamW {
   double lr = 0, beta1 = 0.9, beta2 = 0.95, eps = 1e-8, weight_decay = 0;
   double correction1 = 1, correction2 = 1;  // 1 - beta^t
   double grad_scale = 1;                    // the clip factor
+};
+
+/// y = a x + b y; with b 0, y is not read.
+struct WeightedSum {
+  View x, y;  // same shape
+  double a = 1, b = 1;
 };
 
 }  // namespace isoflop

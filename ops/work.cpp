@@ -114,5 +114,13 @@ OpWork work_of(const AdamW& a) {  // all four read, all but the gradient written
 OpWork work_of(const BlockRounding& a) {
   return {0, moved({a.from, a.to})};
 }
+OpWork work_of(const StateProduct& a) {
+  const int64_t inner = a.transpose_a ? a.a.rows : a.a.cols;
+  return {product_flops(a.c.rows, a.c.cols, inner),
+          moved({a.a, a.b, a.c}) + (a.beta != 0 ? moved({a.c}) : 0)};
+}
+OpWork work_of(const WeightedSum& a) {
+  return {0, moved({a.x, a.y}) + (a.b != 0 ? moved({a.y}) : 0)};
+}
 
 }  // namespace isoflop

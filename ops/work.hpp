@@ -42,5 +42,7 @@ OpWork work_of(const SoftCap&);
 OpWork work_of(const CrossEntropy&);
 OpWork work_of(const AdamW&);
 OpWork work_of(const BlockRounding&);
+OpWork work_of(const StateProduct&);
+OpWork work_of(const WeightedSum&);
 
 }  // namespace isoflop

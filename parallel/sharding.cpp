@@ -11,8 +11,8 @@ namespace isoflop {
 namespace {
 
 /// Rows that are not parted.
-int64_t panel_rows(const ParamSpec& spec, bool whole) {
-  if (whole || spec.is_vector()) return spec.rows;
+int64_t panel_rows(const ParamSpec& spec) {
+  if (spec.update == Update::muon || spec.is_vector()) return spec.rows;
   return 64 * (64 / std::gcd(spec.cols, int64_t{64}));  // rows * cols is a multiple of kNormChunk
 }
 
@@ -29,7 +29,7 @@ std::vector<Bucket> make_buckets(const ParamTable& table) {
 
 // Within a bucket rank r's share ends where the elements before come closest to (r+1)/ranks of
 // them.
-Sharding::Sharding(const ParamTable& table, const ProcessGrid& grid, const std::vector<bool>& whole)
+Sharding::Sharding(const ParamTable& table, const ProcessGrid& grid)
     : grid_(grid), buckets_(make_buckets(table)), cuts_(table.size()) {
   static_assert(kNormChunk == 64 * 64);
   const int ranks = grid.shape().dp;
@@ -43,7 +43,7 @@ Sharding::Sharding(const ParamTable& table, const ProcessGrid& grid, const std::
     int owner = 0;
     for (size_t i = bucket.first; i < bucket.last; ++i) {
       const ParamSpec& spec = table[i];
-      const int64_t panel = panel_rows(spec, !whole.empty() && whole[i]);
+      const int64_t panel = panel_rows(spec);
       std::vector<int64_t>& cuts = cuts_[i];
       cuts.assign(static_cast<size_t>(ranks) + 1, 0);
       for (int64_t row = 0; row < spec.rows; row += panel) {
@@ -79,6 +79,31 @@ size_t Sharding::most_bytes(const ParamTable& table, DType dtype) const {
   size_t most = 0;
   for (int r = 0; r < ranks(); ++r)
     most = std::max(most, ParamBuffer::bytes_for(table_of(table, r), dtype));
+  return most;
+}
+
+static ParamTable with_second_moment(ParamTable share) {
+  for (ParamSpec& spec : share)
+    if (!spec.has_second_moment()) spec.rows = 0;
+  return share;
+}
+
+ParamBuffer Sharding::second_moments(const ParamTable& table,
+                                     DType dtype,
+                                     const std::string& what) const {
+  const ParamTable share = with_second_moment(table_of(table, rank()));
+  std::vector<bool> held;
+  for (const ParamSpec& spec : share) held.push_back(spec.rows > 0);
+  return ParamBuffer(share, dtype, what, held);
+}
+
+size_t Sharding::second_moment_bytes(const ParamTable& table, DType dtype, int rank) const {
+  return ParamBuffer::bytes_for(with_second_moment(table_of(table, rank)), dtype);
+}
+
+size_t Sharding::most_second_moment_bytes(const ParamTable& table, DType dtype) const {
+  size_t most = 0;
+  for (int r = 0; r < ranks(); ++r) most = std::max(most, second_moment_bytes(table, dtype, r));
   return most;
 }
 

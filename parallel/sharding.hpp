@@ -4,8 +4,8 @@
 // A bucket is a run of parameters whose gradients are ready together: a block, or what lies before
 // or behind the blocks. Each bucket is cut over all ranks, so that every link carries a part of
 // each. Cuts lie between panels: 64 rows, or as many times that as make whole chunks of 4,096
-// elements, over which gradient norms are summed. Vectors are not cut. An optimizer that needs
-// whole matrices asks for it.
+// elements, over which gradient norms are summed. Vectors are not cut, nor are matrices that Muon
+// updates.
 //
 // With a pipeline only the ranks of a parameter's stage own rows of it, cut as if they were all
 // the ranks there are. A tied matrix is of the first stage; the last has a copy of it and a
@@ -36,11 +36,10 @@ std::vector<Bucket> make_buckets(const ParamTable& table);
 class Sharding {
  public:
   /// Everything belongs to one rank.
-  explicit Sharding(const ParamTable& table) : Sharding(table, 1, 0, {}) {}
-  /// `whole[i]`: parameter i is not cut; empty = all may be.
-  Sharding(const ParamTable& table, int ranks, int rank, const std::vector<bool>& whole)
-      : Sharding(table, ProcessGrid({.dp = ranks}, rank), whole) {}
-  Sharding(const ParamTable& table, const ProcessGrid& grid, const std::vector<bool>& whole);
+  explicit Sharding(const ParamTable& table) : Sharding(table, 1, 0) {}
+  Sharding(const ParamTable& table, int ranks, int rank)
+      : Sharding(table, ProcessGrid({.dp = ranks}, rank)) {}
+  Sharding(const ParamTable& table, const ProcessGrid& grid);
 
   const ProcessGrid& grid() const { return grid_; }
   int ranks() const { return grid_.shape().ranks(); }
@@ -72,8 +71,12 @@ class Sharding {
   ParamBuffer buffer(const ParamTable& table, DType dtype, const std::string& what) const {
     return ParamBuffer(table_of(table, rank()), dtype, what, holds());
   }
+  /// The same of second moments, which not all parameters have.
+  ParamBuffer second_moments(const ParamTable& table, DType dtype, const std::string& what) const;
+  size_t second_moment_bytes(const ParamTable& table, DType dtype, int rank) const;
   /// Bytes of the largest share; every rank's differs a little.
   size_t most_bytes(const ParamTable& table, DType dtype) const;
+  size_t most_second_moment_bytes(const ParamTable& table, DType dtype) const;
 
  private:
   ProcessGrid grid_;

@@ -33,6 +33,7 @@ std::vector<Field> fields_of(const ProgressState& s) {
     if (!std::isnan(s.planned_margin)) plan += fmt::format("±{:.2f}", s.planned_margin);
     fields.push_back({5, plan + ")"});
   }
+  if (!std::isnan(s.final_loss)) fields.push_back({5, fmt::format("ends at {:.2f}", s.final_loss)});
   if (!std::isnan(s.grad_norm)) fields.push_back({4, fmt::format("gn {:.2f}", s.grad_norm)});
   if (!std::isnan(s.lr)) fields.push_back({3, "lr " + human_rate(s.lr)});
   if (!std::isnan(s.tokens_per_s)) fields.push_back({2, human_count(s.tokens_per_s) + " tok/s"});

@@ -18,6 +18,7 @@ struct ProgressState {
   double loss = kUnknown;
   double planned_loss = kUnknown;  // shown as "(plan 3.39±0.05)"
   double planned_margin = kUnknown;
+  double final_loss = kUnknown;  // that the run is heading for: "ends at 3.21"
   double grad_norm = kUnknown;
   double lr = kUnknown;
   double tokens_per_s = kUnknown;

@@ -28,6 +28,24 @@ struct Curve {
   Series::Style style = Series::Style::line;
 };
 
+/// What a plan let expect, with its band (pretrain/train/forecast.hpp); smooth, so a point of each
+/// stretch is enough.
+Series plan_series(const Curve& curve) {
+  Series series{curve.name, {}, {}, Series::Style::dashed, curve.color};
+  const MetricSeries *loss = curve.run.find("plan/loss"), *low = curve.run.find("plan/low"),
+                     *high = curve.run.find("plan/high");
+  if (!loss || !low || !high || low->steps != loss->steps || high->steps != loss->steps)
+    return series;
+  const size_t stride = loss->steps.size() / kPoints + 1;
+  for (size_t back = loss->steps.size(); back > 0; back -= std::min(back, stride)) {
+    series.x.insert(series.x.begin(), loss->steps[back - 1]);
+    series.y.insert(series.y.begin(), loss->values[back - 1]);
+    series.low.insert(series.low.begin(), low->values[back - 1]);
+    series.high.insert(series.high.begin(), high->values[back - 1]);
+  }
+  return series;
+}
+
 std::string curves(const std::string& title,
                    const std::string& unit,
                    const std::vector<Curve>& of,
@@ -38,6 +56,10 @@ std::string curves(const std::string& title,
   for (const Curve& curve : of) {
     const MetricSeries* metric = curve.run.find(curve.metric);
     if (!metric) continue;
+    if (curve.metric == "plan/loss") {
+      chart.series.push_back(plan_series(curve));
+      continue;
+    }
     Series series{curve.name, metric->steps, metric->values, curve.style, curve.color};
     for (double& value : series.y) value *= scale;
     chart.series.push_back(curve.style == Series::Style::line ? thinned(std::move(series), kPoints)
@@ -53,6 +75,7 @@ std::vector<Curve> loss_curves(const RunRecord& run, const std::string& prefix, 
     if (name.starts_with("valid/") && name.ends_with("loss"))
       result.push_back({run, name, prefix + name.substr(0, name.rfind('/')),
                         next = (next + 1) % kChartColors, Series::Style::dots});
+  result.push_back({run, "plan/loss", prefix + "plan", (next + 1) % kChartColors});
   return result;
 }
 
@@ -86,6 +109,12 @@ Facts outcome(const RunRecord& run) {
   add("training loss of the last step", last_of(run, "train/loss", "{:.4f} nats per token"));
   add("validation loss", last_of(run, "valid/loss", "{:.4f} nats per token"));
   add("bits per byte", last_of(run, "valid/bits_per_byte", "{:.4f}"));
+  if (const std::string plan = last_of(run, "plan/loss", "{:.4f}"); !plan.empty()) {
+    add("the plan at that step",
+        fmt::format("{} ({} to {})", plan, last_of(run, "plan/low", "{:.4f}"),
+                    last_of(run, "plan/high", "{:.4f}")));
+    add("forecast of the final loss", last_of(run, "plan/final_loss", "{:.4f} nats per token"));
+  }
   add("time in steps", human_duration(sum_of(run, "perf/step_ms") / 1e3));
   if (const double peak =
           run.find("mem/peak_bytes") ? run.find("mem/peak_bytes")->values.back() : 0;

@@ -1,6 +1,7 @@
 #include "scaling/budget.hpp"
 
 #include "pretrain/config/resolve.hpp"
+#include "pretrain/model/parametrized.hpp"
 #include "pretrain/train/prepare.hpp"
 #include "pretrain/train/random_source.hpp"
 #include "pretrain/train/train_step.hpp"
@@ -79,7 +80,7 @@ int64_t parameters_of(const RunConfig& config) {
 }  // namespace
 
 double measure_tokens_per_s(const RunConfig& config, Backend& backend, double seconds) {
-  const ParamTable table = make_param_table(config.model);
+  const ParamTable table = make_parametrized_table(config);
   const BatchPlan plan = batch_plan(config);
   TrainStep step(config, plan, table, backend);
   initialize_parameters(table, 1, step.parameters);

@@ -199,6 +199,14 @@ std::optional<Plan> plan_of(const PlanRequest& request, const Candidate& c) {
   plan.usd = plan.seconds / 3600 * h.usd_per_hour * static_cast<double>(h.devices());
   plan.loss = request.law.loss(c.law_parameters, plan.tokens, request.unique_tokens);
   plan.range = loss_range(request.law, c.law_parameters, plan.tokens, request.unique_tokens);
+  if (!request.law.is_power() && request.unique_tokens == 0)  // else no curve over the tokens
+    run.plan = {.loss = plan.loss,
+                .loss_low = plan.range.low,
+                .loss_high = plan.range.high,
+                .floor = request.law.terms.E +
+                         request.law.terms.A / std::pow(c.law_parameters, request.law.terms.alpha),
+                .exponent = request.law.terms.beta,
+                .law = request.law.name};
   plan.range_4bit = {plan.range.low + kFourBits.low, plan.range.high + kFourBits.high};
   lay_out(request, plan);
   if (request.runs_on)

@@ -2,7 +2,7 @@
 #include "launch/context.hpp"
 #include "pretrain/checkpoint/checkpoint.hpp"
 #include "pretrain/config/load.hpp"
-#include "pretrain/model/architecture.hpp"
+#include "pretrain/model/parametrized.hpp"
 
 #include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
@@ -25,15 +25,17 @@ struct Side {
     checkpoint = open_checkpoint(path, warnings);
     for (const std::string& warning : warnings) context.note("{}", warning);
     Origins origins;
-    table = make_param_table(load_config(checkpoint.folder / "config.toml", {}, origins).model);
-    for (ParamBuffer* buffer : {&parameters, &m, &v})
+    table = make_parametrized_table(load_config(checkpoint.folder / "config.toml", {}, origins));
+    for (ParamBuffer* buffer : {&parameters, &m})
       *buffer = ParamBuffer(table, DType::f32, "a checkpoint");
+    v = Sharding(table).second_moments(table, DType::f32, "a checkpoint");
     state = load_checkpoint(checkpoint, table, {&parameters, &m, &v});
   }
 };
 
 /// Where two tensors differ first, in words; empty when they are the same bits.
 std::string first_difference(const std::string& name, View a, View b) {
+  if (!a && !b) return "";
   if (std::memcmp(a.data, b.data, a.bytes()) == 0) return "";
   for (int64_t r = 0; r < a.rows; ++r)
     for (int64_t c = 0; c < a.cols; ++c)
@@ -57,6 +59,7 @@ std::string compare(const Side& a, const Side& b) {
     if (x.name != y.name || x.rows != y.rows || x.cols != y.cols)
       return fmt::format("tensor {} ({} x {}) and {} ({} x {})", x.name, x.rows, x.cols, y.name,
                          y.rows, y.cols);
+    if (x.update != y.update) return fmt::format("optimizer of {}", x.name);
     for (const auto& [kind, one, two] :
          {std::tuple{"", &a.parameters, &b.parameters}, std::tuple{"first moment of ", &a.m, &b.m},
           std::tuple{"second moment of ", &a.v, &b.v}}) {

@@ -3,7 +3,9 @@
 #include "core/file.hpp"
 #include "launch/commands.hpp"
 #include "launch/context.hpp"
+#include "pretrain/config/quantity.hpp"
 #include "report/humanize.hpp"
+#include "scaling/fit_page.hpp"
 
 #include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
@@ -26,7 +28,8 @@ struct Options {
   int approach = 3;
   int bootstraps = 1000;
   std::string counts = "all";
-  std::string out;
+  std::string out, outcomes, page;
+  std::vector<std::string> at;
 };
 
 using Member = double LawTerms::*;
@@ -179,6 +182,43 @@ LossLaw law_of(const Study& study, const Options& options) {
   return law;
 }
 
+/// "N,D", both as the table has them.
+std::pair<double, double> parse_point(const std::string& text) {
+  const size_t comma = text.find(',');
+  if (comma == std::string::npos)
+    fail_user("--at {}: write parameters and tokens, such as --at 43e6,860e6", text);
+  return {parse_tokens(text.substr(0, comma), "--at"),
+          parse_tokens(text.substr(comma + 1), "--at")};
+}
+
+Json forecast(const LossLaw& law, const std::string& text, const Context& context) {
+  const auto [parameters, tokens] = parse_point(text);
+  const Outcome o = judge(law, {{parameters, tokens}}).front();
+  context.print("{} parameters on {} tokens: loss {:.4f}, 80 % between {:.4f} and {:.4f}",
+                human_count(parameters), human_count(tokens), o.loss, o.range.low, o.range.high);
+  return {{"parameters", parameters},
+          {"tokens", tokens},
+          {"loss", o.loss},
+          {"loss_low", o.range.low},
+          {"loss_high", o.range.high}};
+}
+
+/// Runs that the fit has not seen, beside what it says of them.
+Json report_outcomes(const std::vector<Outcome>& outcomes, const Context& context) {
+  for (const Outcome& o : outcomes)
+    context.print(
+        "{} parameters on {} tokens: {:.4f}, forecast {:.4f} ({:.4f} to {:.4f}), {:+.2f} %",
+        human_count(o.run.parameters), human_count(o.run.tokens), o.run.loss, o.loss, o.range.low,
+        o.range.high, 100 * o.error());
+  const Calibration c = calibration_of(outcomes);
+  context.print("{} of {} outcomes within their 80 % intervals, median error {:.2f} %", c.held,
+                c.runs, 100 * c.median_error);
+  return {{"runs", c.runs},
+          {"held", c.held},
+          {"median_error", c.median_error},
+          {"worst_error", c.worst_error}};
+}
+
 ExitCode run(const Options& options, const Context& context) {
   parse_parameter_count(options.counts);
   const Study study(parse_runs(read_file(options.table), options.table), options.bootstraps);
@@ -189,6 +229,21 @@ ExitCode run(const Options& options, const Context& context) {
               options.approach == 1 ? study.no_envelope : study.no_isoflop);
   print(study, context);
   Json json = json_of(study, options.approach);
+  if ((!options.at.empty() || !options.outcomes.empty()) && study.resampled.empty())
+    fail_user("a forecast needs resamplings for its interval; leave --bootstraps 0 out");
+  for (const std::string& point : options.at)
+    json["forecasts"].push_back(forecast(law_of(study, options), point, context));
+  std::vector<Outcome> outcomes;
+  if (!options.outcomes.empty()) {
+    outcomes =
+        judge(law_of(study, options), parse_runs(read_file(options.outcomes), options.outcomes));
+    json["calibration"] = report_outcomes(outcomes, context);
+  }
+  if (!options.page.empty()) {
+    write_file_atomically(options.page,
+                          fit_page("Law of " + options.table, study.fit, study.points, outcomes));
+    context.print("wrote {}", options.page);
+  }
   if (!options.out.empty()) {
     write_file_atomically(options.out, law_to_json(law_of(study, options)));
     context.print("wrote {}; use it by isoflop plan --law {}", options.out, options.out);
@@ -212,6 +267,13 @@ Action declare(CLI::App& app, Context& context) {
   app.add_option("--counts", options->counts,
                  "what the table's parameters are: all | one_table | non_embedding | matmul")
       ->capture_default_str();
+  app.add_option(
+      "--at", options->at,
+      "also the loss to expect of PARAMETERS,TOKENS, with its interval; may be repeated");
+  app.add_option("--outcomes", options->outcomes,
+                 "a table of runs that the fit has not seen, to be judged by it");
+  app.add_option("--page", options->page,
+                 "draw isoFLOP curves, residuals and outcomes as a page of HTML, this file");
   app.add_option("--out", options->out, "write the law to this file, for plan --law");
   return [options, &context] { return run(*options, context); };
 }
@@ -220,7 +282,9 @@ Action declare(CLI::App& app, Context& context) {
 
 Command fit_command() {
   return {"fit", "a scaling law from a table of runs",
-          "isoflop fit runs.csv --out law.json\n  isoflop fit runs.csv --approach 2 --json",
+          "isoflop fit runs.csv --out law.json\n  isoflop fit runs.csv --approach 2 --json\n  "
+          "isoflop fit runs.csv --at 43e6,860e6\n  isoflop fit "
+          "ladder.csv --outcomes larger.csv --page fit.html",
           declare};
 }
 

@@ -60,6 +60,8 @@ ISOFLOP_REFERENCE_OP(swiglu_backward, SwigluBackward)
 ISOFLOP_REFERENCE_OP(softcap, SoftCap)
 ISOFLOP_REFERENCE_OP(cross_entropy, CrossEntropy)
 ISOFLOP_REFERENCE_OP(adamw, AdamW)
+ISOFLOP_REFERENCE_OP(state_product, StateProduct)
+ISOFLOP_REFERENCE_OP(weighted_sum, WeightedSum)
 #undef ISOFLOP_REFERENCE_OP
 
 template <class S>

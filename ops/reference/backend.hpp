@@ -51,6 +51,8 @@ class ReferenceBackend : public Backend {
   void cross_entropy(const CrossEntropy&) override;
 
   void adamw(const AdamW&) override;
+  void state_product(const StateProduct&) override;
+  void weighted_sum(const WeightedSum&) override;
   double sum_squares(View) override;
 
   void zero(View) override;

@@ -51,4 +51,18 @@ void matmul_grad_weight(const MatmulGradWeight& a) {
   }
 }
 
+template <class S>
+void state_product(const StateProduct& p) {
+  const int64_t inner = p.transpose_a ? p.a.rows : p.a.cols;
+  for (int64_t r = 0; r < p.c.rows; ++r)
+    for (int64_t c = 0; c < p.c.cols; ++c) {
+      S sum = 0;
+      for (int64_t k = 0; k < inner; ++k)
+        sum += (p.transpose_a ? p.a.row<S>(k)[r] : p.a.row<S>(r)[k]) *
+               (p.transpose_b ? p.b.row<S>(c)[k] : p.b.row<S>(k)[c]);
+      S& out = p.c.row<S>(r)[c];
+      out = S(p.alpha) * sum + (p.beta == 0 ? S(0) : S(p.beta) * out);
+    }
+}
+
 }  // namespace isoflop::reference

@@ -1,5 +1,5 @@
-// Definitions of AdamW and of the sum of squares; contracts in ops/optimizer.hpp and
-// ops/backend.hpp.
+// Definitions of AdamW, of a combination and of the sum of squares; contracts in ops/optimizer.hpp
+// and ops/backend.hpp.
 #pragma once
 #include "ops/optimizer.hpp"
 #include "ops/reference/scalar.hpp"
@@ -21,6 +21,13 @@ void adamw(const AdamW& a) {
     const S step = m[i] / S(a.correction1) / (std::sqrt(v[i] / S(a.correction2)) + S(a.eps));
     p[i] = p[i] - S(a.lr * a.weight_decay) * p[i] - S(a.lr) * step;
   }
+}
+
+template <class S>
+void weighted_sum(const WeightedSum& c) {
+  const S* x = c.x.as<S>();
+  S* y = c.y.as<S>();
+  for (int64_t i = 0; i < c.y.size(); ++i) y[i] = S(c.a) * x[i] + (c.b == 0 ? S(0) : S(c.b) * y[i]);
 }
 
 /// Of the real parts: a norm is no analytic function, and it is only ever compared.

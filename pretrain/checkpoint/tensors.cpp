@@ -17,12 +17,15 @@ constexpr const char* kVirtualName = "checkpoint.h5";
 struct Kind {
   const char* group;
   ParamBuffer* buffer;
+  bool second_moments = false;
+
+  bool has(const ParamSpec& spec) const { return !second_moments || spec.has_second_moment(); }
 };
 
 std::array<Kind, 3> kinds_of(const CheckpointTensors& t) {
   return {{{"/parameters", t.parameters},
            {"/optimizer/m", t.first_moments},
-           {"/optimizer/v", t.second_moments}}};
+           {"/optimizer/v", t.second_moments, true}}};
 }
 
 std::string dataset_name(const Kind& kind, const ParamSpec& spec) {
@@ -100,7 +103,7 @@ void write_shard(const fs::path& folder,
   for (const Kind& kind : kinds_of(from)) {
     for (size_t i = 0; i < table.size(); ++i) {
       const RowRange rows = sharding.rows(i);
-      if (rows.count == 0) continue;
+      if (rows.count == 0 || !kind.has(table[i])) continue;
       const std::string name = dataset_name(kind, table[i]);
       const std::vector<uint64_t> whole = shape_of(table[i]);
       std::vector<uint64_t> offset(whole.size(), 0);
@@ -119,6 +122,7 @@ void write_virtual(const fs::path& folder, const ParamTable& table, const Shardi
   hdf5::File file = hdf5::File::create(folder / kVirtualName);
   for (const Kind& kind : kinds_of({})) {
     for (size_t i = 0; i < table.size(); ++i) {
+      if (!kind.has(table[i])) continue;
       const std::string name = dataset_name(kind, table[i]);
       std::vector<hdf5::VirtualPiece> pieces;
       for (int rank = 0; rank < sharding.ranks(); ++rank) {

@@ -12,7 +12,8 @@
 
 namespace isoflop {
 
-/// Parameters and AdamW's two moments; null where a reader does not want one.
+/// Parameters, first moments (or Muon's momentum) and AdamW's second moments, which only some
+/// tensors have (ParamSpec::has_second_moment); null where a reader does not want one.
 struct CheckpointTensors {
   ParamBuffer* parameters = nullptr;
   ParamBuffer* first_moments = nullptr;

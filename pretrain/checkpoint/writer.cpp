@@ -80,7 +80,7 @@ CheckpointWriter::CheckpointWriter(CheckpointWriterOptions options,
       parameters_(sharding.buffer(table, DType::f32, "the copy of the parameters for checkpoints")),
       first_moments_(sharding.buffer(table, DType::f32, "the copy of the moments for checkpoints")),
       second_moments_(
-          sharding.buffer(table, DType::f32, "the copy of the moments for checkpoints")) {
+          sharding.second_moments(table, DType::f32, "the copy of the moments for checkpoints")) {
   if (ranks_->is_root()) {
     require_writable_directory(folder_);
     remove_leftovers(folder_);

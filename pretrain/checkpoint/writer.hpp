@@ -68,7 +68,8 @@ class CheckpointWriter {
 
   /// For the memory plan; of the largest share.
   static size_t staging_bytes(const ParamTable& table, const Sharding& sharding) {
-    return 3 * sharding.most_bytes(table, DType::f32);
+    return 2 * sharding.most_bytes(table, DType::f32) +
+           sharding.most_second_moment_bytes(table, DType::f32);
   }
   static size_t staging_bytes(const ParamTable& table) {
     return staging_bytes(table, Sharding(table));

@@ -245,10 +245,15 @@ void add_optimizer(std::vector<Field>& list) {
     list.push_back(bind(frozen(std::move(field)), at(&RunConfig::optimizer, member)));
   };
   using O = OptimizerConfig;
-  add(text("optimizer.kind", {"adamw"}, "update rule"), &O::kind);
+  add(text(
+          "optimizer.kind", {"adamw", "muon"},
+          "update rule; muon: matrices within blocks by orthogonalized momentum, all else by AdamW "
+          "(docs/optimizers.md)"),
+      &O::kind);
   add(real("optimizer.lr", kTiny, kHuge, "peak learning rate"), &O::lr);
   list.push_back(betas_field());
   add(real("optimizer.eps", 0, 1, "AdamW's epsilon"), &O::eps);
+  add(real("optimizer.momentum", 0, 0.9999999, "decay of Muon's momentum"), &O::momentum);
   add(real("optimizer.weight_decay", 0, 1e3, "decoupled, on matrices and embeddings"),
       &O::weight_decay);
   add(real("optimizer.clip", 0, kHuge, "largest global gradient norm; 0 = off"), &O::clip);
@@ -302,6 +307,7 @@ void add_rest(std::vector<Field>& list) {
     list.push_back(bind(std::move(field), at(section, member)));
   };
   const auto compute = &RunConfig::compute;
+  const auto plan = &RunConfig::plan;
   const auto checkpoint = &RunConfig::checkpoint;
   const auto eval = &RunConfig::eval;
   const auto output = &RunConfig::output;
@@ -351,6 +357,16 @@ void add_rest(std::vector<Field>& list) {
       guard, &GuardConfig::around);
   add(integer("guard.rewinds", 1, 1000, "rewinds after which the run ends with exit code 4"), guard,
       &GuardConfig::rewinds);
+  const auto promise = [&](const char* key, const char* help, auto member) {
+    add(optional(real(key, kTiny, kHuge, help)), plan, member);
+  };
+  promise("plan.loss", "loss that a plan promises of the finished run", &PlanConfig::loss);
+  promise("plan.loss_low", "lower end of the plan's 80 % interval", &PlanConfig::loss_low);
+  promise("plan.loss_high", "upper end", &PlanConfig::loss_high);
+  promise("plan.floor", "the law's loss of this model after any number of tokens",
+          &PlanConfig::floor);
+  promise("plan.exponent", "the law's exponent of the tokens", &PlanConfig::exponent);
+  add(optional(text("plan.law", {}, "the law that promises it")), plan, &PlanConfig::law);
   add(automatic(
           integer("eval.every", 1, kMost, "steps between validations; auto = 20 times a run")),
       eval, &EvalConfig::every);

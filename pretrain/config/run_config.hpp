@@ -112,10 +112,11 @@ struct ScheduleConfig {
 };
 
 struct OptimizerConfig {
-  std::string kind = "adamw";
+  std::string kind = "adamw";  // adamw | muon
   double lr = 1e-3;
   double beta1 = 0.9, beta2 = 0.95;  // key: betas = [0.9, 0.95]
   double eps = 1e-8;
+  double momentum = 0.95;  // of muon
   double weight_decay = 0.1;
   double clip = 1.0;  // 0 = off
 };
@@ -166,6 +167,16 @@ struct GuardConfig {
   int64_t rewinds = 3;         // after this many the run gives up
 };
 
+/// What `plan` promised, for the run to be held to (pretrain/train/forecast.hpp). In nats per
+/// token.
+struct PlanConfig {
+  double loss = 0;  // of the finished run; 0 = nothing was promised
+  double loss_low = 0, loss_high = 0;
+  double floor = 0;     // the loss of this model after any number of tokens
+  double exponent = 0;  // of the tokens
+  std::string law;      // where it is from
+};
+
 struct EvalConfig {
   int64_t every = 0;         // steps between validations; 0 = auto (20 times a run)
   int64_t sample_every = 0;  // steps between sample texts; 0 = never
@@ -190,6 +201,7 @@ struct RunConfig {
   ParallelConfig parallel;
   CheckpointConfig checkpoint;
   GuardConfig guard;
+  PlanConfig plan;
   EvalConfig eval;
   OutputConfig output;
 };

@@ -78,19 +78,22 @@ void add_gpt_block(TableWriter& w, int block) {
   w.block = block;
   const auto linear = [&](const std::string& name, const std::string& foreign, int64_t rows,
                           int64_t cols, Placement placement, Fold fold, int64_t fold_rows,
-                          FanIn fan_in = FanIn::width) {
+                          Fan fan_in = Fan::width, Fan fan_out = Fan::width) {
     ParamSpec& weight = w.matrix(our + name, gguf + foreign, rows, cols, placement);
     weight.fan_in = fan_in;
+    weight.fan_out = fan_out;
     weight.fold = fold;
     weight.fold_rows = fold_rows;
+    if (fold == Fold::attention_query) weight.parts = {q, kv, kv};
     if (fold == Fold::residual) weight.init_std = residual_std(c);
     if (!c.biases) return;
     ParamSpec& bias = w.vector(our + name + ".bias", gguf + foreign + ".bias", rows, 0);
     bias.fold = fold;
     bias.fold_rows = fold_rows;
   };
-  linear("mlp.down", "ffn_down", d, c.d_ff, Placement::row, Fold::residual, 0, FanIn::feed_forward);
-  linear("mlp.up", "ffn_up", c.d_ff, d, Placement::column, Fold::none, 0);
+  linear("mlp.down", "ffn_down", d, c.d_ff, Placement::row, Fold::residual, 0, Fan::feed_forward);
+  linear("mlp.up", "ffn_up", c.d_ff, d, Placement::column, Fold::none, 0, Fan::width,
+         Fan::feed_forward);
   w.norm(our + "norm2", gguf + "ffn_norm", c.biases);
   linear("attention.out", "attn_output", d, q, Placement::row, Fold::residual, 0);
   w.query_key_norms(our, gguf);
@@ -105,15 +108,18 @@ void add_llama_block(TableWriter& w, int block) {
   w.block = block;
   const auto linear = [&](const std::string& name, const std::string& foreign, int64_t rows,
                           int64_t cols, Placement placement, Fold fold = Fold::none,
-                          FanIn fan_in = FanIn::width) {
+                          Fan fan_in = Fan::width, Fan fan_out = Fan::width) {
     ParamSpec& weight = w.matrix(our + name, gguf + foreign, rows, cols, placement);
     weight.fan_in = fan_in;
+    weight.fan_out = fan_out;
     weight.fold = fold;
     if (fold == Fold::residual) weight.init_std = residual_std(c);
   };
-  linear("mlp.down", "ffn_down", d, c.d_ff, Placement::row, Fold::residual, FanIn::feed_forward);
-  linear("mlp.up", "ffn_up", c.d_ff, d, Placement::column);
-  linear("mlp.gate", "ffn_gate", c.d_ff, d, Placement::column);
+  linear("mlp.down", "ffn_down", d, c.d_ff, Placement::row, Fold::residual, Fan::feed_forward);
+  linear("mlp.up", "ffn_up", c.d_ff, d, Placement::column, Fold::none, Fan::width,
+         Fan::feed_forward);
+  linear("mlp.gate", "ffn_gate", c.d_ff, d, Placement::column, Fold::none, Fan::width,
+         Fan::feed_forward);
   w.norm(our + "norm2", gguf + "ffn_norm", false);
   linear("attention.out", "attn_output", d, q, Placement::row, Fold::residual);
   w.query_key_norms(our, gguf);

@@ -82,7 +82,11 @@ void resolve_parametrization(RunConfig& config) {
 
 ParamTable make_parametrized_table(const RunConfig& config) {
   const Parametrization p = parametrization_of(config);
-  if (p.kind == ParametrizationKind::sp) return make_param_table(config.model);
+  ParamTable table = make_param_table(config.model);
+  if (config.optimizer.kind == "muon")
+    for (ParamSpec& spec : table)
+      if (spec.role == ParamRole::hidden) spec.update = Update::muon;
+  if (p.kind == ParametrizationKind::sp) return table;
   // What the initializer says is meant for the base width. CompleteP's branches shrink by their
   // multiplier, so their last matrices start like all others.
   ModelConfig base = config.model;
@@ -95,7 +99,6 @@ ParamTable make_parametrized_table(const RunConfig& config) {
     base.initializer = "plain";
   }
   const ParamTable start = make_param_table(base);
-  ParamTable table = make_param_table(config.model);
   for (size_t i = 0; i < table.size(); ++i) table[i].init_std = start[i].init_std;
   parametrize(p, table);
   return table;

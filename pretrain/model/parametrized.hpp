@@ -15,8 +15,8 @@ Parametrization parametrization_of(const RunConfig& config);
 /// is missing, or when multipliers were set that the rules would change.
 void resolve_parametrization(RunConfig& config);
 
-/// make_param_table with initial deviations, rates, epsilons and decays of the run's
-/// parametrization.
+/// make_param_table with what the run's optimizer updates, and with initial deviations, rates,
+/// epsilons and decays of its parametrization.
 ParamTable make_parametrized_table(const RunConfig& config);
 
 }  // namespace isoflop

@@ -106,6 +106,12 @@ void ProfilingBackend::adamw(const AdamW& args) {
 void ProfilingBackend::round_to_blocks(const BlockRounding& args) {
   timed("round_to_blocks", work_of(args), [&] { backend_.round_to_blocks(args); });
 }
+void ProfilingBackend::state_product(const StateProduct& args) {
+  timed("state_product", work_of(args), [&] { backend_.state_product(args); });
+}
+void ProfilingBackend::weighted_sum(const WeightedSum& args) {
+  timed("weighted_sum", work_of(args), [&] { backend_.weighted_sum(args); });
+}
 void ProfilingBackend::softcap(const SoftCap& args) {
   timed("softcap", work_of(args), [&] { backend_.softcap(args); });
 }

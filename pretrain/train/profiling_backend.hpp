@@ -63,6 +63,8 @@ class ProfilingBackend final : public Backend {
   void cross_entropy(const CrossEntropy&) override;
   void adamw(const AdamW&) override;
   void round_to_blocks(const BlockRounding&) override;
+  void state_product(const StateProduct&) override;
+  void weighted_sum(const WeightedSum&) override;
   double sum_squares(View) override;
 
   void zero(View) override;

@@ -1,6 +1,7 @@
 #include "pretrain/train/run.hpp"
 
 #include "pretrain/checkpoint/writer.hpp"
+#include "pretrain/optim/muon.hpp"
 #include "pretrain/train/shard_exchange.hpp"
 
 #include <algorithm>
@@ -34,21 +35,27 @@ std::vector<MemoryRow> memory_of_rank(const RunConfig& config,
                                       DType activation,
                                       DType state,
                                       const ProcessGrid& grid) {
-  const Sharding sharding(table, grid, {});
+  const Sharding sharding(table, grid);
   const ParamTable gradient_table = make_gradient_table(config.model);
   const SlotRange slots = slots_of(batch.slots, grid.place().dp, grid.shape().dp);
   const BlockShape shape = block_shape(config, batch, grid);
-  const size_t share = ParamBuffer::bytes_for(sharding.table_of(table, grid.rank()), state);
+  const auto share = [&](DType dtype) {
+    return ParamBuffer::bytes_for(sharding.table_of(table, grid.rank()), dtype);
+  };
+  const auto moments = [&](DType dtype) {
+    return share(dtype) + sharding.second_moment_bytes(table, dtype, grid.rank());
+  };
   std::vector<MemoryRow> rows = {
       {"parameters", held_bytes(table, state, held_parameters(config.model, sharding))},
       {"gradients", held_bytes(gradient_table, state, held_gradients(config.model, sharding)) *
                         static_cast<size_t>(most_open_sums(batch.slots, slots))},
-      {"optimizer moments", 2 * share},
+      {"optimizer moments", moments(state)},
       {"activations", plan_activations(config.model, shape, activation, state).bytes()},
-      {"checkpoint staging",
-       3 * ParamBuffer::bytes_for(sharding.table_of(table, grid.rank()), DType::f32)},
+      {"checkpoint staging", share(DType::f32) + moments(DType::f32)},
   };
   if (config.schedule.quantize != "none") rows.push_back({"weights on the grid", rows[0].bytes});
+  if (const size_t scratch = Muon::scratch_bytes(table, state); scratch > 0)
+    rows.push_back({"Muon's scratch", scratch});
   if (grid.shape().ranks() > 1)
     rows.push_back({"gradients of others",
                     ShardExchange::bytes_for(sharding, table, gradient_table, batch.slots, state)});

@@ -10,7 +10,7 @@ namespace {
 Sharding sharding_for(const RunConfig& config, const ParamTable& table, const Communicator* ranks) {
   if (!ranks) return Sharding(table);
   const GridShape shape = fit_grid(ranks->size(), 1, static_cast<int>(config.parallel.pp));
-  return Sharding(table, ProcessGrid(shape, ranks->rank()), {});
+  return Sharding(table, ProcessGrid(shape, ranks->rank()));
 }
 
 SlotRange slots_for(const BatchPlan& plan, const ProcessGrid& grid) {
@@ -58,7 +58,7 @@ TrainStep::TrainStep(const RunConfig& config,
     : sharding_(sharding_for(config, table, ranks)),
       parameters(
           table, backend.state_dtype(), "parameters", held_parameters(config.model, sharding_)),
-      optimizer(table, config.optimizer, backend.state_dtype(), sharding_),
+      optimizer(table, config.optimizer, backend, sharding_),
       config_(config),
       plan_(plan),
       table_(table),
@@ -157,7 +157,7 @@ double TrainStep::evaluate(const Batch& batch) {
 
 void TrainStep::apply(double rate, const StepResult& result) {
   settle();
-  optimizer.update(backend_, parameters, gradients_.sum(), rate,
+  optimizer.update(parameters, gradients_.sum(), rate,
                    clip_factor(result.grad_norm, config_.optimizer.clip), updates++);
   if (!exchange_) return refresh_weights();
   for (size_t b = sharding_.buckets().size(); b-- > 0;) {  // as the forward pass will ask for them

@@ -3,7 +3,7 @@
 // nothing here remembers how it got there. Allocates nothing.
 #pragma once
 #include "pretrain/model/model.hpp"
-#include "pretrain/optim/adamw.hpp"
+#include "pretrain/optim/optimizer.hpp"
 #include "pretrain/train/gradient_tree.hpp"
 #include "pretrain/train/shard_exchange.hpp"
 #include "pretrain/train/stage_links.hpp"
@@ -84,7 +84,7 @@ class TrainStep : private PassHooks {
   /// fp32 masters of our stage, which the optimizer moves. After apply() the other ranks' rows may
   /// be still on their way: settle() first.
   ParamBuffer parameters;
-  AdamWOptimizer optimizer;
+  Optimizer optimizer;
   int64_t updates = 0;  // applied so far: steps less skipped ones
 
   Model& model() { return model_; }

@@ -75,7 +75,8 @@ Trainer::Trainer(const Run& run,
                     .ranks = options_.ranks},
                    run.table,
                    stepper_.train_step().sharding()),
-      control_(run.folder) {
+      control_(run.folder),
+      forecast_(run.config.plan, run.schedule) {
   if (speaks_) recorder_.emplace(run, resume ? resume->step() : 0);
   if (run.config.output.layer_stats_every > 0)
     layer_stats_.emplace(run.table, backend, stepper_.train_step().sharding().stage_holds());
@@ -124,6 +125,7 @@ TrainSummary Trainer::run() {
   }
   if (saved_step_ != state.step) save();
   finish_saving();
+  if (!stopped) compare_with_plan();
   if (speaks_) {
     control_.take_stop();  // came too late: the next run here is not meant
     control_.take_save();
@@ -183,6 +185,7 @@ void Trainer::after_step(const StepRecord& record, double seconds) {
     note(fmt::format("step {}: {}; the update was skipped", record.step, record.verdict.reason));
   log(record, seconds);
   show_progress(record);
+  watch_plan(record.step);
   const int64_t every = run_.config.eval.sample_every;
   if (every > 0 && record.step % every == 0) show_sample();
 }
@@ -278,6 +281,7 @@ void Trainer::log(const StepRecord& record, double seconds) {
     gather_layer_stats();
     metrics.insert(metrics.end(), layer_stats_->metrics().begin(), layer_stats_->metrics().end());
   }
+  if (forecast_) add_forecast(step, metrics);
   std::vector<TextMetric> texts;
   std::string hash;
   if (due(step, run_.config.output.hash_every, last)) {
@@ -307,6 +311,41 @@ void Trainer::gather_layer_stats() {
     const int owner = sharding.grid().rank_at({0, 0, sharding.stage_of(i / each)});
     metrics[i].value = all[static_cast<size_t>(owner) * metrics.size() + i];
   }
+}
+
+void Trainer::add_forecast(int64_t step, std::vector<Metric>& metrics) const {
+  const Forecast::Band band = forecast_.at(step);
+  metrics.push_back({"plan/loss", band.loss});
+  metrics.push_back({"plan/low", band.low});
+  metrics.push_back({"plan/high", band.high});
+  const TrainState& state = stepper_.state;
+  const auto recent = static_cast<int64_t>(state.recent_losses.size());
+  if (recent > 0)
+    metrics.push_back(
+        {"plan/final_loss", forecast_.final_loss(step, recent, state.mean_recent_loss())});
+}
+
+void Trainer::watch_plan(int64_t step) {
+  const TrainState& state = stepper_.state;
+  const auto recent = static_cast<int64_t>(state.recent_losses.size());
+  if (!forecast_ || left_plan_ || recent == 0) return;
+  left_plan_ = forecast_.left(step, recent, state.mean_recent_loss());
+  if (left_plan_)
+    note("warning: " + forecast_.leaving_message(step, recent, state.mean_recent_loss()));
+}
+
+void Trainer::compare_with_plan() {
+  const TrainState& state = stepper_.state;
+  const bool validated = std::isfinite(state.last_valid_loss);
+  const double loss = validated ? state.last_valid_loss : state.mean_recent_loss();
+  if (!forecast_ || !std::isfinite(loss)) return;
+  const PlanConfig& plan = run_.config.plan;
+  note(fmt::format("the plan promised a loss of {:.4f} ({:.4f} to {:.4f}); it became {:.4f}{}: {}",
+                   plan.loss, plan.loss_low, plan.loss_high, loss,
+                   validated ? " in validation" : " in training",
+                   loss < plan.loss_low    ? "better than the interval"
+                   : loss > plan.loss_high ? "worse than the interval"
+                                           : "within the interval"));
 }
 
 void Trainer::validate(const ValidSet& set, std::vector<Metric>& metrics) {
@@ -378,11 +417,20 @@ void Trainer::show_progress(const StepRecord& record) {
   const int64_t steps = run_.schedule.steps;
   const bool profiled = profiled_seconds_ > 0;
   const bool computed = record.verdict.fate != Fate::left_out;
+  const Forecast::Band plan = forecast_ ? forecast_.at(record.step) : Forecast::Band{};
+  const TrainState& state = stepper_.state;
+  const auto recent = static_cast<int64_t>(state.recent_losses.size());
+  const double unknown = ProgressState::kUnknown;
   progress_.update(
       {.step = record.step,
        .steps = steps,
-       .loss = computed ? record.result.loss : ProgressState::kUnknown,
-       .grad_norm = computed ? record.result.grad_norm : ProgressState::kUnknown,
+       .loss = computed ? record.result.loss : unknown,
+       .planned_loss = forecast_ ? plan.loss : unknown,
+       .planned_margin = forecast_ ? (plan.high - plan.low) / 2 : unknown,
+       .final_loss = forecast_ && recent > 0
+                         ? forecast_.final_loss(record.step, recent, state.mean_recent_loss())
+                         : unknown,
+       .grad_norm = computed ? record.result.grad_norm : unknown,
        .lr = record.rate,
        .tokens_per_s = recent_rate_,
        .memory_bytes = static_cast<double>(peak_memory()),

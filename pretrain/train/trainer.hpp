@@ -5,6 +5,7 @@
 #include "pretrain/checkpoint/checkpoint.hpp"
 #include "pretrain/checkpoint/writer.hpp"
 #include "pretrain/train/control.hpp"
+#include "pretrain/train/forecast.hpp"
 #include "pretrain/train/layer_stats.hpp"
 #include "pretrain/train/profiling_backend.hpp"
 #include "pretrain/train/recorder.hpp"
@@ -75,6 +76,10 @@ class Trainer {
   void gather_layer_stats();
   void validate(const ValidSet& set, std::vector<Metric>& metrics);
   void show_sample();
+  /// What a plan lets expect at this step, to metrics.
+  void add_forecast(int64_t step, std::vector<Metric>& metrics) const;
+  void watch_plan(int64_t step);
+  void compare_with_plan();
   bool checkpoint_due() const;
   void save();
   void show_progress(const StepRecord& record);
@@ -99,6 +104,8 @@ class Trainer {
   OpTotal costliest_{};     // of the last step that was profiled
   double profiled_seconds_ = 0;
   WireTotals wire_;  // until the last step
+  Forecast forecast_;
+  bool left_plan_ = false;  // and that was said
 };
 
 /// Bytes of resident memory at their highest so far.

@@ -79,6 +79,21 @@ TEST_F(RanksE2e, AllLayoutsGiveTheSameBitsInBf16WithRecomputation) {
   }
 }
 
+// Owners of whole matrices move when the ranks change; a run goes on all the same.
+TEST_F(RanksE2e, MuonGoesOnOnAnotherNumberOfRanks) {
+  const std::vector<std::string> muon = {"optimizer.kind=muon", "checkpoint.every=8"};
+  ASSERT_EQ(test::run_isoflop(train("alone", muon)).code, 0);
+  fs::create_directories(out("moved"));
+  test::write_text(fs::path(out("moved")) / "stop", "");
+  EXPECT_EQ(test::run_on_ranks(4, train("moved", muon)).code, 75);
+  std::vector<std::string> rest = muon;
+  rest.insert(rest.end(), {"--resume", "auto"});
+  run(3, "moved", rest);
+  expect_same("alone", "moved");
+  run(2, "two", muon);
+  expect_same("alone", "two");
+}
+
 // A file named `stop` that is there from the start ends a run after one step, saved.
 TEST_F(RanksE2e, GoesOnOnAnotherNumberOfRanks) {
   ASSERT_EQ(test::run_isoflop(train("alone", {})).code, 0);

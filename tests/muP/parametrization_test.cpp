@@ -11,7 +11,7 @@
 namespace isoflop {
 namespace {
 
-ParamSpec spec_of(ParamRole role, int block, FanIn fan_in = FanIn::width) {
+ParamSpec spec_of(ParamRole role, int block, Fan fan_in = Fan::width) {
   ParamSpec spec;
   spec.role = role;
   spec.stage_block = block;
@@ -39,7 +39,7 @@ void expect_table(const Parametrization& p, const std::vector<Cell>& cells) {
 
 const ParamSpec kEmbedding = spec_of(ParamRole::embedding, -1);
 const ParamSpec kHidden = spec_of(ParamRole::hidden, 3);
-const ParamSpec kDown = spec_of(ParamRole::hidden, 3, FanIn::feed_forward);
+const ParamSpec kDown = spec_of(ParamRole::hidden, 3, Fan::feed_forward);
 const ParamSpec kGain = spec_of(ParamRole::vector, 3);
 const ParamSpec kLastNorm = spec_of(ParamRole::vector, 8);
 const ParamSpec kHead = spec_of(ParamRole::output, 8);
@@ -75,6 +75,24 @@ TEST(Parametrization, CompletePAddsTheDepth) {
   expect_table(p, {{"hidden", kHidden, 1. / 4, root / 4, root / 4, 4},
                    {"gain", kGain, 1, root, root / 4, 1},
                    {"head", kHead, 1, 1, 1. / 4, 1}});
+}
+
+// By the width alone all of Muon's rates fall as 1/sqrt(m). Where the feed-forward part grows by
+// another factor, up and down are cut to different shapes: 16 x 4 is (base) 3.2 x 1 here.
+TEST(Parametrization, MuonsRateFollowsTheSpectralNorm) {
+  Parametrization p = grown(ParametrizationKind::mup);
+  ParamSpec square = kHidden, up = kHidden, down = kDown;
+  for (ParamSpec* spec : {&square, &up, &down}) spec->update = Update::muon;
+  square.rows = square.cols = down.rows = up.cols = 4;
+  up.rows = down.cols = 16;
+  up.fan_out = Fan::feed_forward;
+  expect_table(p, {{"square", square, 1. / 4, 1. / 2, 1. / 4, 2},
+                   {"up", up, 1. / 4, std::sqrt(5. / 4 * 3.2 / 16), 1. / 4, 2},
+                   {"down", down, 1. / 5, std::sqrt(4. / 5 * 3.2 / 16), 1. / 4, 2.5}});
+  p.feed_forward = 4;
+  expect_table(p,
+               {{"up", up, 1. / 4, 1. / 2, 1. / 4, 2}, {"down", down, 1. / 4, 1. / 2, 1. / 4, 2}});
+  EXPECT_DOUBLE_EQ(rule_of(grown(ParametrizationKind::sp), up).rate, 1);
 }
 
 TEST(Parametrization, PublishedRecipesCoupleDecayAndFixEpsilon) {

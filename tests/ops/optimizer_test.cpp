@@ -33,8 +33,50 @@ OpCase adamw(int64_t rows, int64_t cols) {
   return c;
 }
 
-const std::vector<OpCase> kAll = {adamw(1, 1), adamw(7, 96), adamw(33, 384), adamw(1, 2053),
-                                  adamw(40, 2053)};
+/// p (rows, cols) from m and g with that inner length.
+OpCase state_product(int64_t rows, int64_t cols, int64_t inner, bool ta, bool tb, double beta) {
+  OpCase c;
+  c.name = fmt::format("state_product_{}x{}x{}{}{}{}", rows, cols, inner, ta ? "_ta" : "",
+                       tb ? "_tb" : "", beta != 0 ? "_beta" : "");
+  c.forward = [=](Backend& backend, Tensors& t) {
+    backend.state_product({.a = ta ? t.random("m", inner, rows) : t.random("m", rows, inner),
+                           .b = tb ? t.random("g", cols, inner) : t.random("g", inner, cols),
+                           .c = beta != 0 ? t.random("p", rows, cols) : t.output("p", rows, cols),
+                           .transpose_a = ta,
+                           .transpose_b = tb,
+                           .alpha = -0.5,
+                           .beta = beta});
+  };
+  c.bound = fp32_bound(inner);
+  return c;
+}
+
+OpCase weighted_sum(int64_t rows, int64_t cols, double b) {
+  OpCase c;
+  c.name = fmt::format("weighted_sum_{}x{}{}", rows, cols, b != 0 ? "_both" : "");
+  c.forward = [=](Backend& backend, Tensors& t) {
+    backend.weighted_sum({.x = t.random("g", rows, cols),
+                          .y = b != 0 ? t.random("p", rows, cols) : t.output("p", rows, cols),
+                          .a = 0.375,
+                          .b = b});
+  };
+  c.bound = fp32_bound(2);
+  return c;
+}
+
+const std::vector<OpCase> kAll = {adamw(1, 1),
+                                  adamw(7, 96),
+                                  adamw(33, 384),
+                                  adamw(1, 2053),
+                                  adamw(40, 2053),
+                                  state_product(1, 1, 1, false, false, 0),
+                                  state_product(33, 96, 40, false, false, -4.775),
+                                  state_product(33, 33, 260, false, true, 0),
+                                  state_product(48, 48, 130, true, false, 0),
+                                  state_product(130, 70, 9, true, true, 1),
+                                  weighted_sum(1, 3, 0),
+                                  weighted_sum(40, 2053, -2),
+                                  weighted_sum(40, 2048, 0.5)};
 INSTANTIATE_TEST_SUITE_P(Optimizer, OpParity, ::testing::ValuesIn(kAll), case_name);
 INSTANTIATE_TEST_SUITE_P(Optimizer, OpThreads, ::testing::ValuesIn(kAll), case_name);
 

@@ -28,7 +28,7 @@ TEST(Sharding, BucketsAreRunsOfOneBlock) {
 
 TEST(Sharding, EachRowHasOneOwnerAndCutsLieBetweenPanelsAndChunks) {
   for (int ranks = 1; ranks <= 8; ++ranks) {
-    const Sharding sharding(kTable, ranks, 0, {});
+    const Sharding sharding(kTable, ranks, 0);
     for (size_t i = 0; i < kTable.size(); ++i) {
       int64_t next = 0;
       for (int rank = 0; rank < ranks; ++rank) {
@@ -47,15 +47,22 @@ TEST(Sharding, EachRowHasOneOwnerAndCutsLieBetweenPanelsAndChunks) {
 TEST(Sharding, LargeMatricesAreSharedEvenly) {
   const ParamTable table = {tensor(4096, 512, 0)};
   for (const int ranks : {2, 3, 4, 8}) {
-    const Sharding sharding(table, ranks, 0, {});
+    const Sharding sharding(table, ranks, 0);
     for (int rank = 0; rank < ranks; ++rank)
       EXPECT_NEAR(static_cast<double>(sharding.rows(0, rank).count), 4096.0 / ranks, 64) << ranks;
   }
 }
 
-TEST(Sharding, KeepsMatricesWholeWhereAsked) {
-  std::vector<bool> whole(kTable.size(), true);
-  const Sharding sharding(kTable, 3, 0, whole);
+TEST(Sharding, KeepsWhatMuonUpdatesWholeAndWithoutSecondMoments) {
+  ParamTable table = kTable;
+  for (ParamSpec& spec : table)
+    if (!spec.is_vector()) spec.update = Update::muon;
+  const Sharding sharding(table, 3, 0);
+  const ParamBuffer second = sharding.second_moments(table, DType::f32, "second moments");
+  EXPECT_LE(second.bytes(), sharding.most_second_moment_bytes(table, DType::f32));
+  EXPECT_LT(sharding.most_second_moment_bytes(table, DType::f32), 4096u);
+  for (size_t i = 0; i < table.size(); ++i)
+    EXPECT_EQ(static_cast<bool>(second[i]), table[i].is_vector() && sharding.rows(i).count > 0);
   for (size_t i = 0; i < kTable.size(); ++i)
     for (int rank = 0; rank < 3; ++rank) {
       const int64_t count = sharding.rows(i, rank).count;
@@ -64,7 +71,7 @@ TEST(Sharding, KeepsMatricesWholeWhereAsked) {
 }
 
 TEST(Sharding, ABufferOfAShareHasItsRowsOnly) {
-  const Sharding sharding(kTable, 4, 2, {});
+  const Sharding sharding(kTable, 4, 2);
   const ParamBuffer buffer = sharding.buffer(kTable, DType::f32, "a share");
   for (size_t i = 0; i < kTable.size(); ++i) {
     EXPECT_EQ(static_cast<bool>(buffer[i]), sharding.rows(i).count > 0);

@@ -5,6 +5,7 @@
 #include "core/rng.hpp"
 #include "core/threads.hpp"
 #include "cpu/backend.hpp"
+#include "pretrain/model/parametrized.hpp"
 #include "tests/support/allocation_count.hpp"
 
 #include <gtest/gtest.h>
@@ -45,7 +46,7 @@ struct Rig {
   TrainStep step;
   Rig(const RunConfig& c, const BatchPlan& plan, int threads = 2)
       : config(c),
-        table(make_param_table(c.model)),
+        table(make_parametrized_table(c)),
         team(threads),
         backend(make_cpu_backend(team)),
         step(config, plan, table, *backend) {
@@ -65,7 +66,9 @@ struct Rig {
 
 TEST(TrainStep, TenStepsAllocateNothing) {
   for (const Arch arch : {Arch::gpt3, Arch::llama}) {
-    Rig rig(tiny_run(arch), {.slots = 3, .micro_batches = 2, .micro_batch = 2, .context = 24});
+    RunConfig config = tiny_run(arch);
+    if (arch == Arch::llama) config.optimizer.kind = "muon";
+    Rig rig(config, {.slots = 3, .micro_batches = 2, .micro_batch = 2, .context = 24});
     rig.run(1);  // the library makes its primitives on first sight of a shape
     const int64_t before = test::allocation_count();
     rig.run(10);
@@ -75,12 +78,16 @@ TEST(TrainStep, TenStepsAllocateNothing) {
 
 TEST(TrainStep, BitsDoNotDependOnThreads) {
   const BatchPlan plan{.slots = 3, .micro_batches = 1, .micro_batch = 2, .context = 24};
-  Rig one(tiny_run(Arch::llama), plan, 1);
-  const double loss = one.run(5).loss;
-  for (const int threads : {2, 3}) {
-    Rig more(tiny_run(Arch::llama), plan, threads);
-    EXPECT_EQ(more.run(5).loss, loss);
-    EXPECT_TRUE(more.same_parameters(one)) << threads;
+  for (const char* optimizer : {"adamw", "muon"}) {
+    RunConfig config = tiny_run(Arch::llama);
+    config.optimizer.kind = optimizer;
+    Rig one(config, plan, 1);
+    const double loss = one.run(5).loss;
+    for (const int threads : {2, 3}) {
+      Rig more(config, plan, threads);
+      EXPECT_EQ(more.run(5).loss, loss);
+      EXPECT_TRUE(more.same_parameters(one)) << threads;
+    }
   }
 }
 
@@ -130,7 +137,7 @@ TEST(TrainStep, ClipFactorIsTheFormula) {
 }
 
 // Kingma and Ba 2015, algorithm 1 with decoupled decay, two updates of one weight in double.
-TEST(AdamWOptimizer, MomentsAreCorrectedByTheUpdatesDone) {
+TEST(Optimizer, MomentsAreCorrectedByTheUpdatesDone) {
   ParamSpec spec;
   spec.name = "w";
   spec.cols = 1;
@@ -140,14 +147,14 @@ TEST(AdamWOptimizer, MomentsAreCorrectedByTheUpdatesDone) {
   OptimizerConfig config;
   config.beta1 = 0.9;
   config.beta2 = 0.95;
-  AdamWOptimizer optimizer(table, config, DType::f32);
+  Optimizer optimizer(table, config, *backend);
   ParamBuffer parameters(table, DType::f32, "p"), gradients(table, DType::f32, "g");
   double p = 0.5, m = 0, v = 0;
   parameters[0].as<float>()[0] = 0.5f;
   for (int t = 1; t <= 2; ++t) {
     const double g = t == 1 ? 0.25 : -2;
     gradients[0].as<float>()[0] = static_cast<float>(g);
-    optimizer.update(*backend, parameters, gradients, 0.1, 1, t - 1);
+    optimizer.update(parameters, gradients, 0.1, 1, t - 1);
     m = 0.9 * m + 0.1 * g;
     v = 0.95 * v + 0.05 * g * g;
     p -= 0.1 * (m / (1 - std::pow(0.9, t))) / (std::sqrt(v / (1 - std::pow(0.95, t))) + config.eps);

@@ -51,6 +51,20 @@ TEST_F(RunReport, ShowsWhatTheFolderHolds) {
     EXPECT_NE(page.find(shown), page.npos) << shown;
 }
 
+TEST_F(RunReport, DrawsThePlanAndWhereTheRunIsHeading) {
+  std::string lines;
+  for (int step = 1; step <= 20; ++step)
+    lines += "{\"step\":" + std::to_string(step) +
+             ",\"train/loss\":3.5,\"plan/loss\":3.25,\"plan/low\":3,\"plan/high\":3.375,"
+             "\"plan/final_loss\":3.0625}\n";
+  write("planned/metrics.jsonl", lines);
+  const std::string page = run_page(read_run_record(path("planned")), {});
+  EXPECT_EQ(test::tag_problem(page), "");
+  for (const char* shown :
+       {"3.2500 (3.0000 to 3.3750)", "3.0625 nats per token", ">plan<", "class=\"band", "dashed"})
+    EXPECT_NE(page.find(shown), page.npos) << shown;
+}
+
 TEST_F(RunReport, SaysWhatIsMissing) {
   EXPECT_THROW(read_run_record(path("nowhere")), UserError);
   write("bare/metrics.jsonl", "");

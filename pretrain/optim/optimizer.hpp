@@ -1,10 +1,11 @@
-// The optimizer over all tensors, and the gradient norm it is clipped by. The contract is per
-// tensor: (ParamSpec, parameter, gradient), so that another optimizer may ask for whole matrices.
+// The optimizer over all tensors, and the gradient norm it is clipped by. Each tensor is updated as
+// its row of the table says: by AdamW (ops/optimizer.hpp) or, whole, by Muon (muon.hpp).
 #pragma once
 #include "core/param.hpp"
 #include "ops/backend.hpp"
 #include "parallel/sharding.hpp"
 #include "pretrain/config/run_config.hpp"
+#include "pretrain/optim/muon.hpp"
 
 #include <span>
 
@@ -20,31 +21,32 @@ double gradient_norm(const ParamTable& table, std::span<const double> chunk_squa
 /// min(1, clip / (norm + 1e-6)); 1 when clip is 0 (off).
 double clip_factor(double norm, double clip);
 
-class AdamWOptimizer {
+class Optimizer {
  public:
-  AdamWOptimizer(const ParamTable& table, const OptimizerConfig& config, DType state)
-      : AdamWOptimizer(table, config, state, Sharding(table)) {}
+  Optimizer(const ParamTable& table, const OptimizerConfig& config, Backend& backend)
+      : Optimizer(table, config, backend, Sharding(table)) {}
   /// Of one rank's share.
-  AdamWOptimizer(const ParamTable& table,
-                 const OptimizerConfig& config,
-                 DType state,
-                 const Sharding& sharding);
+  Optimizer(const ParamTable& table,
+            const OptimizerConfig& config,
+            Backend& backend,
+            const Sharding& sharding);
 
   /// One update of every tensor, of the rows that are ours; whole buffers of parameters and
   /// gradients; decay only where the spec says so. `updates` counts those before.
-  void update(Backend& backend,
-              ParamBuffer& parameters,
+  void update(ParamBuffer& parameters,
               const ParamBuffer& gradients,
               double rate,
               double grad_scale,
               int64_t updates);
 
-  ParamBuffer m, v;  // first and second moments, of our rows
+  ParamBuffer m, v;  // first moments, or momentum, and second moments where there are; of our rows
 
  private:
   const ParamTable& table_;
   OptimizerConfig config_;
+  Backend& backend_;
   Sharding sharding_;
+  Muon muon_;
 };
 
 }  // namespace isoflop

@@ -1,0 +1,82 @@
+#include "pretrain/optim/optimizer.hpp"
+
+#include "core/math.hpp"
+
+#include <algorithm>
+#include <cmath>
+
+namespace isoflop {
+
+double gradient_norm(const ParamTable& table, const ParamBuffer& gradients, Backend& backend) {
+  double sum = 0;
+  for (size_t i = 0; i < table.size(); ++i) sum += backend.sum_squares(gradients[i]);
+  return std::sqrt(sum);
+}
+
+double gradient_norm(const ParamTable& table, std::span<const double> chunk_squares) {
+  double sum = 0;
+  auto chunk = chunk_squares.begin();
+  for (const ParamSpec& spec : table) {
+    double squares = 0;
+    for (int64_t n = div_ceil(spec.size(), kNormChunk); n > 0; --n) squares += *chunk++;
+    sum += squares;
+  }
+  return std::sqrt(sum);
+}
+
+double clip_factor(double norm, double clip) {
+  return clip > 0 ? std::min(1.0, clip / (norm + 1e-6)) : 1.0;
+}
+
+Optimizer::Optimizer(const ParamTable& table,
+                     const OptimizerConfig& config,
+                     Backend& backend,
+                     const Sharding& sharding)
+    : m(sharding.buffer(table, backend.state_dtype(), "first moments")),
+      v(sharding.second_moments(table, backend.state_dtype(), "second moments")),
+      table_(table),
+      config_(config),
+      backend_(backend),
+      sharding_(sharding),
+      muon_(table, backend) {}
+
+void Optimizer::update(ParamBuffer& parameters,
+                       const ParamBuffer& gradients,
+                       double rate,
+                       double grad_scale,
+                       int64_t updates) {
+  const double t = static_cast<double>(updates + 1);
+  for (size_t i = 0; i < table_.size(); ++i) {
+    const RowRange rows = sharding_.rows(i);
+    if (rows.count == 0) continue;
+    const ParamSpec& spec = table_[i];
+    const View p = rows_of(parameters[i], rows), g = rows_of(gradients[i], rows);
+    const double lr = rate * spec.lr_scale;
+    const double weight_decay = spec.decay ? config_.weight_decay * spec.decay_scale : 0.0;
+    if (spec.update == Update::muon) {
+      muon_.update(backend_, spec,
+                   {.p = p,
+                    .g = g,
+                    .m = m[i],
+                    .lr = lr,
+                    .momentum = config_.momentum,
+                    .weight_decay = weight_decay,
+                    .grad_scale = grad_scale});
+      continue;
+    }
+    backend_.adamw({.p = p,
+                    .g = g,
+                    .m = m[i],
+                    .v = v[i],
+                    .lr = lr,
+                    .beta1 = config_.beta1,
+                    .beta2 = config_.beta2,
+                    .eps = config_.eps * spec.eps_scale,
+                    .weight_decay = weight_decay,
+                    .correction1 = 1 - std::pow(config_.beta1, t),
+                    .correction2 = 1 - std::pow(config_.beta2, t),
+                    .grad_scale = grad_scale});
+  }
+}
+
+}  // namespace isoflop
