@@ -27,6 +27,7 @@ std::vector<Command> make_table() {
   add(train_command());
   add(launch_command());
   add(coordcheck_command());
+  add(sweep_command());
   add(eval_command());
   add(generate_command());
   add(chat_command());

@@ -11,6 +11,7 @@ Command fit_command();
 Command train_command();
 Command launch_command();
 Command coordcheck_command();
+Command sweep_command();
 Command eval_command();
 Command generate_command();
 Command chat_command();

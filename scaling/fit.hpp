@@ -21,7 +21,8 @@ struct RunPoint {
 };
 
 /// A table with a header: `parameters,tokens,loss` or `N,D,loss`; `C` or `flops` may be there,
-/// other columns are left alone. UserError names file, line and column: an unknown header, a value
+/// other columns are left alone, and so are rows that a column `status` calls diverged (sweeps).
+/// UserError names file, line and column: an unknown header, a value
 /// that is not a number, not finite or not positive.
 std::vector<RunPoint> parse_runs(std::string_view text, const std::string& origin);
 

@@ -127,7 +127,7 @@ std::vector<RunPoint> parse_runs(std::string_view text, const std::string& origi
   if (text.substr(0, 3) == "\xef\xbb\xbf") text.remove_prefix(3);  // a byte order mark
   std::vector<RunPoint> points;
   std::vector<std::string_view> header;
-  size_t columns[4] = {};
+  size_t columns[4] = {}, status = kAbsent;
   int number = 0;
   while (!text.empty()) {
     const size_t end = std::min(text.find('\n'), text.size());
@@ -142,6 +142,7 @@ std::vector<RunPoint> parse_runs(std::string_view text, const std::string& origi
       columns[1] = column_of(header, {"tokens", "D"});
       columns[2] = column_of(header, {"loss", "L"});
       columns[3] = column_of(header, {"flops", "C"});
+      status = column_of(header, {"status"});
       if (std::find(columns, columns + 3, kAbsent) != columns + 3)
         fail_user(
             "{}:{}: the header \"{}\" lacks a column; a table of runs has "
@@ -152,6 +153,7 @@ std::vector<RunPoint> parse_runs(std::string_view text, const std::string& origi
     if (cells.size() != header.size())
       fail_user("{}:{}: {} values under a header of {}", origin, number, cells.size(),
                 header.size());
+    if (status != kAbsent && cells[status] == "diverged") continue;
     double values[4] = {};
     for (int k = 0; k < 4; ++k) {
       if (columns[k] == kAbsent) continue;
