@@ -92,6 +92,14 @@ TEST_F(Launch, NobodyIsLeftWhenTheLauncherIsKilled) {
   EXPECT_TRUE(ranks().empty());
 }
 
+// torchrun would start eight of these, each of which would train alone.
+TEST_F(Launch, AnotherLaunchersNumberOfRanksIsRefused) {
+  const test::ProgramResult result = test::run_isoflop({"train", config_, "--out", run_.string()},
+                                                       {{"RANK", "3"}, {"WORLD_SIZE", "8"}});
+  EXPECT_EQ(result.code, 2) << result.err;
+  EXPECT_NE(result.err.find("WORLD_SIZE is 8 and RANK 3"), std::string::npos) << result.err;
+}
+
 TEST_F(Launch, RefusalsAreSaidOnceAndNotTriedAgain) {
   test::ProgramResult result = test::run_isoflop(launch({"model.layerz=3"}));
   EXPECT_EQ(result.code, 2) << result.err;
