@@ -53,7 +53,7 @@ class Launch : public testing::Test {
   std::string config_;
 };
 
-TEST_F(Launch, AKilledRankIsNamedAndTheRunEndsWithTheSameBits) {
+TEST_F(Launch, SlowAKilledRankIsNamedAndTheRunEndsWithTheSameBits) {
   const std::string alone = (folder_.path() / "alone").string();
   const std::vector<std::string> steps = {"schedule.steps=300", "output.hash_every=300"};
   std::vector<std::string> words = {"train", config_, "--out", alone, "--quiet"};
