@@ -234,7 +234,8 @@ TEST_F(SweepCommand, RefusesBeforeAnythingRuns) {
   refused("--over optimizer.lr=1e-3:1e-2 --search best", "grid, random and halving");
   refused("--over optimizer.lr=1e-3:1e-2 --search random", "--trials");
   refused("--over optimizer.lr=1e-3:1e-2 --widths 20", "multiple of 8");
-  refused("--over optimizer.lr=1e-3:1e-2 --search halving schedule.warmup=6steps", "the run has only 6");
+  refused("--over optimizer.lr=1e-3:1e-2 --search halving schedule.warmup=6steps",
+          "the run has only 6");
   EXPECT_FALSE(std::filesystem::exists(folder_.path() / "runs" / "run-sweep" / "sweep.csv"));
   const ProgramResult dry = run("--over optimizer.lr=1e-3:1e-2 --dry-run --json");
   ASSERT_EQ(dry.code, 0) << dry.err;
