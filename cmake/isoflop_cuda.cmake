@@ -48,7 +48,7 @@ endif()
 # isoflop_cuda, or its absent twin with the same symbols
 function(isoflop_gpu_library)
   if(NOT ISOFLOP_HAVE_CUDA)
-    add_library(isoflop_cuda STATIC cuda/absent.cpp)
+    add_library(isoflop_cuda STATIC cuda/absent.cpp cuda/picks.cpp)
     target_link_libraries(isoflop_cuda PUBLIC isoflop_flags isoflop_ops isoflop_core)
     return()
   endif()
@@ -61,8 +61,9 @@ function(isoflop_gpu_library)
     $<$<COMPILE_LANGUAGE:CXX>:-Wall -Wextra -Wpedantic -Wshadow -Werror -Wno-restrict -ffp-contract=off>
     $<$<COMPILE_LANGUAGE:CUDA>:-DFMT_CONSTEVAL= -DFMT_USE_CONSTEXPR=1 -Werror=all-warnings --threads=1>)
   target_include_directories(isoflop_cuda PUBLIC ${PROJECT_SOURCE_DIR})
-  target_compile_definitions(isoflop_cuda PRIVATE ISOFLOP_VERSION="${PROJECT_VERSION}")
-  target_link_libraries(isoflop_cuda PRIVATE CUDA::cudart_static CUDA::cublasLt)
+  target_compile_definitions(isoflop_cuda PRIVATE ISOFLOP_VERSION="${PROJECT_VERSION}"
+    ISOFLOP_CUDA_LIBRARIES="${CUDAToolkit_LIBRARY_DIR}")
+  target_link_libraries(isoflop_cuda PRIVATE CUDA::cudart_static ${CMAKE_DL_LIBS})  # cuBLASLt: cuda/lt_library.hpp
   target_link_libraries(isoflop_cuda PUBLIC $<LINK_ONLY:isoflop_ops> $<LINK_ONLY:isoflop_core> PRIVATE fmt::fmt)
   set_target_properties(isoflop_cuda PROPERTIES CUDA_RESOLVE_DEVICE_SYMBOLS OFF CUDA_SEPARABLE_COMPILATION OFF)
 endfunction()

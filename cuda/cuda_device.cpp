@@ -2,6 +2,7 @@
 
 #include "core/error.hpp"
 #include "cuda/backend.hpp"
+#include "cuda/lt_library.hpp"
 
 #include <fmt/format.h>
 
@@ -51,6 +52,8 @@ DeviceReport find_devices() {
   if (report.devices == 0)
     report.problem = count == 0 ? "the driver shows no GPU; see nvidia-smi and CUDA_VISIBLE_DEVICES"
                                 : "no GPU here has compute capability 8.0 (Ampere) or later";
+  else if (report.problem = lt_problem(); !report.problem.empty())
+    report.devices = 0;
   return report;
 }
 

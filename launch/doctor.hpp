@@ -3,6 +3,7 @@
 #pragma once
 #include "core/file.hpp"
 #include "cpu/gemm_bf16_amx.hpp"
+#include "cuda/backend.hpp"
 #include "launch/machine.hpp"
 
 #include <string>
@@ -54,7 +55,8 @@ Finding check_load(const SystemFiles& files, int usable);
 Finding check_disk(const fs::path& out);
 Finding check_limits();
 Finding check_libraries();
-Finding check_gpu(const SystemFiles& files);
+/// Which driver this program needs and which is there; `driver_file` is the kernel's word on it.
+Finding check_gpu(const gpu::DeviceReport& report, const std::string& driver_file);
 Finding check_mpi();
 
 std::vector<Finding> examine_machine(const SystemFiles& files,

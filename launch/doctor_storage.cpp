@@ -109,10 +109,27 @@ Finding check_libraries() {
           ""};
 }
 
-Finding check_gpu(const SystemFiles& files) {
-  const std::string driver = files.line("proc/driver/nvidia/version");
-  return {"gpu", Health::ok,
-          driver.empty() ? "no NVIDIA driver: computing on the CPU" : "driver: " + driver, ""};
+Finding check_gpu(const gpu::DeviceReport& report, const std::string& driver_file) {
+  const std::string driver =
+      report.driver.empty() ? "no NVIDIA driver" : "a driver for CUDA " + report.driver;
+  Finding finding = {"gpu", Health::ok, "", ""};
+  if (!report.built) {
+    finding.text = "this program is built without CUDA: computing on the CPU";
+  } else {
+    finding.text =
+        fmt::format("built for {}; {} here{}", report.built_for, driver,
+                    report.devices > 0 ? fmt::format(", {} to train on in bf16", report.devices)
+                                       : std::string(": computing on the CPU"));
+  }
+  // The kernel has a driver, so a GPU was meant to be used.
+  if (!driver_file.empty()) {
+    finding.text += "; " + driver_file;
+    if (report.devices == 0) {
+      finding.health = Health::problem;
+      finding.advice = report.problem;
+    }
+  }
+  return finding;
 }
 
 Finding check_mpi() {
@@ -136,7 +153,7 @@ std::vector<Finding> examine_machine(const SystemFiles& files,
           check_disk(out),
           check_limits(),
           check_libraries(),
-          check_gpu(files),
+          check_gpu(gpu::find_devices(), files.line("proc/driver/nvidia/version")),
           check_mpi()};
 }
 

@@ -50,8 +50,11 @@ class Sharding {
   ParamTable table_of(const ParamTable& table, int rank) const;
   std::vector<bool> holds() const;
   /// A buffer of this rank's rows.
-  ParamBuffer buffer(const ParamTable& table, DType dtype, const std::string& what) const {
-    return ParamBuffer(table_of(table, rank_), dtype, what, holds());
+  ParamBuffer buffer(const ParamTable& table,
+                     DType dtype,
+                     const std::string& what,
+                     const Allocate& allocate = allocate_host) const {
+    return ParamBuffer(table_of(table, rank_), dtype, what, holds(), allocate);
   }
   /// Bytes of the largest share; every rank's differs a little.
   size_t most_bytes(const ParamTable& table, DType dtype) const;

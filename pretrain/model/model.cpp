@@ -106,7 +106,15 @@ Model::Model(const ModelConfig& config,
   losses_storage_ = plan_.view(rows.losses, 0);
   rope_cos_ = plan_.view(rows.rope_cos, 0);
   rope_sin_ = plan_.view(rows.rope_sin, 0);
-  fill_rope_table(config, rope_cos_, rope_sin_);
+  if (rope_cos_.size() > 0) {
+    const Buffer angles = allocate_host(rope_cos_.bytes() + rope_sin_.bytes(), "angles");
+    const View cosines = make_view(angles.data(), rope_cos_.dtype, rope_cos_.rows, rope_cos_.cols);
+    const View sines =
+        make_view(angles.data() + cosines.bytes(), rope_sin_.dtype, rope_sin_.rows, rope_sin_.cols);
+    fill_rope_table(config, cosines, sines);
+    backend.upload(cosines, rope_cos_);
+    backend.upload(sines, rope_sin_);
+  }
   if (config.document_mask) {
     ISOFLOP_CHECK(config.separator >= 0, "a document mask needs the separator's id");
     first_keys_.resize(static_cast<size_t>(shape.tokens));
@@ -252,11 +260,20 @@ void Model::backward(Step& s, const Batch& batch) {
   after_backward(-1);
 }
 
-double Model::total_loss(int64_t tokens) const {
-  backend_.synchronize();
+double Model::total_loss() {
+  host_losses_ = on_host(losses_, losses_copy_);
   double sum = 0;
-  for (int64_t i = 0; i < tokens; ++i) sum += load_scalar(losses_, i, 0);
+  for (int64_t i = 0; i < host_losses_.rows; ++i) sum += load_scalar(host_losses_, i, 0);
   return sum;
+}
+
+View Model::on_host(View here, Buffer& copy) {
+  backend_.synchronize();
+  if (backend_.in_host_memory()) return here;
+  if (copy.bytes() < here.bytes()) copy = allocate_host(here.bytes(), "results of the device");
+  const View host = make_view(copy.data(), here.dtype, here.rows, here.cols);
+  backend_.download(here, host);
+  return host;
 }
 
 double Model::forward_backward(const Batch& batch, ParamBuffer& grads, double grad_scale) {
@@ -266,13 +283,13 @@ double Model::forward_backward(const Batch& batch, ParamBuffer& grads, double gr
   dnormed_.fill();
   head(s, hidden, batch.targets, grad_scale);
   backward(s, batch);
-  return total_loss(s.tokens());
+  return total_loss();
 }
 
 double Model::evaluate(const Batch& batch) {
   Step s = begin(batch.sequences, batch.length);
   head(s, forward(s, batch.tokens), batch.targets, 0);
-  return total_loss(s.tokens());
+  return total_loss();
 }
 
 void Model::read(const Batch& batch) {
@@ -281,9 +298,7 @@ void Model::read(const Batch& batch) {
 }
 
 View Model::logits(int64_t first, int64_t count) {
-  const View logits = project(normed_.get().slice(first, count));
-  backend_.synchronize();
-  return logits;
+  return on_host(project(normed_.get().slice(first, count)), logits_copy_);
 }
 
 View Model::decode(std::span<const int32_t> tokens, KvCache& cache) {
@@ -294,9 +309,7 @@ View Model::decode(std::span<const int32_t> tokens, KvCache& cache) {
   s.cache = &cache;
   const View hidden = forward(s, tokens);
   cache.length += n;
-  const View logits = project(hidden.slice(n - 1, 1));
-  s.backend.synchronize();
-  return logits;
+  return on_host(project(hidden.slice(n - 1, 1)), logits_copy_);
 }
 
 }  // namespace isoflop

@@ -1,6 +1,7 @@
 #include "pretrain/optim/adamw.hpp"
 
 #include "core/math.hpp"
+#include "ops/host_copy.hpp"
 
 #include <algorithm>
 #include <cmath>
@@ -8,9 +9,7 @@
 namespace isoflop {
 
 double gradient_norm(const ParamTable& table, const ParamBuffer& gradients, Backend& backend) {
-  double sum = 0;
-  for (size_t i = 0; i < table.size(); ++i) sum += backend.sum_squares(gradients[i]);
-  return std::sqrt(sum);
+  return std::sqrt(backend.sum_squares_all(gradients.views().first(table.size())));
 }
 
 double gradient_norm(const ParamTable& table, std::span<const double> chunk_squares) {
@@ -30,38 +29,42 @@ double clip_factor(double norm, double clip) {
 
 AdamWOptimizer::AdamWOptimizer(const ParamTable& table,
                                const OptimizerConfig& config,
-                               DType state,
+                               Backend& backend,
                                const Sharding& sharding)
-    : m(sharding.buffer(table, state, "first moments")),
-      v(sharding.buffer(table, state, "second moments")),
+    : m(sharding.buffer(table, backend.state_dtype(), "first moments", allocator_of(backend))),
+      v(sharding.buffer(table, backend.state_dtype(), "second moments", allocator_of(backend))),
       table_(table),
       config_(config),
-      sharding_(sharding) {}
+      backend_(backend),
+      sharding_(sharding) {
+  list_.reserve(table.size());
+}
 
-void AdamWOptimizer::update(Backend& backend,
-                            ParamBuffer& parameters,
+void AdamWOptimizer::update(ParamBuffer& parameters,
                             const ParamBuffer& gradients,
                             double rate,
                             double grad_scale,
                             int64_t updates) {
   const double t = static_cast<double>(updates + 1);
+  list_.clear();
   for (size_t i = 0; i < table_.size(); ++i) {
     const RowRange rows = sharding_.rows(i);
     if (rows.count == 0) continue;
     const ParamSpec& spec = table_[i];
-    backend.adamw({.p = rows_of(parameters[i], rows),
-                   .g = rows_of(gradients[i], rows),
-                   .m = m[i],
-                   .v = v[i],
-                   .lr = rate * spec.lr_scale,
-                   .beta1 = config_.beta1,
-                   .beta2 = config_.beta2,
-                   .eps = config_.eps * spec.eps_scale,
-                   .weight_decay = spec.decay ? config_.weight_decay * spec.decay_scale : 0.0,
-                   .correction1 = 1 - std::pow(config_.beta1, t),
-                   .correction2 = 1 - std::pow(config_.beta2, t),
-                   .grad_scale = grad_scale});
+    list_.push_back({.p = rows_of(parameters[i], rows),
+                     .g = rows_of(gradients[i], rows),
+                     .m = m[i],
+                     .v = v[i],
+                     .lr = rate * spec.lr_scale,
+                     .beta1 = config_.beta1,
+                     .beta2 = config_.beta2,
+                     .eps = config_.eps * spec.eps_scale,
+                     .weight_decay = spec.decay ? config_.weight_decay * spec.decay_scale : 0.0,
+                     .correction1 = 1 - std::pow(config_.beta1, t),
+                     .correction2 = 1 - std::pow(config_.beta2, t),
+                     .grad_scale = grad_scale});
   }
+  backend_.adamw_all(list_);
 }
 
 }  // namespace isoflop

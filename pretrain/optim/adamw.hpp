@@ -7,6 +7,7 @@
 #include "pretrain/config/run_config.hpp"
 
 #include <span>
+#include <vector>
 
 namespace isoflop {
 
@@ -22,18 +23,18 @@ double clip_factor(double norm, double clip);
 
 class AdamWOptimizer {
  public:
-  AdamWOptimizer(const ParamTable& table, const OptimizerConfig& config, DType state)
-      : AdamWOptimizer(table, config, state, Sharding(table)) {}
+  /// The moments lie in the backend's memory.
+  AdamWOptimizer(const ParamTable& table, const OptimizerConfig& config, Backend& backend)
+      : AdamWOptimizer(table, config, backend, Sharding(table)) {}
   /// Of one rank's share.
   AdamWOptimizer(const ParamTable& table,
                  const OptimizerConfig& config,
-                 DType state,
+                 Backend& backend,
                  const Sharding& sharding);
 
   /// One update of every tensor, of the rows that are ours; whole buffers of parameters and
   /// gradients; decay only where the spec says so. `updates` counts those before.
-  void update(Backend& backend,
-              ParamBuffer& parameters,
+  void update(ParamBuffer& parameters,
               const ParamBuffer& gradients,
               double rate,
               double grad_scale,
@@ -44,7 +45,9 @@ class AdamWOptimizer {
  private:
   const ParamTable& table_;
   OptimizerConfig config_;
+  Backend& backend_;
   Sharding sharding_;
+  std::vector<AdamW> list_;  // of the update at hand
 };
 
 }  // namespace isoflop

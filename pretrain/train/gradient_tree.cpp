@@ -1,11 +1,13 @@
 #include "pretrain/train/gradient_tree.hpp"
 
+#include "ops/host_copy.hpp"
+
 namespace isoflop {
 
 GradientTree::GradientTree(const ParamTable& table, Backend& backend, int64_t slots, SlotRange mine)
     : backend_(backend), slots_(slots), mine_(mine) {
   for (int64_t i = 0; i < most_open_sums(slots, mine); ++i)
-    buffers_.emplace_back(table, backend.state_dtype(), "gradients");
+    buffers_.emplace_back(table, backend.state_dtype(), "gradients", allocator_of(backend));
   open_.reserve(buffers_.size());
 }
 

@@ -83,7 +83,7 @@ ReplayReport replay(const Run& run,
       }
       const bool last = now.step == step;
       if (last || !line->second.hash.empty())
-        report.hash = parameter_hash(stepper.train_step().parameters);
+        report.hash = parameter_hash(backend, stepper.train_step().parameters);
       comparison.hash(line->second.hash, report.hash);
     }
     if (now.verdict.fate == Fate::rewind) break;

@@ -23,9 +23,9 @@ struct StepRecord {
 };
 
 /// As in metrics.jsonl: of every parameter, in table order.
-std::string parameter_hash(const ParamBuffer& parameters);
+std::string parameter_hash(Backend& backend, const ParamBuffer& parameters);
 
-/// Fills the parameters of step 0; empty = as the parameter table says.
+/// Fills the parameters of step 0, in host memory; empty = as the parameter table says.
 using Initializer = std::function<void(ParamBuffer& parameters)>;
 
 class Stepper {

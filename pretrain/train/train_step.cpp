@@ -1,5 +1,7 @@
 #include "pretrain/train/train_step.hpp"
 
+#include "ops/host_copy.hpp"
+
 #include <algorithm>
 #include <cmath>
 
@@ -24,8 +26,8 @@ TrainStep::TrainStep(const RunConfig& config,
                      const ParamTable& table,
                      Backend& backend,
                      Communicator* ranks)
-    : parameters(table, backend.state_dtype(), "parameters"),
-      optimizer(table, config.optimizer, backend.state_dtype(), sharding_for(table, ranks)),
+    : parameters(table, backend.state_dtype(), "parameters", allocator_of(backend)),
+      optimizer(table, config.optimizer, backend, sharding_for(table, ranks)),
       config_(config),
       plan_(plan),
       table_(table),
@@ -33,8 +35,10 @@ TrainStep::TrainStep(const RunConfig& config,
       sharding_(sharding_for(table, ranks)),
       slots_(slots_of(plan.slots, sharding_.rank(), sharding_.ranks())),
       grid_(grid_for(config, table)),
-      rounded_(grid_ ? ParamBuffer(table, backend.state_dtype(), "weights on the grid")
-                     : ParamBuffer()),
+      rounded_(grid_
+                   ? ParamBuffer(
+                         table, backend.state_dtype(), "weights on the grid", allocator_of(backend))
+                   : ParamBuffer()),
       model_(config.model,
              table,
              weights(),
@@ -48,9 +52,18 @@ TrainStep::TrainStep(const RunConfig& config,
       targets_(static_cast<size_t>(plan.micro_tokens())),
       slot_losses_(static_cast<size_t>(plan.slots)) {
   if (sharding_.ranks() == 1) return;
+  ISOFLOP_CHECK(backend.in_host_memory(), "several ranks on devices with memory of their own");
   exchange_.emplace(*ranks, sharding_, table, gradient_table_, plan.slots, gradients_, parameters,
                     backend);
   model_.set_hooks(this);
+}
+
+void TrainStep::fill_parameters(const std::function<void(ParamBuffer&)>& fill) {
+  settle();
+  HostCopy copy(backend_, parameters, "parameters on their way to the device");
+  fill(*copy);
+  copy.send();
+  refresh_weights();
 }
 
 StepResult TrainStep::compute(int64_t step, const SequenceSource& source) {
@@ -78,7 +91,7 @@ StepResult TrainStep::compute(int64_t step, const SequenceSource& source) {
 
 void TrainStep::apply(double rate, const StepResult& result) {
   settle();
-  optimizer.update(backend_, parameters, gradients_.sum(), rate,
+  optimizer.update(parameters, gradients_.sum(), rate,
                    clip_factor(result.grad_norm, config_.optimizer.clip), updates++);
   if (!exchange_) return refresh_weights();
   for (size_t b = sharding_.buckets().size(); b-- > 0;) {  // as the forward pass will ask for them

@@ -62,8 +62,11 @@ class TrainStep : private PassHooks {
   /// Both; values that are not finite skip the update.
   StepResult run(int64_t step, double rate, const SequenceSource& source);
 
-  /// fp32 masters, which the optimizer moves. After apply() the other ranks' rows may be still on
-  /// their way: settle() first.
+  /// Initial or imported parameters: `fill` gets them in host memory.
+  void fill_parameters(const std::function<void(ParamBuffer& parameters)>& fill);
+
+  /// fp32 masters, which the optimizer moves, in the backend's memory like all that follows. After
+  /// apply() the other ranks' rows may be still on their way: settle() first.
   ParamBuffer parameters;
   AdamWOptimizer optimizer;
   int64_t updates = 0;  // applied so far: steps less skipped ones
@@ -86,7 +89,7 @@ class TrainStep : private PassHooks {
   const ParamBuffer& weights() const { return grid_ ? rounded_ : parameters; }
   /// Whether that copy lies on the grid, from now on. Off at first.
   void quantize(bool on);
-  /// After the parameters were written from outside (initialization, a checkpoint).
+  /// After the parameters were written from outside, in place (a checkpoint).
   void refresh_weights() { refresh_weights(0, table_.size()); }
 
  private:

@@ -72,6 +72,26 @@ TEST(DoctorCompute, SaysWhichWayAndWhy) {
   EXPECT_NE(refused.advice.find("arch_prctl"), std::string::npos) << refused.advice;
 }
 
+TEST(DoctorGpu, NamesTheDriverThatIsNeededAndTheOneThatIsThere) {
+  gpu::DeviceReport report;
+  EXPECT_NE(check_gpu(report, "").text.find("without CUDA"), std::string::npos);
+  report.built = true;
+  report.built_for = "CUDA 13.0, needs a driver for CUDA 13 or later";
+  report.problem = "install another";
+  const Finding none = check_gpu(report, "");
+  EXPECT_EQ(none.health, Health::ok);
+  EXPECT_EQ(none.text,
+            "built for CUDA 13.0, needs a driver for CUDA 13 or later; no NVIDIA driver here: "
+            "computing on the CPU");
+  report.driver = "12.4";
+  const Finding old = check_gpu(report, "NVRM version 550.54");
+  EXPECT_EQ(old.health, Health::problem);
+  EXPECT_NE(old.text.find("a driver for CUDA 12.4 here"), std::string::npos) << old.text;
+  EXPECT_EQ(old.advice, "install another");
+  report.devices = 2;
+  EXPECT_EQ(check_gpu(report, "NVRM version 580").health, Health::ok);
+}
+
 TEST_F(Doctor, AFolderThatCannotBeWrittenPreventsARun) {
   EXPECT_NE(check_disk(path("")).health, Health::fatal);
   EXPECT_EQ(check_disk(path("absent")).health, Health::fatal);

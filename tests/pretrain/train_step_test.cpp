@@ -140,14 +140,14 @@ TEST(AdamWOptimizer, MomentsAreCorrectedByTheUpdatesDone) {
   OptimizerConfig config;
   config.beta1 = 0.9;
   config.beta2 = 0.95;
-  AdamWOptimizer optimizer(table, config, DType::f32);
+  AdamWOptimizer optimizer(table, config, *backend);
   ParamBuffer parameters(table, DType::f32, "p"), gradients(table, DType::f32, "g");
   double p = 0.5, m = 0, v = 0;
   parameters[0].as<float>()[0] = 0.5f;
   for (int t = 1; t <= 2; ++t) {
     const double g = t == 1 ? 0.25 : -2;
     gradients[0].as<float>()[0] = static_cast<float>(g);
-    optimizer.update(*backend, parameters, gradients, 0.1, 1, t - 1);
+    optimizer.update(parameters, gradients, 0.1, 1, t - 1);
     m = 0.9 * m + 0.1 * g;
     v = 0.95 * v + 0.05 * g * g;
     p -= 0.1 * (m / (1 - std::pow(0.9, t))) / (std::sqrt(v / (1 - std::pow(0.95, t))) + config.eps);
