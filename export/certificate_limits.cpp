@@ -13,9 +13,8 @@ constexpr double kAny = std::numeric_limits<double>::infinity();
 // Q5_K_M, 0.031 as Q4_K_M and 0.072 as Q4_0 (llama.cpp's published table); small models lose more,
 // well-trained ones too. The limits are about four times those, so that a sound file of a small
 // model passes (docs/results.md has measured ones) and a wrong tensor, which costs whole nats,
-// never does. Weights that come from a file of 4 bits are the worst source: on 5 bits their 16
-// levels lie askew, and all blocks alike (SmolLM2-135M from Q4_1 to Q5_K_M: mean KL 0.072,
-// ratio 1.13).
+// never does. Weights that come from a file of 4 bits are the worst source measured (SmolLM2-135M
+// from Q4_1 to Q5_K_M: mean KL 0.072, ratio 1.13): their 16 levels lie askew on those of 5 bits.
 constexpr std::array kLimits = {
     //                 type              mean KL  99 %   ratio   top-1  logits  greedy
     CertificateLimits{BlockType::f32, 1e-6, 1e-5, 1.0001, 0.999, 1e-3, true},

@@ -28,6 +28,7 @@ std::vector<Command> make_table() {
   add(launch_command());
   add(coordcheck_command());
   add(sweep_command());
+  add(transfer_command());
   add(eval_command());
   add(generate_command());
   add(chat_command());

@@ -12,6 +12,7 @@ Command train_command();
 Command launch_command();
 Command coordcheck_command();
 Command sweep_command();
+Command transfer_command();
 Command eval_command();
 Command generate_command();
 Command chat_command();

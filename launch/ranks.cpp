@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include <chrono>
+#include <cstdlib>
 #include <thread>
 
 namespace isoflop {
@@ -39,6 +40,33 @@ ExitCode end_together(World& world, const Failure& failure, Heartbeat* heartbeat
   return failure.code;
 }
 
+const char* first_set(std::initializer_list<const char*> names) {
+  for (const char* name : names)
+    if (const char* const text = std::getenv(name)) return text;
+  return nullptr;
+}
+
+/// torchrun's names, for programs that the ranks start. Where they are set already they must say
+/// what is: a rank of 8 that trains alone would be one of eight that do.
+void agree_with_torchrun(const Communicator& ranks) {
+  const char* const rank = std::getenv("RANK");
+  const char* const size = std::getenv("WORLD_SIZE");
+  if (rank && size && std::atoi(size) != ranks.size())
+    fail_user(
+        "WORLD_SIZE is {} and RANK {}, but this is one of {} ranks; start the ranks by isoflop "
+        "launch, mpirun or srun, or unset both",
+        size, rank, ranks.size());
+  const auto set = [](const char* name, const std::string& value) {
+    ::setenv(name, value.c_str(), 0);
+  };
+  set("RANK", std::to_string(ranks.rank()));
+  set("WORLD_SIZE", std::to_string(ranks.size()));
+  if (const char* const local = first_set({"OMPI_COMM_WORLD_LOCAL_RANK", "SLURM_LOCALID"}))
+    set("LOCAL_RANK", local);
+  if (const char* const local = first_set({"OMPI_COMM_WORLD_LOCAL_SIZE"}))
+    set("LOCAL_WORLD_SIZE", local);
+}
+
 }  // namespace
 
 ExitCode on_all_ranks(const Context& context,
@@ -56,6 +84,7 @@ ExitCode on_all_ranks(const Context& context,
   Context ours = context;
   if (!ranks.is_root()) ours.mute = true;
   try {
+    agree_with_torchrun(ranks);
     const ExitCode code = work(*world, ours);
     if (heartbeat) heartbeat->end(code, "");
     return code;

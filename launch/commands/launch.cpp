@@ -4,6 +4,7 @@
 #include "launch/config_arguments.hpp"
 #include "launch/context.hpp"
 #include "launch/supervise/heartbeat.hpp"
+#include "launch/supervise/slurm.hpp"
 #include "launch/supervise/supervisor.hpp"
 #include "launch/train_run.hpp"
 
@@ -26,8 +27,63 @@ struct Options {
   int spares = 0, min_nodes = 1, max_restarts = 3;
   double patience = 60, grace = 120;
   bool dry_run = false;
+  bool slurm = false;
+  std::string emit;
+  int nodes = 1;
+  std::vector<std::string> sbatch;
   int probe = -1;
 };
+
+/// The job's script, whose `launch` is this one inside Slurm.
+std::string script_of(const Options& options, const LaunchPlan& plan) {
+  const std::vector<std::string> common = {"--starter",
+                                           "srun",
+                                           "-n",
+                                           std::to_string(plan.placement.ranks),
+                                           "--patience",
+                                           fmt::format("{}", plan.patience),
+                                           "--grace",
+                                           fmt::format("{}", plan.grace),
+                                           "--max-restarts",
+                                           std::to_string(plan.max_restarts)};
+  const auto words = [&](const std::vector<std::string>& train) {
+    std::vector<std::string> all = {plan.program, "launch"};
+    all.insert(all.end(), train.begin() + 1, train.end());
+    all.insert(all.end(), common.begin(), common.end());
+    return all;
+  };
+  return slurm_script({.name = plan.run.filename().string(),
+                       .ranks = plan.placement.ranks,
+                       .nodes = options.nodes,
+                       .grace = plan.grace,
+                       .flags = options.sbatch,
+                       .run = plan.run,
+                       .folder = fs::current_path().string(),
+                       .first_words = words(plan.words),
+                       .resume_words = words(plan.resume_words)});
+}
+
+ExitCode submit(const Options& options, const LaunchPlan& plan, const Context& context) {
+  const std::string script = script_of(options, plan);
+  const fs::path file = plan.run / "logs" / "job.sbatch";
+  if (!options.emit.empty() || options.dry_run) {
+    if (context.json)
+      context.result({{"script", script}, {"run", plan.run.string()}});
+    else
+      context.print_raw(script);
+    if (options.dry_run && options.emit.empty())
+      context.note("would run: sbatch {}", file.string());
+    return ExitCode::kDone;
+  }
+  require_writable_directory(file.parent_path());
+  write_file_atomically(file, script);
+  const CommandResult result = run_all({{{}, {"sbatch", file.string()}}}, 60, [] {})[0];
+  if (result.code != 0)
+    fail_user("sbatch {} ended with {}: {}", file.string(), result.code, result.said);
+  context.print("{}", result.said.substr(0, result.said.find('\n')));
+  context.result({{"script", file.string()}, {"said", result.said}, {"run", plan.run.string()}});
+  return ExitCode::kDone;
+}
 
 bool in_slurm_job() {
   return std::getenv("SLURM_JOB_ID") != nullptr;
@@ -41,7 +97,8 @@ int slurm_tasks() {
 RankPlaces::Starter starter_of(const Options& options) {
   const bool named = options.hosts.empty() && options.hostfile.empty();
   if (options.starter == "mpirun") return RankPlaces::Starter::mpirun;
-  if (options.starter == "srun") return RankPlaces::Starter::srun;
+  if (options.starter == "srun" || options.slurm || !options.emit.empty())
+    return RankPlaces::Starter::srun;
   return in_slurm_job() && named ? RankPlaces::Starter::srun : RankPlaces::Starter::mpirun;
 }
 
@@ -130,6 +187,7 @@ ExitCode run(Options& options, const Context& context) {
     return ExitCode::kDone;
   }
   const LaunchPlan plan = plan_of(options, context);
+  if (options.slurm || !options.emit.empty()) return submit(options, plan, context);
   if (options.dry_run) {
     const std::string line = first_line(plan).text();
     context.print("{}", line);
@@ -178,6 +236,16 @@ Action declare(CLI::App& app, Context& context) {
   app.add_option("--starter", options->starter, "auto: srun inside a Slurm job, else mpirun")
       ->check(CLI::IsMember({"auto", "mpirun", "srun"}));
   app.add_flag("--dry-run", options->dry_run, "print the command line and start nothing");
+  app.add_flag(
+      "--slurm", options->slurm,
+      "write RUN/logs/job.sbatch and submit it; the job saves and queues itself again when "
+      "its time is over or it is preempted");
+  app.add_option("--emit", options->emit, "sbatch: print the job's script instead")
+      ->check(CLI::IsMember({"sbatch"}));
+  app.add_option("--nodes", options->nodes, "of the Slurm job")->check(CLI::Range(1, 1 << 16));
+  app.add_option("--sbatch", options->sbatch,
+                 "a further line of the script: --sbatch=--time=24:00:00; may be repeated")
+      ->allow_extra_args(false);
   app.add_option("--probe", options->probe)->group("");
   return [options, &context] { return run(*options, context); };
 }
@@ -187,7 +255,8 @@ Action declare(CLI::App& app, Context& context) {
 Command launch_command() {
   return {"launch", "train on many ranks and hosts, watched and restarted",
           "isoflop launch -n 4 run.toml --out runs/first\n  isoflop launch --hosts a:8,b:8,c:8 "
-          "--spares 1 run.toml\n  isoflop launch --hostfile hosts run.toml --dry-run",
+          "--spares 1 run.toml\n  isoflop launch --hostfile hosts run.toml --dry-run\n  isoflop "
+          "launch --slurm -n 64 --nodes 8 --sbatch=--time=24:00:00 run.toml",
           declare};
 }
 

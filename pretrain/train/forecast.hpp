@@ -6,8 +6,8 @@
 // under the rate, u = sum of rates so far / sum of all, as in Tissue et al. 2024
 // (arXiv:2408.11029), and what the rest of the decay is going to gain is on top of that:
 //   loss at step s = floor + (loss - floor) (u^-exponent + kRateGap rate(s) / peak)
-// kRateGap and kCurveError are measured on fifteen small runs (docs/scaling.md). Everything is in nats
-// per token.
+// kRateGap and kCurveError are measured on fifteen small runs (docs/scaling.md). Everything is in
+// nats per token.
 #pragma once
 #include "pretrain/config/run_config.hpp"
 #include "pretrain/optim/schedule.hpp"

@@ -53,7 +53,7 @@ class Launch : public testing::Test {
   std::string config_;
 };
 
-TEST_F(Launch, AKilledRankIsNamedAndTheRunEndsWithTheSameBits) {
+TEST_F(Launch, SlowAKilledRankIsNamedAndTheRunEndsWithTheSameBits) {
   const std::string alone = (folder_.path() / "alone").string();
   const std::vector<std::string> steps = {"schedule.steps=300", "output.hash_every=300"};
   std::vector<std::string> words = {"train", config_, "--out", alone, "--quiet"};
@@ -90,6 +90,14 @@ TEST_F(Launch, NobodyIsLeftWhenTheLauncherIsKilled) {
   program.wait();
   for (int i = 0; i < 300 && !ranks().empty(); ++i) std::this_thread::sleep_for(100ms);
   EXPECT_TRUE(ranks().empty());
+}
+
+// torchrun would start eight of these, each of which would train alone.
+TEST_F(Launch, AnotherLaunchersNumberOfRanksIsRefused) {
+  const test::ProgramResult result = test::run_isoflop({"train", config_, "--out", run_.string()},
+                                                       {{"RANK", "3"}, {"WORLD_SIZE", "8"}});
+  EXPECT_EQ(result.code, 2) << result.err;
+  EXPECT_NE(result.err.find("WORLD_SIZE is 8 and RANK 3"), std::string::npos) << result.err;
 }
 
 TEST_F(Launch, RefusalsAreSaidOnceAndNotTriedAgain) {

@@ -234,11 +234,51 @@ TEST_F(SweepCommand, RefusesBeforeAnythingRuns) {
   refused("--over optimizer.lr=1e-3:1e-2 --search best", "grid, random and halving");
   refused("--over optimizer.lr=1e-3:1e-2 --search random", "--trials");
   refused("--over optimizer.lr=1e-3:1e-2 --widths 20", "multiple of 8");
-  refused("--over optimizer.lr=1e-3:1e-2 --search halving schedule.warmup=5steps", "warm-up");
+  refused("--over optimizer.lr=1e-3:1e-2 --search halving schedule.warmup=6steps",
+          "the run has only 6");
   EXPECT_FALSE(std::filesystem::exists(folder_.path() / "runs" / "run-sweep" / "sweep.csv"));
   const ProgramResult dry = run("--over optimizer.lr=1e-3:1e-2 --dry-run --json");
   ASSERT_EQ(dry.code, 0) << dry.err;
   EXPECT_EQ(json::parse(dry.out)["trials"], 4);
+}
+
+// Rates far too low: the best lies at the end of the sweep, and the gate says so.
+TEST_F(SweepCommand, TransferWritesOnlyWhatPassesUnlessForced) {
+  const std::string line =
+      "transfer run.toml model.d_model=128 parametrization.kind=mup "
+      "parametrization.base_d_model=16 "
+      "model.heads=16 --over optimizer.lr=1e-5:4e-5 --widths 16,32,64 --steps 6 --write full.toml";
+  const ProgramResult failed = test::run_program(line + " --json", folder_.path(), "");
+  EXPECT_EQ(failed.code, 3) << failed.err;
+  const json verdict = json::parse(failed.out);
+  EXPECT_FALSE(verdict["pass"].get<bool>());
+  EXPECT_EQ(verdict["keys"][0]["widths"].size(), 3u);
+  EXPECT_NE(failed.err.find("lies at the end of what was swept"), std::string::npos) << failed.err;
+  EXPECT_FALSE(std::filesystem::exists(folder_.path() / "full.toml"));
+
+  const ProgramResult forced = test::run_program(line + " --force", folder_.path(), "");
+  ASSERT_EQ(forced.code, 0) << forced.err;
+  EXPECT_NE(forced.err.find("9 are there already"), std::string::npos) << forced.err;
+  const std::string written = test::slurp(folder_.path() / "full.toml");
+  EXPECT_NE(written.find("sweep: optimum of width 16"), std::string::npos) << written;
+  EXPECT_NE(written.find("gate FAILED"), std::string::npos) << written;
+  EXPECT_NE(written.find("rule of mup"), std::string::npos) << written;
+  const ProgramResult dry =
+      test::run_program("train full.toml --dry-run --json", folder_.path(), "");
+  EXPECT_EQ(dry.code, 0) << dry.err;
+  EXPECT_EQ(json::parse(dry.out)["steps"], 12) << dry.out;
+}
+
+TEST_F(SweepCommand, TransferRefusesWhatCannotTransfer) {
+  const auto refused = [&](const std::string& words, const std::string& says) {
+    const ProgramResult result = test::run_program(
+        "transfer run.toml --over optimizer.lr=1e-3:4e-3 " + words, folder_.path(), "");
+    EXPECT_EQ(result.code, 2) << words << result.err;
+    EXPECT_NE(result.err.find(says), std::string::npos) << result.err;
+  };
+  refused("", "needs --widths");
+  refused("--widths 16,32", "at least three");
+  refused("--widths 16,32,64", "has no rule");
 }
 
 }  // namespace

@@ -60,8 +60,8 @@ TEST_F(RunReport, DrawsThePlanAndWhereTheRunIsHeading) {
   write("planned/metrics.jsonl", lines);
   const std::string page = run_page(read_run_record(path("planned")), {});
   EXPECT_EQ(test::tag_problem(page), "");
-  for (const char* shown :
-       {"3.2500 (3.0000 to 3.3750)", "3.0625 nats per token", ">plan<", "class=\"band", "dashed"})
+  for (const char* shown : {"3.2500 (3.0000 to 3.3750)", "3.0625 nats per token", " plan</text>",
+                            "class=\"band", "dashed"})
     EXPECT_NE(page.find(shown), page.npos) << shown;
 }
 

@@ -174,6 +174,9 @@ TEST(RunTable, BothHeadersAndOtherColumns) {
   EXPECT_EQ(b[0].tokens, 2e7);
   EXPECT_EQ(b[0].loss, 4.5);
   EXPECT_EQ(b[0].flops, 1.3e14);
+  const auto sweep = parse_runs("N,D,loss,status\n1,2,nan,diverged\n1,2,3,done\n", "c.csv");
+  ASSERT_EQ(sweep.size(), 1u);
+  EXPECT_EQ(sweep[0].loss, 3);
 }
 
 TEST(RunTable, MistakesAreNamed) {

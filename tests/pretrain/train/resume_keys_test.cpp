@@ -12,7 +12,7 @@ TEST(ResumeKeys, OnlyLayoutOutputEvalCheckpointAndGuardMayChange) {
     const std::string section = field.key.substr(0, field.key.find('.'));
     const bool free = section == "compute" || section == "parallel" || section == "checkpoint" ||
                       section == "eval" || section == "output" || section == "guard" ||
-                      field.key == "model.preset";
+                      section == "plan" || field.key == "model.preset";
     EXPECT_EQ(field.frozen, !free || field.key == "compute.dtype") << field.key;
   }
 }
