@@ -24,9 +24,8 @@ class Steps {
       : backend_(backend),
         source_(random_source(run.config.model.vocabulary, run.config.data.seed)),
         step_(run.config, run.batch, run.table, backend) {
-    step_.fill_parameters([&](ParamBuffer& parameters) {
-      initialize_parameters(run.table, run.config.data.seed, parameters);
-    });
+    initialize_parameters(run.table, run.config.data.seed, step_.parameters);
+    step_.refresh_weights();
   }
 
   /// Takes the next one; its seconds.

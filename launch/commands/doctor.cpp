@@ -15,9 +15,7 @@ namespace isoflop {
 namespace {
 
 ExitCode run(const std::string& out, const Context& context) {
-  ComputeConfig cpu;
-  cpu.device = "cpu";
-  const Machine machine(cpu);
+  const Machine machine{ComputeConfig()};
   const std::vector<Finding> findings = examine_machine({}, out, machine);
   nlohmann::ordered_json list = nlohmann::ordered_json::array();
   Health worst = Health::ok;
