@@ -1,6 +1,7 @@
 #include "core/threads.hpp"
 
 #include "core/error.hpp"
+#include "tests/support/under_sanitizer.hpp"
 
 #include <gtest/gtest.h>
 #include <sys/resource.h>
@@ -123,7 +124,7 @@ TEST(ThreadTeam, ZeroMeansAllUsableCores) {
   EXPECT_EQ(ThreadTeam(0).size(), usable_cores());
 }
 
-#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)  // they reserve terabytes
+#if !defined(ISOFLOP_UNDER_ASAN) && !defined(ISOFLOP_UNDER_TSAN)  // they reserve terabytes
 TEST(ThreadTeam, SaysWhenThreadsAreRefused) {
   const pid_t child = ::fork();
   if (child == 0) {

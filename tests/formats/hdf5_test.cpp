@@ -3,6 +3,7 @@
 #include "core/error.hpp"
 #include "core/file.hpp"
 #include "tests/support/folder_test.hpp"
+#include "tests/support/under_sanitizer.hpp"
 
 #include <gtest/gtest.h>
 #include <sys/resource.h>
@@ -12,7 +13,7 @@
 #include <numeric>
 #include <thread>
 
-#if defined(__SANITIZE_ADDRESS__)
+#if defined(ISOFLOP_UNDER_ASAN)
 #include <sanitizer/lsan_interface.h>
 #endif
 
@@ -173,7 +174,7 @@ TEST_F(Hdf5, TruncatedFilesAreRefused) {
 
 // Any one damaged byte gives the right answer or an error, never a crash.
 void Hdf5::damage_every(size_t stride) const {
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#if defined(ISOFLOP_UNDER_ASAN) || defined(ISOFLOP_UNDER_TSAN)
   GTEST_SKIP() << "the library reads past its buffers and asks for terabytes, which this build "
                   "does not forgive";
 #endif
@@ -207,7 +208,7 @@ TEST_F(Hdf5, SlowDamagedBytesNeverCrash) {
 
 // A limit on file size stands in for a full disk: write() fails the same way.
 TEST_F(Hdf5, FullDiskIsAnIoError) {
-#if defined(__SANITIZE_ADDRESS__)
+#if defined(ISOFLOP_UNDER_ASAN)
   const __lsan::ScopedDisabler library_keeps_what_it_could_not_write;
 #endif
   const uint64_t shape[] = {1 << 20};
