@@ -267,17 +267,7 @@ class MpiWorld : public World {
  public:
   Communicator& ranks() override { return ranks_; }
 
-  int ranks_sharing_cores() override {
-    cpu_set_t cores;
-    CPU_ZERO(&cores);
-    ::sched_getaffinity(0, sizeof(cores), &cores);
-    char host[256] = {};
-    ::gethostname(host, sizeof(host) - 1);
-    const uint64_t mine =
-        hash_text(std::string(reinterpret_cast<const char*>(&cores), sizeof(cores)) + host);
-    const std::vector<int64_t> all = ranks_.gather(static_cast<int64_t>(mine));
-    return static_cast<int>(std::count(all.begin(), all.end(), static_cast<int64_t>(mine)));
-  }
+  int ranks_sharing_cores() override { return sharing_cores_; }
 
   FailureVote failed() override {
     FailureVote vote;
@@ -291,6 +281,18 @@ class MpiWorld : public World {
   }
 
  private:
+  int count_sharing_cores() {
+    cpu_set_t cores;
+    CPU_ZERO(&cores);
+    ::sched_getaffinity(0, sizeof(cores), &cores);
+    char host[256] = {};
+    ::gethostname(host, sizeof(host) - 1);
+    const uint64_t mine =
+        hash_text(std::string(reinterpret_cast<const char*>(&cores), sizeof(cores)) + host);
+    const std::vector<int64_t> all = ranks_.gather(static_cast<int64_t>(mine));
+    return static_cast<int>(std::count(all.begin(), all.end(), static_cast<int64_t>(mine)));
+  }
+
   /// On the engine's thread, which has nothing better to do: the run is over.
   FailureVote exchange_alarms() {
     const int size = ranks_.size(), me = ranks_.rank();
@@ -327,6 +329,7 @@ class MpiWorld : public World {
                             MPI_Comm_dup(MPI_COMM_WORLD, &copy);
                             return copy;
                           }};
+  const int sharing_cores_ = count_sharing_cores();  // here, where all ranks come by
 };
 
 }  // namespace

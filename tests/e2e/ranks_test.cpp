@@ -54,6 +54,8 @@ TEST_F(RanksE2e, AllLayoutsGiveTheSameBits) {
     run(ranks, name);
     expect_same("alone", name);
   }
+  run(2, "cores-shared", {"compute.threads=auto"});
+  expect_same("alone", "cores-shared");
   for (const int ranks : {2, 6}) {
     const std::string name = std::to_string(ranks) + "-staged";
     run(ranks, name, {"parallel.pp=2"});
