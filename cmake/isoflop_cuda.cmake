@@ -48,7 +48,7 @@ endif()
 # isoflop_cuda, or its absent twin with the same symbols
 function(isoflop_gpu_library)
   if(NOT ISOFLOP_HAVE_CUDA)
-    add_library(isoflop_cuda STATIC cuda/absent.cpp)
+    add_library(isoflop_cuda STATIC cuda/absent.cpp cuda/picks.cpp)
     target_link_libraries(isoflop_cuda PUBLIC isoflop_flags isoflop_ops isoflop_core)
     return()
   endif()

@@ -20,17 +20,21 @@ size_t ParamBuffer::bytes_for(const ParamTable& table, DType dtype) {
   return static_cast<size_t>(elements) * size_of(dtype);
 }
 
-ParamBuffer::ParamBuffer(const ParamTable& table, DType dtype, const std::string& what)
-    : ParamBuffer(table, dtype, what, std::vector<bool>(table.size(), true)) {}
+ParamBuffer::ParamBuffer(const ParamTable& table,
+                         DType dtype,
+                         const std::string& what,
+                         const Allocate& allocate)
+    : ParamBuffer(table, dtype, what, std::vector<bool>(table.size(), true), allocate) {}
 
 ParamBuffer::ParamBuffer(const ParamTable& table,
                          DType dtype,
                          const std::string& what,
-                         const std::vector<bool>& holds) {
+                         const std::vector<bool>& holds,
+                         const Allocate& allocate) {
   ParamTable held;
   for (size_t i = 0; i < table.size(); ++i)
     if (holds[i]) held.push_back(table[i]);
-  buffer_ = allocate_host(bytes_for(held, dtype), what);
+  buffer_ = allocate(bytes_for(held, dtype), what);
   int64_t offset = 0;
   for (size_t i = 0; i < table.size(); ++i) {
     views_.emplace_back();
@@ -40,6 +44,19 @@ ParamBuffer::ParamBuffer(const ParamTable& table,
     offset += padded_size(table[i], dtype);
   }
   flat_ = make_view(buffer_.data(), dtype, 1, offset);
+}
+
+ParamBuffer ParamBuffer::twin_on_host(const std::string& what) const {
+  ParamBuffer twin;
+  twin.buffer_ = allocate_host(buffer_.bytes(), what);
+  const auto move = [&](View view) {
+    if (view)
+      view.data = twin.buffer_.data() + (static_cast<std::byte*>(view.data) - buffer_.data());
+    return view;
+  };
+  twin.flat_ = move(flat_);
+  for (const View& view : views_) twin.views_.push_back(move(view));
+  return twin;
 }
 
 int find_param(const ParamTable& table, std::string_view name) {

@@ -6,6 +6,8 @@
 #include "core/view.hpp"
 
 #include <cstdint>
+#include <functional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -72,20 +74,30 @@ using ParamTable = std::vector<ParamSpec>;
 
 int64_t parameter_count(const ParamTable& table);
 
+/// Zeroed memory of the host (allocate_host) or of a device, for what the text says.
+using Allocate = std::function<Buffer(size_t bytes, const std::string& what)>;
+
 /// One flat buffer shaped like the table (masters, gradients, a moment): tensor i starts at a
 /// multiple of kAlignment bytes; the gaps stay zero.
 class ParamBuffer {
  public:
   ParamBuffer() = default;
-  ParamBuffer(const ParamTable& table, DType dtype, const std::string& what);
+  ParamBuffer(const ParamTable& table,
+              DType dtype,
+              const std::string& what,
+              const Allocate& allocate = allocate_host);
   /// Only of the parameters i with holds[i]; the views of the others are absent.
   ParamBuffer(const ParamTable& table,
               DType dtype,
               const std::string& what,
-              const std::vector<bool>& holds);
+              const std::vector<bool>& holds,
+              const Allocate& allocate = allocate_host);
+  /// Another of the same shape, zeros, in host memory.
+  ParamBuffer twin_on_host(const std::string& what) const;
 
   View operator[](size_t i) const { return views_[i]; }
   size_t count() const { return views_.size(); }
+  std::span<const View> views() const { return views_; }
   View flat() const { return flat_; }  // (1, all elements with gaps)
   size_t bytes() const { return buffer_.bytes(); }
   static size_t bytes_for(const ParamTable& table, DType dtype);

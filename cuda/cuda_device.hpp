@@ -43,6 +43,8 @@ class CudaDevice {
   void download(const void* here, void* host, size_t bytes);
   void fill_zero(void* here, size_t bytes);
   void multiply(const Product& product) { products_.multiply(product, stream_); }
+  std::string choices() const { return products_.picks().text(); }
+  void use_choices(const std::string& lines) { products_.picks().read(lines); }
 
 #ifdef __CUDACC__
   template <class Kernel>

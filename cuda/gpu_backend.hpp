@@ -2,6 +2,7 @@
 // Activations are bf16; masters, gradients, moments and statistics fp32. `Device` is CudaDevice
 // (cuda_device.hpp) or, in tests, an emulated one; it has
 //   allocate, upload, download, fill_zero, synchronize, description, multiply(Product),
+//   choices, use_choices,
 //   launch(Launch, kernel), scratch<T>(count): device memory until the next scratch,
 //   send(span): host data on the device until the next send; receive(pointer, count): waits.
 // Calls are queued in order on one stream. The host waits in download, receive and synchronize
@@ -19,7 +20,9 @@
 #include "ops/backend.hpp"
 #include "ops/check.hpp"
 
+#include <algorithm>
 #include <deque>
+#include <memory>
 #include <utility>
 
 namespace isoflop::gpu {
@@ -42,19 +45,29 @@ class GpuBackend final : public Backend {
   DType activation_dtype() const override { return DType::bf16; }
   DType state_dtype() const override { return DType::f32; }
   std::string description() const override { return device_.description(); }
+  std::string choices() const override { return device_.choices(); }
+  void use_choices(const std::string& lines) override { device_.use_choices(lines); }
   Device& device() { return device_; }
 
   Buffer allocate(size_t bytes, const std::string& what) override {
-    return device_.allocate(bytes, what);
+    // The buffer that is handed out owns the device's, and may outlive this.
+    const auto inner = std::make_shared<Buffer>(device_.allocate(bytes, what));
+    usage_->now += bytes;
+    usage_->peak = std::max(usage_->peak, usage_->now);
+    return Buffer(inner->data(), bytes, [inner, usage = usage_](void*) {
+      usage->now -= inner->bytes();
+      *inner = Buffer();
+    });
   }
+  size_t peak_bytes() const override { return usage_->peak; }
   void synchronize() override { device_.synchronize(); }
-  bool in_host_memory() const { return false; }
-  void upload(View host, View here) {
+  bool in_host_memory() const override { return false; }
+  void upload(View host, View here) override {
     check_same(host, here);
     ISOFLOP_CHECK(host.contiguous() && here.contiguous(), "an upload with gaps");
     device_.upload(host.data, here.data, here.bytes());
   }
-  void download(View here, View host) {
+  void download(View here, View host) override {
     check_same(here, host);
     ISOFLOP_CHECK(host.contiguous() && here.contiguous(), "a download with gaps");
     device_.download(here.data, host.data, here.bytes());
@@ -68,8 +81,8 @@ class GpuBackend final : public Backend {
       if (w.master.data == master.data && w.master.rows == master.rows &&
           w.master.cols == master.cols && w.master.stride == master.stride)
         return refreshed(w);
-    weights_.push_back({master, device_.allocate(static_cast<size_t>(master.size()) * sizeof(bf16),
-                                                 "a weight in bf16")});
+    weights_.push_back(
+        {master, allocate(static_cast<size_t>(master.size()) * sizeof(bf16), "a weight in bf16")});
     return refreshed(weights_.back());
   }
   void refresh(WeightRef ref) override { refreshed(weight_of(ref)); }
@@ -170,7 +183,7 @@ class GpuBackend final : public Backend {
     gpu::round_to_blocks(device_, a);
   }
   void adamw(const AdamW& a) override { adamw_all({&a, 1}); }
-  void adamw_all(std::span<const AdamW> list) {
+  void adamw_all(std::span<const AdamW> list) override {
     for (const AdamW& a : list) check(a);
     gpu::adamw(device_, list, adamw_segments_);
   }
@@ -192,7 +205,7 @@ class GpuBackend final : public Backend {
                                    static_cast<float>(c.b)});
   }
   double sum_squares(View x) override { return sum_squares_all({&x, 1}); }
-  double sum_squares_all(std::span<const View> list) {
+  double sum_squares_all(std::span<const View> list) override {
     const std::span<const double> chunks = square_chunks(device_, list, squares_segments_);
     double sum = 0;
     size_t next = 0;
@@ -242,6 +255,11 @@ class GpuBackend final : public Backend {
     with_type(from.dtype, [&]<class T>() { convert<T, T>(device_, from, to, add); });
   }
 
+  struct Usage {
+    size_t now = 0, peak = 0;  // bytes
+  };
+
+  std::shared_ptr<Usage> usage_ = std::make_shared<Usage>();
   Device device_;
   std::deque<Weight> weights_;  // addresses are handles, so they must not move
   TokenGroups groups_;

@@ -7,12 +7,16 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <charconv>
+#include <iterator>
+#include <limits>
 
 namespace isoflop::gpu {
 
 namespace {
 
 constexpr size_t kWorkspaceBytes = size_t{32} << 20;  // what Hopper's kernels want at most
+constexpr int kCandidates = 8;                        // algorithms timed for a shape
 
 void check_lt(cublasStatus_t status, const char* call) {
   if (status == CUBLAS_STATUS_SUCCESS) return;
@@ -28,6 +32,26 @@ cudaDataType_t type_of(DType type) {
 int64_t alignment_of(const void* data) {
   const auto address = reinterpret_cast<uintptr_t>(data);
   return address == 0 ? 256 : static_cast<int64_t>(std::min<uintptr_t>(address & -address, 256));
+}
+
+/// The least of three goes after one that does not count, on the device's own clock.
+template <class Call>
+double seconds_of(cudaStream_t stream, Call&& call) {
+  cudaEvent_t ends[2] = {};
+  for (cudaEvent_t& end : ends) ISOFLOP_CUDA(cudaEventCreate(&end));
+  call();
+  float best = std::numeric_limits<float>::infinity();
+  for (int i = 0; i < 3; ++i) {
+    ISOFLOP_CUDA(cudaEventRecord(ends[0], stream));
+    call();
+    ISOFLOP_CUDA(cudaEventRecord(ends[1], stream));
+    ISOFLOP_CUDA(cudaEventSynchronize(ends[1]));
+    float milliseconds = 0;
+    ISOFLOP_CUDA(cudaEventElapsedTime(&milliseconds, ends[0], ends[1]));
+    best = std::min(best, milliseconds);
+  }
+  for (const cudaEvent_t& end : ends) cudaEventDestroy(end);
+  return static_cast<double>(best) * 1e-3;
 }
 
 cublasLtMatrixLayout_t layout(DType type, int64_t rows, int64_t cols, int64_t leading) {
@@ -69,7 +93,28 @@ LtProducts::Key LtProducts::key_of(const Product& p) {
           alignment_of(p.d)};
 }
 
-LtProducts::Plan LtProducts::make_plan(const Product& p) {
+// The 64 bytes of an algorithm mean the same to the same version of the library, which is in the
+// backend's description; after them the bytes of workspace it wants.
+std::string text_of(const cublasLtMatmulAlgo_t& algorithm, size_t workspace) {
+  std::string text;
+  for (const uint64_t word : algorithm.data) text += fmt::format("{:016x}", word);
+  return text + fmt::format("+{}", workspace);
+}
+
+bool parse_algorithm(const std::string& text, cublasLtMatmulAlgo_t& algorithm, size_t& workspace) {
+  constexpr size_t kWords = std::size(cublasLtMatmulAlgo_t{}.data), kDigits = 16 * kWords;
+  if (text.size() <= kDigits + 1 || text[kDigits] != '+') return false;
+  for (size_t i = 0; i < kWords; ++i) {
+    const char* first = text.data() + 16 * i;
+    const auto [end, error] = std::from_chars(first, first + 16, algorithm.data[i], 16);
+    if (error != std::errc() || end != first + 16) return false;
+  }
+  const char* last = text.data() + text.size();
+  const auto [end, error] = std::from_chars(text.data() + kDigits + 1, last, workspace);
+  return error == std::errc() && end == last && workspace <= kWorkspaceBytes;
+}
+
+LtProducts::Plan LtProducts::make_plan(const Product& p, cudaStream_t stream) {
   Plan plan;
   ISOFLOP_LT(lt().cublasLtMatmulDescCreate(&plan.operation, CUBLAS_COMPUTE_32F, CUDA_R_32F));
   const auto set = [&](cublasLtMatmulDescAttributes_t name, const auto& value) {
@@ -87,7 +132,18 @@ LtProducts::Plan LtProducts::make_plan(const Product& p) {
       p.transpose_b ? layout(DType::bf16, p.n, p.k, p.ldb) : layout(DType::bf16, p.k, p.n, p.ldb);
   plan.c = layout(p.type, p.m, p.n, p.c ? p.ldc : p.ldd);
   plan.d = layout(p.type, p.m, p.n, p.ldd);
+  choose(plan, p, key_of(p), stream);
+  return plan;
+}
 
+/// What the kernel plan says, or the fastest of those that the library thinks best.
+void LtProducts::choose(Plan& plan, const Product& p, const Key& key, cudaStream_t stream) {
+  const std::string shape = fmt::format("{}", fmt::join(key, ","));
+  if (const std::string* chosen = picks_.find(shape)) {
+    if (!parse_algorithm(*chosen, plan.algorithm, plan.workspace))
+      fail_user("the kernel plan has no algorithm of cuBLASLt for {}: {}", shape, *chosen);
+    return;
+  }
   cublasLtMatmulPreference_t preference = nullptr;
   ISOFLOP_LT(lt().cublasLtMatmulPreferenceCreate(&preference));
   const auto prefer = [&](cublasLtMatmulPreferenceAttributes_t name, const auto& value) {
@@ -100,18 +156,37 @@ LtProducts::Plan LtProducts::make_plan(const Product& p) {
   prefer(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, static_cast<uint32_t>(alignment_of(p.b)));
   prefer(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, static_cast<uint32_t>(alignment_of(p.c)));
   prefer(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, static_cast<uint32_t>(alignment_of(p.d)));
-  cublasLtMatmulHeuristicResult_t found = {};
+  cublasLtMatmulHeuristicResult_t found[kCandidates] = {};
   int count = 0;
-  const cublasStatus_t status = lt().cublasLtMatmulAlgoGetHeuristic(
-      handle_, plan.operation, plan.a, plan.b, plan.c, plan.d, preference, 1, &found, &count);
+  const cublasStatus_t status =
+      lt().cublasLtMatmulAlgoGetHeuristic(handle_, plan.operation, plan.a, plan.b, plan.c, plan.d,
+                                          preference, kCandidates, found, &count);
   lt().cublasLtMatmulPreferenceDestroy(preference);
   if (status != CUBLAS_STATUS_SUCCESS || count == 0)
     fail_io(
         "cuBLASLt has no algorithm for a product of {} x {} x {} with strides {}, {} and {}: {}",
         p.m, p.n, p.k, p.lda, p.ldb, p.ldd, lt().cublasLtGetStatusString(status));
-  plan.algorithm = found.algo;
-  plan.workspace = found.workspaceSize;
-  return plan;
+  // On the data at hand, since zeros are faster than anything that is ever multiplied; into memory
+  // that nobody reads, since a result may be added to what is there.
+  const size_t bytes = static_cast<size_t>((p.n - 1) * p.ldd + p.m) * size_of(p.type);
+  const Buffer unread = allocate_device(bytes, "the result of a product that is timed");
+  double best = std::numeric_limits<double>::infinity();
+  int chosen = 0;
+  for (int i = 0; i < count && count > 1; ++i) {
+    plan.algorithm = found[i].algo;
+    plan.workspace = found[i].workspaceSize;
+    const double seconds = seconds_of(stream, [&] { run(plan, p, unread.data(), stream); });
+    if (seconds < best) best = seconds, chosen = i;
+  }
+  plan.algorithm = found[chosen].algo;
+  plan.workspace = found[chosen].workspaceSize;
+  picks_.set(shape, text_of(plan.algorithm, plan.workspace));
+}
+
+void LtProducts::run(const Plan& plan, const Product& p, void* d, cudaStream_t stream) {
+  ISOFLOP_LT(lt().cublasLtMatmul(handle_, plan.operation, &p.scale, p.a, plan.a, p.b, plan.b,
+                                 &p.beta, p.c ? p.c : d, plan.c, d, plan.d, &plan.algorithm,
+                                 workspace_.data(), plan.workspace, stream));
 }
 
 void LtProducts::multiply(const Product& p, cudaStream_t stream) {
@@ -121,14 +196,12 @@ void LtProducts::multiply(const Product& p, cudaStream_t stream) {
     workspace_ = allocate_device(kWorkspaceBytes, "the workspace of matrix products");
   }
   auto found = plans_.find(key_of(p));
-  if (found == plans_.end()) found = plans_.emplace(key_of(p), make_plan(p)).first;
+  if (found == plans_.end()) found = plans_.emplace(key_of(p), make_plan(p, stream)).first;
   const Plan& plan = found->second;
   if (p.bias)
     ISOFLOP_LT(lt().cublasLtMatmulDescSetAttribute(
         plan.operation, CUBLASLT_MATMUL_DESC_BIAS_POINTER, &p.bias, sizeof(p.bias)));
-  ISOFLOP_LT(lt().cublasLtMatmul(handle_, plan.operation, &p.scale, p.a, plan.a, p.b, plan.b,
-                                 &p.beta, p.c ? p.c : p.d, plan.c, p.d, plan.d, &plan.algorithm,
-                                 workspace_.data(), plan.workspace, stream));
+  run(plan, p, p.d, stream);
 }
 
 }  // namespace isoflop::gpu

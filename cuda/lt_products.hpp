@@ -1,8 +1,10 @@
 // Matrix products by cuBLASLt. Of a shape seen for the first time the library is asked for its best
-// algorithm, which is kept: the same for the whole run, and the same bits. In-place split sums,
-// whose order is not fixed, are not asked for.
+// algorithms, which are timed on the spot; the fastest is kept: the same for the whole run, in its
+// kernel plan (picks.hpp), and so the same bits. In-place split sums, whose order is not fixed, are
+// not asked for.
 #pragma once
 #include "core/buffer.hpp"
+#include "cuda/picks.hpp"
 #include "cuda/product.hpp"
 
 #include <cublasLt.h>
@@ -25,6 +27,8 @@ class LtProducts {
   void multiply(const Product& product, cudaStream_t stream);
   /// "cuBLASLt 13.1.0"
   std::string description() const;
+  Picks& picks() { return picks_; }
+  const Picks& picks() const { return picks_; }
 
  private:
   /// Everything an algorithm depends on.
@@ -37,11 +41,14 @@ class LtProducts {
     size_t workspace = 0;
   };
   static Key key_of(const Product& product);
-  Plan make_plan(const Product& product);
+  Plan make_plan(const Product& product, cudaStream_t stream);
+  void choose(Plan& plan, const Product& product, const Key& key, cudaStream_t stream);
+  void run(const Plan& plan, const Product& product, void* d, cudaStream_t stream);
 
   cublasLtHandle_t handle_ = nullptr;
   Buffer workspace_;
   std::map<Key, Plan> plans_;
+  Picks picks_;
 };
 
 }  // namespace isoflop::gpu

@@ -32,7 +32,14 @@ double product_rate(Backend& backend, const ProductShape& shape) {
     buffers.push_back(
         backend.allocate(static_cast<size_t>(rows * cols) * size_of(dtype), "benchmark"));
     const View view = make_view(buffers.back().data(), dtype, rows, cols);
-    fill_with_noise(view);
+    if (backend.in_host_memory()) {
+      fill_with_noise(view);
+      return view;
+    }
+    const Buffer host = allocate_host(view.bytes(), "benchmark");
+    const View noise = make_view(host.data(), dtype, rows, cols);
+    fill_with_noise(noise);
+    backend.upload(noise, view);
     return view;
   };
   const DType dtype = backend.activation_dtype(), state = backend.state_dtype();

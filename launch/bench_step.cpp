@@ -24,8 +24,9 @@ class Steps {
       : backend_(backend),
         source_(random_source(run.config.model.vocabulary, run.config.data.seed)),
         step_(run.config, run.batch, run.table, backend) {
-    initialize_parameters(run.table, run.config.data.seed, step_.parameters);
-    step_.refresh_weights();
+    step_.fill_parameters([&](ParamBuffer& parameters) {
+      initialize_parameters(run.table, run.config.data.seed, parameters);
+    });
   }
 
   /// Takes the next one; its seconds.

@@ -29,8 +29,8 @@ std::vector<CoordRow> run_coordinates(const CoordRun& run, Backend& backend) {
   ObservingBackend observing(backend, run.table);
   TrainStep step(run.config, run.batch, run.table, observing);
   observing.know(step.parameters);
-  initialize_parameters(run.table, run.seed, step.parameters);
-  step.refresh_weights();
+  step.fill_parameters(
+      [&](ParamBuffer& parameters) { initialize_parameters(run.table, run.seed, parameters); });
 
   // The tokens looked at: the run's first sequence, at every step and size.
   std::vector<int32_t> window(static_cast<size_t>(run.batch.context + 1));

@@ -116,10 +116,10 @@ Finding check_gpu(const gpu::DeviceReport& report, const std::string& driver_fil
   if (!report.built) {
     finding.text = "this program is built without CUDA: computing on the CPU";
   } else {
-    finding.text = fmt::format("built for {}; {} here{}", report.built_for, driver,
-                               report.devices > 0
-                                   ? fmt::format(", GPUs: {}, not trained on yet", report.devices)
-                                   : std::string(": computing on the CPU"));
+    finding.text =
+        fmt::format("built for {}; {} here{}", report.built_for, driver,
+                    report.devices > 0 ? fmt::format(", {} to train on in bf16", report.devices)
+                                       : std::string(": computing on the CPU"));
   }
   // The kernel has a driver, so a GPU was meant to be used.
   if (!driver_file.empty()) {

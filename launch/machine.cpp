@@ -2,11 +2,14 @@
 
 #include "cpu/backend.hpp"
 #include "cpu/gemm_bf16_amx.hpp"
+#include "cuda/backend.hpp"
 
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
 #include <cmath>
+#include <optional>
+#include <utility>
 
 namespace isoflop {
 
@@ -33,6 +36,23 @@ std::vector<ComputePath> candidates(const ComputeConfig& compute) {
   return paths;
 }
 
+std::optional<ComputeChoice> choose_gpu(const ComputeConfig& compute) {
+  if (compute.device == "cpu") return std::nullopt;
+  const bool named = compute.device == "cuda", fp32 = compute.dtype == "fp32";
+  const gpu::DeviceReport report = gpu::find_devices();
+  if (named && report.devices == 0)
+    fail_user("compute.device = \"cuda\", but there is no GPU to compute on: {}", report.problem);
+  if (named && fp32)
+    fail_user(
+        "a GPU computes in bf16 here; set compute.dtype to bf16 or auto, or compute.device to cpu");
+  if (report.devices == 0 || fp32) return std::nullopt;
+  ComputeChoice choice;
+  choice.gpu = true;
+  choice.path.activation = DType::bf16;
+  choice.reason = named ? "as configured" : "there is a GPU";
+  return choice;
+}
+
 /// Nothing when it is not one.
 Json parse_plan(const std::string& kernel_plan) {
   Json plan = Json::parse(kernel_plan, nullptr, false);
@@ -47,6 +67,7 @@ std::string text_of(const Json& plan, const char* key) {
 }  // namespace
 
 ComputeChoice choose_compute(const ComputeConfig& compute) {
+  if (std::optional<ComputeChoice> gpu = choose_gpu(compute)) return *std::move(gpu);
   const std::vector<ComputePath> paths = candidates(compute);
   if (paths.size() == 1) return {paths.front(), {}, "as configured"};
   ComputeChoice choice;
@@ -59,14 +80,16 @@ ComputeChoice choose_compute(const ComputeConfig& compute) {
 
 ComputeConfig fp32_on(int threads) {
   ComputeConfig compute;
+  compute.device = "cpu";
   compute.dtype = "fp32";
   compute.threads = threads;
   return compute;
 }
 
-ComputeConfig with_path(ComputeConfig compute, const ComputePath& path) {
-  compute.dtype = path.activation == DType::bf16 ? "bf16" : "fp32";
-  if (path.activation == DType::bf16) compute.bf16_kernel = cpu::name_of(path.kernel);
+ComputeConfig with_choice(ComputeConfig compute, const ComputeChoice& choice) {
+  const bool bf16 = choice.path.activation == DType::bf16;
+  compute.dtype = bf16 ? "bf16" : "fp32";
+  if (bf16 && !choice.gpu) compute.bf16_kernel = cpu::name_of(choice.path.kernel);
   return compute;
 }
 
@@ -74,6 +97,8 @@ ComputeConfig as_planned(ComputeConfig compute, const std::string& kernel_plan) 
   const Json plan = parse_plan(kernel_plan);
   const std::string dtype = text_of(plan, "dtype"), kernel = text_of(plan, "bf16_kernel");
   if (compute.dtype == "auto" && (dtype == "fp32" || dtype == "bf16")) compute.dtype = dtype;
+  // A run of a CPU stays on it where there is a GPU as well; the other way round it cannot.
+  if (compute.device == "auto" && text_of(plan, "device") == "cpu") compute.device = "cpu";
   const auto known = cpu::bf16_kernel_named(kernel);
   if (compute.bf16_kernel == "auto" && known && cpu::runs_here(*known))
     compute.bf16_kernel = kernel;
@@ -84,6 +109,7 @@ Machine::Machine(const ComputeConfig& compute)
     : choice(choose_compute(compute)), team(compute.threads), backend(make_backend()) {}
 
 std::unique_ptr<Backend> Machine::make_backend() {
+  if (choice.gpu) return gpu::make_gpu_backend();
   return make_cpu_backend(team, choice.path.activation, choice.path.kernel);
 }
 
@@ -93,12 +119,27 @@ std::string kernel_plan_of(const Machine& machine, const std::string& stored) {
   const std::string kernels = machine.backend->description();
   // The description names device, type, instruction set, kernel and library: all that matters.
   if (text_of(parse_plan(stored), "kernels") == kernels) return stored;
-  Json plan = {{"device", "cpu"}, {"dtype", bf16 ? "bf16" : "fp32"}, {"kernels", kernels}};
-  if (bf16) plan["bf16_kernel"] = cpu::name_of(choice.path.kernel);
+  Json plan = {{"device", choice.gpu ? "cuda" : "cpu"},
+               {"dtype", bf16 ? "bf16" : "fp32"},
+               {"kernels", kernels}};
+  if (bf16 && !choice.gpu) plan["bf16_kernel"] = cpu::name_of(choice.path.kernel);
   plan["reason"] = choice.reason;
   for (const PathRate& rate : choice.rates)
     plan["gflops_of_a_thread"][name_of(rate.path)] = std::round(rate.flops * 1e-8) / 10;
   return plan.dump() + "\n";
+}
+
+std::string with_choices(const std::string& plan, const Backend& backend) {
+  const std::string choices = backend.choices();
+  if (choices.empty() || text_of(parse_plan(plan), "choices") == choices) return plan;
+  Json changed = parse_plan(plan);
+  changed["choices"] = choices;
+  return changed.dump() + "\n";
+}
+
+void follow_choices(Backend& backend, const std::string& plan) {
+  const std::string choices = text_of(parse_plan(plan), "choices");
+  if (!choices.empty()) backend.use_choices(choices);
 }
 
 std::string rates_text(const std::vector<PathRate>& rates) {

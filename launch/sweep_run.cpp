@@ -156,9 +156,12 @@ class Sweep {
 
   void settle_compute() {
     if (base_.config.compute.threads == 0) base_.config.compute.threads = 1;
+    if (base_.config.compute.device == "cuda")
+      fail_user("a sweep trains on CPUs only; set compute.device to cpu");
+    base_.config.compute.device = "cpu";
     const ComputeChoice choice = choose_compute(base_.config.compute);
     print_choice(choice, context_);
-    base_.config.compute = with_path(base_.config.compute, choice.path);
+    base_.config.compute = with_choice(base_.config.compute, choice);
   }
 
   /// Once for all trials; sweep.json, written afterwards, says that it is whole.

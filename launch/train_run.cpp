@@ -126,7 +126,7 @@ void settle_path(RunConfig& config,
                  const Context& context) {
   print_choice(machine.choice, context);
   const ComputeConfig asked = config.compute;
-  config.compute = with_path(config.compute, machine.choice.path);
+  config.compute = with_choice(config.compute, machine.choice);
   if (asked.dtype == "auto") origins.of["compute.dtype"] = "measured";
   if (asked.bf16_kernel != config.compute.bf16_kernel)
     origins.of["compute.bf16_kernel"] = "measured";
@@ -284,9 +284,16 @@ struct Start {
   bool config_changed = false;
 };
 
-/// "auto" threads: our part of the cores that the ranks of this host share.
-ComputeConfig with_threads(ComputeConfig compute, World* world) {
-  if (compute.threads == 0 && world && world->ranks().size() > 1)
+/// "auto" threads: our part of the cores that the ranks of this host share. Ranks share a model on
+/// CPUs only.
+ComputeConfig for_ranks(ComputeConfig compute, World* world) {
+  if (!world || world->ranks().size() == 1) return compute;
+  if (compute.device == "cuda")
+    fail_user(
+        "several ranks train on CPUs only; start one rank for compute.device = \"cuda\", or set it "
+        "to cpu");
+  compute.device = "cpu";
+  if (compute.threads == 0)
     compute.threads = std::max(1, usable_cores() / world->ranks_sharing_cores());
   return compute;
 }
@@ -304,8 +311,8 @@ Start decide(const TrainRequest& request, const Context& context, World* world) 
   start.resume = trunk ? trunk : checkpoint_to_resume(request, folder, context);
 
   const TrainState before = start.resume ? load_state(*start.resume) : TrainState();
-  start.machine = std::make_unique<Machine>(
-      with_threads(as_planned(config.compute, before.kernel_plan), world));
+  start.machine =
+      std::make_unique<Machine>(for_ranks(as_planned(config.compute, before.kernel_plan), world));
   Machine& machine = *start.machine;
   settle_path(config, origins, machine, context);
   if (!config.schedule.budget.empty())
@@ -354,7 +361,7 @@ void share(Start& start, Communicator& ranks, World* world) {
     Origins origins;
     RunConfig mine = parse_config(config, "the config of the first rank", {}, origins);
     start.machine =
-        std::make_unique<Machine>(with_threads(as_planned(mine.compute, start.kernel_plan), world));
+        std::make_unique<Machine>(for_ranks(as_planned(mine.compute, start.kernel_plan), world));
     start.run = std::make_unique<Run>(prepare_run(mine, origins,
                                                   {.folder = folder,
                                                    .note = {},
@@ -392,6 +399,7 @@ TrainOutcome train(const TrainRequest& request, const Context& context, World* w
   const Run& run = *start.run;
   Machine& machine = *start.machine;
   const fs::path folder = run.folder;
+  follow_choices(*machine.backend, start.kernel_plan);
   print_plan(run, *machine.backend, context, ranks.size());
   const size_t planned = planned_memory(run, *machine.backend, ranks.size());
   const double product_rate =
@@ -405,6 +413,13 @@ TrainOutcome train(const TrainRequest& request, const Context& context, World* w
   Trainer trainer(run, profiler,
                   {.quiet = context.quiet,
                    .kernel_plan = start.kernel_plan,
+                   .kernel_plan_now =
+                       [&] {
+                         const std::string now = with_choices(start.kernel_plan, *machine.backend);
+                         if (ranks.is_root() && now != start.kernel_plan)
+                           write_file_atomically(folder / "kernel-plan.json", now);
+                         return now;
+                       },
                    .accept_new_kernel_plan = request.accept_new_kernel_plan,
                    .config_changed = start.config_changed,
                    .stop = [] { return stop_requested().has_value(); },
@@ -417,7 +432,7 @@ TrainOutcome train(const TrainRequest& request, const Context& context, World* w
                   start.resume);
   const TrainSummary summary = trainer.run();
   if (trace) write_trace(*trace, request.profile, context);
-  print_memory(planned, summary.peak_bytes, context);
+  if (machine.backend->in_host_memory()) print_memory(planned, summary.peak_bytes, context);
   TrainOutcome outcome{ExitCode::kDone, outcome_json(run, summary), folder};
   if (summary.stopped) {
     // After Ctrl-C at one rank all of them were interrupted.

@@ -20,6 +20,7 @@
 #include "ops/rounding.hpp"
 
 #include <memory>
+#include <span>
 #include <string>
 
 namespace isoflop {
@@ -32,8 +33,24 @@ class Backend {
   virtual DType state_dtype() const = 0;
   /// Device and instruction set, for people and for the kernel plan: "cpu avx3_zen4, oneDNN 2.6.3".
   virtual std::string description() const = 0;
+  /// What was chosen by timing since the start, a line each, for the kernel plan: with the same
+  /// lines given to use_choices() before the first op, another backend of this description computes
+  /// the same bits. Empty where nothing is chosen so.
+  virtual std::string choices() const { return {}; }
+  /// UserError when a line cannot be followed here.
+  virtual void use_choices(const std::string& /*lines*/) {}
+  /// Bytes that allocate() has handed out at once at most, where that is not the host's memory;
+  /// else 0.
+  virtual size_t peak_bytes() const { return 0; }
 
+  /// Zeroed memory of the device, for activations, parameters, gradients and moments.
   virtual Buffer allocate(size_t bytes, const std::string& what) = 0;
+  /// Whether host code may read and write it, after synchronize().
+  virtual bool in_host_memory() const { return true; }
+  /// Whole contiguous tensors of one shape and type, from host memory to the device's and back.
+  /// Both wait: `host` may be used at once.
+  virtual void upload(View host, View here);
+  virtual void download(View here, View host);
   virtual void synchronize() {}
 
   /// Makes the backend's own form of a master weight, which must outlive it; refresh() after a
@@ -76,9 +93,19 @@ class Backend {
   }
   virtual void state_product(const StateProduct&) = 0;
   virtual void weighted_sum(const WeightedSum&) = 0;
+  /// One after another, in as few passes as the device can.
+  virtual void adamw_all(std::span<const AdamW> list) {
+    for (const AdamW& one : list) adamw(one);
+  }
   /// Sum of squares in double: chunks of 4,096 elements from the start, then the chunks in order.
   /// NaN or infinity in, NaN or infinity out.
   virtual double sum_squares(View) = 0;
+  /// The sum over tensors, in their order, of each one's sum_squares.
+  virtual double sum_squares_all(std::span<const View> list) {
+    double sum = 0;
+    for (const View& one : list) sum += sum_squares(one);
+    return sum;
+  }
 
   virtual void zero(View) = 0;
   virtual void copy(View from, View to) = 0;

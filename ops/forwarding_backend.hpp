@@ -12,9 +12,15 @@ class ForwardingBackend : public Backend {
   DType activation_dtype() const override { return backend_.activation_dtype(); }
   DType state_dtype() const override { return backend_.state_dtype(); }
   std::string description() const override { return backend_.description(); }
+  std::string choices() const override { return backend_.choices(); }
+  void use_choices(const std::string& lines) override { backend_.use_choices(lines); }
+  size_t peak_bytes() const override { return backend_.peak_bytes(); }
   Buffer allocate(size_t bytes, const std::string& what) override {
     return backend_.allocate(bytes, what);
   }
+  bool in_host_memory() const override { return backend_.in_host_memory(); }
+  void upload(View host, View here) override { backend_.upload(host, here); }
+  void download(View here, View host) override { backend_.download(here, host); }
   void synchronize() override { backend_.synchronize(); }
   WeightRef prepare(View master) override { return backend_.prepare(master); }
   void refresh(WeightRef weight) override { backend_.refresh(weight); }
@@ -47,7 +53,11 @@ class ForwardingBackend : public Backend {
   void round_to_blocks(const BlockRounding& op) override { backend_.round_to_blocks(op); }
   void state_product(const StateProduct& op) override { backend_.state_product(op); }
   void weighted_sum(const WeightedSum& op) override { backend_.weighted_sum(op); }
+  void adamw_all(std::span<const AdamW> list) override { backend_.adamw_all(list); }
   double sum_squares(View view) override { return backend_.sum_squares(view); }
+  double sum_squares_all(std::span<const View> list) override {
+    return backend_.sum_squares_all(list);
+  }
   void zero(View view) override { backend_.zero(view); }
   void copy(View from, View to) override { backend_.copy(from, to); }
   void add(View from, View to) override { backend_.add(from, to); }

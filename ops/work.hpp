@@ -20,6 +20,12 @@ namespace isoflop {
 struct OpWork {
   double flops = 0;
   double bytes = 0;
+
+  OpWork& operator+=(const OpWork& more) {
+    flops += more.flops;
+    bytes += more.bytes;
+    return *this;
+  }
 };
 
 OpWork work_of(const EmbeddingForward&);

@@ -90,11 +90,12 @@ static ParamTable with_second_moment(ParamTable share) {
 
 ParamBuffer Sharding::second_moments(const ParamTable& table,
                                      DType dtype,
-                                     const std::string& what) const {
+                                     const std::string& what,
+                                     const Allocate& allocate) const {
   const ParamTable share = with_second_moment(table_of(table, rank()));
   std::vector<bool> held;
   for (const ParamSpec& spec : share) held.push_back(spec.rows > 0);
-  return ParamBuffer(share, dtype, what, held);
+  return ParamBuffer(share, dtype, what, held, allocate);
 }
 
 size_t Sharding::second_moment_bytes(const ParamTable& table, DType dtype, int rank) const {

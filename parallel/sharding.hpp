@@ -68,11 +68,17 @@ class Sharding {
   ParamTable table_of(const ParamTable& table, int rank) const;
   std::vector<bool> holds() const;
   /// A buffer of this rank's rows.
-  ParamBuffer buffer(const ParamTable& table, DType dtype, const std::string& what) const {
-    return ParamBuffer(table_of(table, rank()), dtype, what, holds());
+  ParamBuffer buffer(const ParamTable& table,
+                     DType dtype,
+                     const std::string& what,
+                     const Allocate& allocate = allocate_host) const {
+    return ParamBuffer(table_of(table, rank()), dtype, what, holds(), allocate);
   }
   /// The same of second moments, which not all parameters have.
-  ParamBuffer second_moments(const ParamTable& table, DType dtype, const std::string& what) const;
+  ParamBuffer second_moments(const ParamTable& table,
+                             DType dtype,
+                             const std::string& what,
+                             const Allocate& allocate = allocate_host) const;
   size_t second_moment_bytes(const ParamTable& table, DType dtype, int rank) const;
   /// Bytes of the largest share; every rank's differs a little.
   size_t most_bytes(const ParamTable& table, DType dtype) const;

@@ -83,8 +83,8 @@ double measure_tokens_per_s(const RunConfig& config, Backend& backend, double se
   const ParamTable table = make_parametrized_table(config);
   const BatchPlan plan = batch_plan(config);
   TrainStep step(config, plan, table, backend);
-  initialize_parameters(table, 1, step.parameters);
-  step.refresh_weights();
+  step.fill_parameters(
+      [&](ParamBuffer& parameters) { initialize_parameters(table, 1, parameters); });
   const SequenceSource random = random_source(config.model.vocabulary, 1);
   using Clock = std::chrono::steady_clock;
   std::vector<double> times;

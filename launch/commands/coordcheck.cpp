@@ -69,6 +69,7 @@ void require_sizes(const Family& family,
 std::unique_ptr<Family> make_family(const Options& options, const Context& context) {
   std::vector<std::string> overrides = options.words.overrides();
   overrides.push_back("compute.dtype=fp32");  // the rules are looked at, not rounding
+  overrides.push_back("compute.device=cpu");
   Origins origins;
   RunConfig base = load_config(options.words.file(), overrides, origins);
   for (const std::string& note : origins.notes) context.note("{}", note);

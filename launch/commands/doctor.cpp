@@ -15,7 +15,9 @@ namespace isoflop {
 namespace {
 
 ExitCode run(const std::string& out, const Context& context) {
-  const Machine machine{ComputeConfig()};
+  ComputeConfig cpu;
+  cpu.device = "cpu";
+  const Machine machine(cpu);
   const std::vector<Finding> findings = examine_machine({}, out, machine);
   nlohmann::ordered_json list = nlohmann::ordered_json::array();
   Health worst = Health::ok;

@@ -40,7 +40,9 @@ double installed_memory() {
 /// it goes around until the shape stays.
 Hardware measure_here(PlanRequest request, const Context& context) {
   constexpr double kAtMost = 5e7;  // parameters that are worth a measurement of seconds
-  Machine machine(ComputeConfig{});
+  ComputeConfig cpu;
+  cpu.device = "cpu";
+  Machine machine(cpu);
   print_choice(machine.choice, context);
   request.hardware.name = "here";
   request.hardware.device = machine.backend->description();
@@ -57,7 +59,7 @@ Hardware measure_here(PlanRequest request, const Context& context) {
     const int64_t parameters = count_parameters(config.model, ParameterCount::all);
     if (parameters == measured) break;
     measured = parameters;
-    config.compute = with_path(config.compute, machine.choice.path);
+    config.compute = with_choice(config.compute, machine.choice);
     const double speed = measure_tokens_per_s(config, *machine.backend, 1);
     request.hardware.measured_flops = speed * training_flops_per_token(config.model);
     context.note("  {} parameters: {} tokens/s here", human_count(static_cast<double>(parameters)),

@@ -63,6 +63,7 @@ ExitCode run(const Options& options, const Context& context) {
   const RunConfig config = config_of(folder, from, origins);
   const TrainState state = newest ? load_state(*newest) : TrainState();
   Machine machine(as_planned(config.compute, state.kernel_plan));
+  follow_choices(*machine.backend, state.kernel_plan);
   const Run prepared = open_run(config, origins, folder);
   compare_kernels(state, machine, context);
   context.note("replaying step {} from {}", options.step,

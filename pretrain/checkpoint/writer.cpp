@@ -23,12 +23,6 @@ fs::path temporary_folder(const fs::path& folder) {
   return temporary_name(folder);
 }
 
-void copy(const ParamBuffer& from, ParamBuffer& to, const char* what) {
-  ISOFLOP_CHECK(from.flat().size() == to.flat().size() && from.flat().dtype == to.flat().dtype,
-                "{} do not have the shape of the parameter table", what);
-  std::memcpy(to.flat().data, from.flat().data, to.flat().bytes());
-}
-
 /// Like commit_file for a folder, whose target may exist and not be empty: then the two swap names
 /// in one step, so that a whole checkpoint is in place at any time.
 void commit_folder(const fs::path& temporary, const fs::path& folder) {
@@ -97,6 +91,15 @@ CheckpointWriter::~CheckpointWriter() {
   thread_.join();
 }
 
+void CheckpointWriter::copy(View from, View to, const char* what) const {
+  ISOFLOP_CHECK(from.rows == to.rows && from.cols == to.cols && from.dtype == to.dtype,
+                "{} do not have the shape of the parameter table", what);
+  if (options_.backend)
+    options_.backend->download(from, to);
+  else
+    std::memcpy(to.data, from.data, to.bytes());
+}
+
 void CheckpointWriter::save(const TrainState& state,
                             const ParamBuffer& parameters,
                             const ParamBuffer& first_moments,
@@ -107,13 +110,10 @@ void CheckpointWriter::save(const TrainState& state,
   for (size_t i = 0; i < table_.size(); ++i) {
     const RowRange rows = sharding_.rows(i);
     if (rows.count == 0) continue;
-    const View from = rows_of(parameters[i], rows);
-    ISOFLOP_CHECK(from.dtype == DType::f32 && from.cols == table_[i].cols,
-                  "parameters do not have the shape of the parameter table");
-    std::memcpy(parameters_[i].data, from.data, from.bytes());
+    copy(rows_of(parameters[i], rows), parameters_[i], "parameters");
   }
-  copy(first_moments, first_moments_, "first moments");
-  copy(second_moments, second_moments_, "second moments");
+  copy(first_moments.flat(), first_moments_.flat(), "first moments");
+  copy(second_moments.flat(), second_moments_.flat(), "second moments");
   busy_ = true;
   changed_.notify_all();
 }

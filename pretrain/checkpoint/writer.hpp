@@ -9,6 +9,7 @@
 #pragma once
 #include "core/file.hpp"
 #include "core/param.hpp"
+#include "ops/backend.hpp"
 #include "parallel/communicator.hpp"
 #include "parallel/sharding.hpp"
 #include "pretrain/checkpoint/retention.hpp"
@@ -36,6 +37,7 @@ struct CheckpointWriterOptions {
   int attempts = 3;
   double retry_seconds = 1;       // between attempts
   Communicator* ranks = nullptr;  // that write together; null = one alone
+  Backend* backend = nullptr;     // whose memory the tensors lie in; null = the host's
 };
 
 class CheckpointWriter {
@@ -76,6 +78,7 @@ class CheckpointWriter {
   }
 
  private:
+  void copy(View from, View to, const char* what) const;
   void write_in_background();
   std::string try_to_write();  // why not, or empty
   /// Every rank does its part, or all of them fail with the reason of the first that could not.

@@ -311,7 +311,9 @@ void add_rest(std::vector<Field>& list) {
   const auto checkpoint = &RunConfig::checkpoint;
   const auto eval = &RunConfig::eval;
   const auto output = &RunConfig::output;
-  add(text("compute.device", {"auto", "cpu"}, "what computes"), compute, &ComputeConfig::device);
+  add(text("compute.device", {"auto", "cuda", "cpu"},
+           "what computes; auto = a GPU where there is one, else the CPU"),
+      compute, &ComputeConfig::device);
   add(frozen(
           text("compute.dtype", {"auto", "fp32", "bf16"},
                "type of activations and matrix products, parameters stay fp32; auto = bf16 where "

@@ -138,7 +138,7 @@ struct ParametrizationConfig {
 };
 
 struct ComputeConfig {
-  std::string device = "auto";       // cpu
+  std::string device = "auto";       // cuda | cpu
   std::string dtype = "auto";        // fp32 | bf16
   std::string bf16_kernel = "auto";  // amx | avx512-bf16 | portable
   int threads = 0;                   // 0 = auto

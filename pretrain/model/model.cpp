@@ -112,7 +112,15 @@ Model::Model(const ModelConfig& config,
   }
   rope_cos_ = plan_.view(rows.rope_cos, 0);
   rope_sin_ = plan_.view(rows.rope_sin, 0);
-  fill_rope_table(config, rope_cos_, rope_sin_);
+  if (rope_cos_.size() > 0) {
+    const Buffer angles = allocate_host(rope_cos_.bytes() + rope_sin_.bytes(), "angles");
+    const View cosines = make_view(angles.data(), rope_cos_.dtype, rope_cos_.rows, rope_cos_.cols);
+    const View sines =
+        make_view(angles.data() + cosines.bytes(), rope_sin_.dtype, rope_sin_.rows, rope_sin_.cols);
+    fill_rope_table(config, cosines, sines);
+    backend.upload(cosines, rope_cos_);
+    backend.upload(sines, rope_sin_);
+  }
   if (config.document_mask) {
     ISOFLOP_CHECK(config.separator >= 0, "a document mask needs the separator's id");
     first_keys_.resize(static_cast<size_t>(shape.tokens));
@@ -259,11 +267,20 @@ void Model::backward_norm(Step& s, View dres) {
                                   .dbias = s.grad(norm_bias_)});
 }
 
-double Model::total_loss(int64_t tokens) const {
-  backend_.synchronize();
+double Model::total_loss() {
+  host_losses_ = on_host(losses_, losses_copy_);
   double sum = 0;
-  for (int64_t i = 0; i < tokens; ++i) sum += load_scalar(losses_, i, 0);
+  for (int64_t i = 0; i < host_losses_.rows; ++i) sum += load_scalar(host_losses_, i, 0);
   return sum;
+}
+
+View Model::on_host(View here, Buffer& copy) {
+  backend_.synchronize();
+  if (backend_.in_host_memory()) return here;
+  if (copy.bytes() < here.bytes()) copy = allocate_host(here.bytes(), "results of the device");
+  const View host = make_view(copy.data(), here.dtype, here.rows, here.cols);
+  backend_.download(here, host);
+  return host;
 }
 
 View Model::forward_stage(int64_t flight, const Batch& batch, View input) {
@@ -277,7 +294,7 @@ double Model::score_stage(const Batch& batch) {
   if (!predicts()) return 0;
   Step s = make_step(batch.sequences, batch.length);
   head(s, normed_.get(), batch.targets, 0);
-  return total_loss(s.tokens());
+  return total_loss();
 }
 
 double Model::backward_stage(int64_t flight,
@@ -310,7 +327,7 @@ double Model::backward_stage(int64_t flight,
                                   .sequence = s.length});
     after_backward(-1);
   }
-  return predicts() ? total_loss(s.tokens()) : 0;
+  return predicts() ? total_loss() : 0;
 }
 
 void Model::read(const Batch& batch) {
@@ -319,9 +336,7 @@ void Model::read(const Batch& batch) {
 }
 
 View Model::logits(int64_t first, int64_t count) {
-  const View logits = project(normed_.get().slice(first, count));
-  backend_.synchronize();
-  return logits;
+  return on_host(project(normed_.get().slice(first, count)), logits_copy_);
 }
 
 View Model::decode(std::span<const int32_t> tokens, KvCache& cache) {
@@ -332,9 +347,7 @@ View Model::decode(std::span<const int32_t> tokens, KvCache& cache) {
   s.cache = &cache;
   const View hidden = forward(s, 0, tokens);
   cache.length += n;
-  const View logits = project(hidden.slice(n - 1, 1));
-  s.backend.synchronize();
-  return logits;
+  return on_host(project(hidden.slice(n - 1, 1)), logits_copy_);
 }
 
 }  // namespace isoflop

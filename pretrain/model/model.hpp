@@ -84,18 +84,18 @@ class Model {
 
   bool embeds() const { return range_.first == 0; }
   bool predicts() const { return range_.last == config_.layers; }
-  /// Per token, of the last call. (N, 1), state dtype
-  View losses() const { return losses_; }
+  /// Per token, of the last call. (N, 1), state dtype, in host memory
+  View losses() const { return host_losses_; }
 
   /// The forward pass alone; targets are not read. Logits of any of its rows are computed on
   /// demand, until the next call of anything but logits().
   void read(const Batch& batch);
   /// What follows rows [first, first + count) of the batch that was read, count <= kHeadTokens.
-  /// (count, V), valid until the next call.
+  /// (count, V), in host memory, valid until the next call.
   View logits(int64_t first, int64_t count);
 
   /// Appends `tokens` (at most shape.tokens of them) to the cache and returns the logits that
-  /// follow the last one. (1, V), valid until the next call.
+  /// follow the last one. (1, V), in host memory, valid until the next call.
   View decode(std::span<const int32_t> tokens, KvCache& cache);
 
   void refresh_weights() { params_.refresh(backend_, 0, params_.weights.size()); }
@@ -115,7 +115,9 @@ class Model {
   View project(View hidden);
   void head(Step& s, View hidden, std::span<const int32_t> targets, double grad_scale);
   void backward_norm(Step& s, View dres);
-  double total_loss(int64_t tokens) const;
+  double total_loss();
+  /// The same values where the host may read them: in `copy`, unless they are there already.
+  View on_host(View here, Buffer& copy);
   void before_forward(int64_t block) {
     if (hooks_) hooks_->before_forward(static_cast<int>(block));
   }
@@ -134,7 +136,8 @@ class Model {
   std::unique_ptr<BlockStack> blocks_;
   Slot last_, normed_, mean_, inv_, dres_, dnormed_;  // around the blocks
   std::vector<int32_t> first_keys_;                   // with a document mask, one per token
-  View logits_, losses_, losses_storage_, rope_cos_, rope_sin_;
+  View logits_, losses_, losses_storage_, host_losses_, rope_cos_, rope_sin_;
+  Buffer losses_copy_, logits_copy_;  // only where the backend's memory is not the host's
   int embedding_, positions_, norm_, norm_bias_, head_, head_grad_;
 };
 

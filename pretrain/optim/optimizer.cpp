@@ -1,6 +1,7 @@
 #include "pretrain/optim/optimizer.hpp"
 
 #include "core/math.hpp"
+#include "ops/host_copy.hpp"
 
 #include <algorithm>
 #include <cmath>
@@ -8,9 +9,7 @@
 namespace isoflop {
 
 double gradient_norm(const ParamTable& table, const ParamBuffer& gradients, Backend& backend) {
-  double sum = 0;
-  for (size_t i = 0; i < table.size(); ++i) sum += backend.sum_squares(gradients[i]);
-  return std::sqrt(sum);
+  return std::sqrt(backend.sum_squares_all(gradients.views().first(table.size())));
 }
 
 double gradient_norm(const ParamTable& table, std::span<const double> chunk_squares) {
@@ -32,13 +31,16 @@ Optimizer::Optimizer(const ParamTable& table,
                      const OptimizerConfig& config,
                      Backend& backend,
                      const Sharding& sharding)
-    : m(sharding.buffer(table, backend.state_dtype(), "first moments")),
-      v(sharding.second_moments(table, backend.state_dtype(), "second moments")),
+    : m(sharding.buffer(table, backend.state_dtype(), "first moments", allocator_of(backend))),
+      v(sharding.second_moments(
+          table, backend.state_dtype(), "second moments", allocator_of(backend))),
       table_(table),
       config_(config),
       backend_(backend),
       sharding_(sharding),
-      muon_(table, backend) {}
+      muon_(table, backend) {
+  list_.reserve(table.size());
+}
 
 void Optimizer::update(ParamBuffer& parameters,
                        const ParamBuffer& gradients,
@@ -46,6 +48,7 @@ void Optimizer::update(ParamBuffer& parameters,
                        double grad_scale,
                        int64_t updates) {
   const double t = static_cast<double>(updates + 1);
+  list_.clear();
   for (size_t i = 0; i < table_.size(); ++i) {
     const RowRange rows = sharding_.rows(i);
     if (rows.count == 0) continue;
@@ -64,19 +67,20 @@ void Optimizer::update(ParamBuffer& parameters,
                     .grad_scale = grad_scale});
       continue;
     }
-    backend_.adamw({.p = p,
-                    .g = g,
-                    .m = m[i],
-                    .v = v[i],
-                    .lr = lr,
-                    .beta1 = config_.beta1,
-                    .beta2 = config_.beta2,
-                    .eps = config_.eps * spec.eps_scale,
-                    .weight_decay = weight_decay,
-                    .correction1 = 1 - std::pow(config_.beta1, t),
-                    .correction2 = 1 - std::pow(config_.beta2, t),
-                    .grad_scale = grad_scale});
+    list_.push_back({.p = p,
+                     .g = g,
+                     .m = m[i],
+                     .v = v[i],
+                     .lr = lr,
+                     .beta1 = config_.beta1,
+                     .beta2 = config_.beta2,
+                     .eps = config_.eps * spec.eps_scale,
+                     .weight_decay = weight_decay,
+                     .correction1 = 1 - std::pow(config_.beta1, t),
+                     .correction2 = 1 - std::pow(config_.beta2, t),
+                     .grad_scale = grad_scale});
   }
+  backend_.adamw_all(list_);
 }
 
 }  // namespace isoflop

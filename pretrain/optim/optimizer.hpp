@@ -8,6 +8,7 @@
 #include "pretrain/optim/muon.hpp"
 
 #include <span>
+#include <vector>
 
 namespace isoflop {
 
@@ -23,6 +24,7 @@ double clip_factor(double norm, double clip);
 
 class Optimizer {
  public:
+  /// The moments lie in the backend's memory.
   Optimizer(const ParamTable& table, const OptimizerConfig& config, Backend& backend)
       : Optimizer(table, config, backend, Sharding(table)) {}
   /// Of one rank's share.
@@ -47,6 +49,7 @@ class Optimizer {
   Backend& backend_;
   Sharding sharding_;
   Muon muon_;
+  std::vector<AdamW> list_;  // of the update at hand
 };
 
 }  // namespace isoflop

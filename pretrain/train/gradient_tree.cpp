@@ -1,5 +1,7 @@
 #include "pretrain/train/gradient_tree.hpp"
 
+#include "ops/host_copy.hpp"
+
 namespace isoflop {
 
 GradientTree::GradientTree(const ParamTable& table,
@@ -9,7 +11,7 @@ GradientTree::GradientTree(const ParamTable& table,
                            const std::vector<bool>& holds)
     : backend_(backend), slots_(slots), mine_(mine) {
   for (int64_t i = 0; i < most_open_sums(slots, mine); ++i)
-    buffers_.emplace_back(table, backend.state_dtype(), "gradients", holds);
+    buffers_.emplace_back(table, backend.state_dtype(), "gradients", holds, allocator_of(backend));
   open_.reserve(buffers_.size());
 }
 

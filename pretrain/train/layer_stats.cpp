@@ -1,5 +1,7 @@
 #include "pretrain/train/layer_stats.hpp"
 
+#include "ops/host_copy.hpp"
+
 #include <cmath>
 
 namespace isoflop {
@@ -21,7 +23,11 @@ double norm_of_difference(View a, View b) {
 LayerStats::LayerStats(const ParamTable& table, Backend& backend, const std::vector<bool>& holds)
     : table_(table),
       backend_(backend),
-      old_(table, backend.state_dtype(), "the parameters before an update", holds) {
+      old_(table,
+           backend.state_dtype(),
+           "the parameters before an update",
+           holds,
+           allocator_of(backend)) {
   for (const ParamSpec& spec : table)
     for (const char* what : {"weight_norm", "grad_norm", "update_ratio"})
       names_.push_back("layer/" + spec.name + "/" + what);
@@ -37,14 +43,18 @@ void LayerStats::before(const ParamBuffer& parameters, const ParamBuffer& gradie
 }
 
 void LayerStats::after(const ParamBuffer& parameters) {
-  for (size_t i = 0; i < table_.size(); ++i) {
-    if (!old_[i]) continue;
-    metrics_[3 * i].value = std::sqrt(backend_.sum_squares(parameters[i]));
-    const double old_norm = std::sqrt(backend_.sum_squares(old_[i]));
-    // A bias starts at zero: its first update has no size to be compared with.
-    const double change = norm_of_difference(parameters[i], old_[i]);
-    metrics_[3 * i + 2].value = old_norm > 0 ? change / old_norm : 0;
-  }
+  read_on_host(backend_, parameters, [&](const ParamBuffer& now) {
+    read_on_host(backend_, old_, [&](const ParamBuffer& old) {
+      for (size_t i = 0; i < table_.size(); ++i) {
+        if (!old[i]) continue;
+        metrics_[3 * i].value = std::sqrt(backend_.sum_squares(parameters[i]));
+        const double old_norm = std::sqrt(backend_.sum_squares(old_[i]));
+        // A bias starts at zero: its first update has no size to be compared with.
+        const double change = norm_of_difference(now[i], old[i]);
+        metrics_[3 * i + 2].value = old_norm > 0 ? change / old_norm : 0;
+      }
+    });
+  });
 }
 
 }  // namespace isoflop

@@ -30,8 +30,7 @@ void ProfilingBackend::timed(const char* name, const OpWork& work, Call&& call) 
   OpTotal& total = total_of(name);
   ++total.calls;
   total.seconds += end - start;
-  total.work.flops += work.flops;
-  total.work.bytes += work.bytes;
+  total.work += work;
 }
 
 // --- the ends of the passes
@@ -102,7 +101,6 @@ void ProfilingBackend::swiglu_backward(const SwigluBackward& args) {
 void ProfilingBackend::adamw(const AdamW& args) {
   timed("adamw", work_of(args), [&] { backend_.adamw(args); });
 }
-
 void ProfilingBackend::round_to_blocks(const BlockRounding& args) {
   timed("round_to_blocks", work_of(args), [&] { backend_.round_to_blocks(args); });
 }
@@ -111,6 +109,11 @@ void ProfilingBackend::state_product(const StateProduct& args) {
 }
 void ProfilingBackend::weighted_sum(const WeightedSum& args) {
   timed("weighted_sum", work_of(args), [&] { backend_.weighted_sum(args); });
+}
+void ProfilingBackend::adamw_all(std::span<const AdamW> list) {
+  OpWork work;
+  for (const AdamW& one : list) work += work_of(one);
+  timed("adamw", work, [&] { backend_.adamw_all(list); });
 }
 void ProfilingBackend::softcap(const SoftCap& args) {
   timed("softcap", work_of(args), [&] { backend_.softcap(args); });
@@ -121,6 +124,13 @@ void ProfilingBackend::refresh(WeightRef weight) {
 double ProfilingBackend::sum_squares(View view) {
   double sum = 0;
   timed("sum_squares", passes(view, 1), [&] { sum = backend_.sum_squares(view); });
+  return sum;
+}
+double ProfilingBackend::sum_squares_all(std::span<const View> list) {
+  double sum = 0;
+  OpWork work;
+  for (const View& one : list) work += passes(one, 1);
+  timed("sum_squares", work, [&] { sum = backend_.sum_squares_all(list); });
   return sum;
 }
 void ProfilingBackend::zero(View view) {

@@ -36,9 +36,15 @@ class ProfilingBackend final : public Backend {
   DType activation_dtype() const override { return backend_.activation_dtype(); }
   DType state_dtype() const override { return backend_.state_dtype(); }
   std::string description() const override { return backend_.description(); }
+  std::string choices() const override { return backend_.choices(); }
+  void use_choices(const std::string& lines) override { backend_.use_choices(lines); }
+  size_t peak_bytes() const override { return backend_.peak_bytes(); }
   Buffer allocate(size_t bytes, const std::string& what) override {
     return backend_.allocate(bytes, what);
   }
+  bool in_host_memory() const override { return backend_.in_host_memory(); }
+  void upload(View host, View here) override { backend_.upload(host, here); }
+  void download(View here, View host) override { backend_.download(here, host); }
   void synchronize() override { backend_.synchronize(); }
   WeightRef prepare(View master) override { return backend_.prepare(master); }
   void refresh(WeightRef weight) override;
@@ -65,7 +71,9 @@ class ProfilingBackend final : public Backend {
   void round_to_blocks(const BlockRounding&) override;
   void state_product(const StateProduct&) override;
   void weighted_sum(const WeightedSum&) override;
+  void adamw_all(std::span<const AdamW>) override;
   double sum_squares(View) override;
+  double sum_squares_all(std::span<const View>) override;
 
   void zero(View) override;
   void copy(View from, View to) override;

@@ -1,6 +1,7 @@
 #include "pretrain/train/stepper.hpp"
 
 #include "core/hash.hpp"
+#include "ops/host_copy.hpp"
 
 #include <array>
 #include <cstring>
@@ -37,28 +38,33 @@ Stepper::Stepper(
 }
 
 void Stepper::initialize() {
-  step_.settle();
-  if (initialize_ && step_.sharding().grid().shape().pp > 1) {
-    ParamBuffer whole(run_.table, backend_.state_dtype(), "the parameters of all stages");
-    initialize_(whole);
-    for (size_t i = 0; i < run_.table.size(); ++i)
-      if (step_.parameters[i]) backend_.copy(whole[i], step_.parameters[i]);
-  } else if (initialize_)
-    initialize_(step_.parameters);
-  else
-    initialize_parameters(run_.table, run_.config.data.seed, step_.parameters);
+  step_.fill_parameters([&](ParamBuffer& parameters) {
+    if (initialize_ && step_.sharding().grid().shape().pp > 1) {
+      ParamBuffer whole(run_.table, backend_.state_dtype(), "the parameters of all stages");
+      initialize_(whole);
+      for (size_t i = 0; i < run_.table.size(); ++i)
+        if (parameters[i]) std::memcpy(parameters[i].data, whole[i].data, whole[i].bytes());
+    } else if (initialize_) {
+      initialize_(parameters);
+    } else {
+      initialize_parameters(run_.table, run_.config.data.seed, parameters);
+    }
+  });
   for (ParamBuffer* moment : {&step_.optimizer.m, &step_.optimizer.v})
     backend_.zero(moment->flat());
   step_.updates = 0;
   step_.quantize(run_.schedule.quantizes(0));
-  step_.refresh_weights();
 }
 
 void Stepper::load(const CheckpointRef& checkpoint) {
   step_.settle();
-  state = load_checkpoint(checkpoint, run_.table,
-                          {&step_.parameters, &step_.optimizer.m, &step_.optimizer.v},
+  const std::string what = "a checkpoint on its way to the device";
+  HostCopy parameters(backend_, step_.parameters, what);
+  HostCopy first_moments(backend_, step_.optimizer.m, what);
+  HostCopy second_moments(backend_, step_.optimizer.v, what);
+  state = load_checkpoint(checkpoint, run_.table, {&*parameters, &*first_moments, &*second_moments},
                           step_.sharding());
+  for (HostCopy* copy : {&parameters, &first_moments, &second_moments}) copy->send();
   step_.updates = state.optimizer_step;
   step_.quantize(run_.schedule.quantizes(state.step));
   step_.refresh_weights();

@@ -26,7 +26,7 @@ struct StepRecord {
 /// pipeline knows it.
 std::string parameter_hash(TrainStep& step);
 
-/// Fills the parameters of step 0; empty = as the parameter table says.
+/// Fills the parameters of step 0, in host memory; empty = as the parameter table says.
 using Initializer = std::function<void(ParamBuffer& parameters)>;
 
 class Stepper {

@@ -1,5 +1,7 @@
 #include "pretrain/train/train_step.hpp"
 
+#include "ops/host_copy.hpp"
+
 #include <algorithm>
 #include <cmath>
 
@@ -56,8 +58,11 @@ TrainStep::TrainStep(const RunConfig& config,
                      Backend& backend,
                      Communicator* ranks)
     : sharding_(sharding_for(config, table, ranks)),
-      parameters(
-          table, backend.state_dtype(), "parameters", held_parameters(config.model, sharding_)),
+      parameters(table,
+                 backend.state_dtype(),
+                 "parameters",
+                 held_parameters(config.model, sharding_),
+                 allocator_of(backend)),
       optimizer(table, config.optimizer, backend, sharding_),
       config_(config),
       plan_(plan),
@@ -71,7 +76,8 @@ TrainStep::TrainStep(const RunConfig& config,
       rounded_(grid_ ? ParamBuffer(table,
                                    backend.state_dtype(),
                                    "weights on the grid",
-                                   held_parameters(config.model, sharding_))
+                                   held_parameters(config.model, sharding_),
+                                   allocator_of(backend))
                      : ParamBuffer()),
       model_(config.model, table, weights(), backend, block_shape(config, plan, sharding_.grid())),
       gradient_table_(make_gradient_table(config.model)),
@@ -83,12 +89,21 @@ TrainStep::TrainStep(const RunConfig& config,
       targets_(static_cast<size_t>(plan.micro_tokens())),
       slot_losses_(static_cast<size_t>(plan.slots)) {
   if (sharding_.ranks() == 1) return;
+  ISOFLOP_CHECK(backend.in_host_memory(), "several ranks on devices with memory of their own");
   if (sharding_.grid().shape().pp > 1)
     links_.emplace(sharding_.grid().split_pp(*ranks), backend, plan.micro_tokens(),
                    config.model.d_model, backend.activation_dtype());
   exchange_.emplace(*ranks, sharding_, table, gradient_table_, plan.slots, gradients_, parameters,
                     backend);
   model_.set_hooks(this);
+}
+
+void TrainStep::fill_parameters(const std::function<void(ParamBuffer&)>& fill) {
+  settle();
+  HostCopy copy(backend_, parameters, "parameters on their way to the device");
+  fill(*copy);
+  copy.send();
+  refresh_weights();
 }
 
 StepResult TrainStep::compute(int64_t step, const SequenceSource& source) {
@@ -244,6 +259,11 @@ WireTotals TrainStep::wire_totals() const {
 void TrainStep::visit_all(const ParamBuffer& ours,
                           const std::function<void(size_t param, View value)>& visit) {
   settle();
+  read_on_host(backend_, ours, [&](const ParamBuffer& here) { visit_on_host(here, visit); });
+}
+
+void TrainStep::visit_on_host(const ParamBuffer& ours,
+                              const std::function<void(size_t param, View value)>& visit) {
   const bool collects = !ranks_ || ranks_->is_root();
   for (size_t i = 0; i < table_.size(); ++i) {
     const int owner = sharding_.grid().rank_at({0, 0, sharding_.stage_of(i)});

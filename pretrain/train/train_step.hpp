@@ -77,12 +77,15 @@ class TrainStep : private PassHooks {
   double evaluate(const Batch& batch);
   double from_last_stage(double value) { return links_ ? links_->from_last(value) : value; }
 
+  /// Initial or imported parameters: `fill` gets them in host memory.
+  void fill_parameters(const std::function<void(ParamBuffer& parameters)>& fill);
+
  private:
   Sharding sharding_;  // first: what is made below is shaped by it
 
  public:
-  /// fp32 masters of our stage, which the optimizer moves. After apply() the other ranks' rows may
-  /// be still on their way: settle() first.
+  /// fp32 masters of our stage, which the optimizer moves, in the backend's memory like all that
+  /// follows. After apply() the other ranks' rows may be still on their way: settle() first.
   ParamBuffer parameters;
   Optimizer optimizer;
   int64_t updates = 0;  // applied so far: steps less skipped ones
@@ -99,7 +102,7 @@ class TrainStep : private PassHooks {
   /// Waits for what other ranks updated. The model's passes do so by themselves.
   void settle();
   /// Every tensor of the parameters or weights() in table order, settled: at the first rank,
-  /// `visit` sees each of them, whoever has it. Collective.
+  /// `visit` sees each of them in host memory, whoever has it. Collective.
   void visit_all(const ParamBuffer& ours,
                  const std::function<void(size_t param, View value)>& visit);
   const Sharding& sharding() const { return sharding_; }
@@ -109,7 +112,7 @@ class TrainStep : private PassHooks {
   const ParamBuffer& weights() const { return grid_ ? rounded_ : parameters; }
   /// Whether that copy lies on the grid, from now on. Off at first.
   void quantize(bool on);
-  /// After the parameters were written from outside (initialization, a checkpoint).
+  /// After the parameters were written from outside, in place (a checkpoint).
   void refresh_weights() { refresh_weights(0, table_.size()); }
 
  private:
@@ -120,6 +123,8 @@ class TrainStep : private PassHooks {
   void settle(size_t bucket);
   void carry_out(const PipeInstruction& instruction, int64_t step, const SequenceSource& source);
   void backward(int64_t micro, int64_t step, const SequenceSource& source);
+  void visit_on_host(const ParamBuffer& ours,
+                     const std::function<void(size_t param, View value)>& visit);
   Batch micro_batch(int64_t micro, int64_t step, const SequenceSource& source);
 
   const RunConfig& config_;

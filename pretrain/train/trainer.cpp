@@ -64,6 +64,7 @@ Trainer::Trainer(const Run& run,
                  TrainerOptions options,
                  const std::optional<CheckpointRef>& resume)
     : run_(run),
+      backend_(backend),
       options_(std::move(options)),
       speaks_(!options_.ranks || options_.ranks->is_root()),
       stepper_(run, backend, options_.initialize, options_.trace, options_.ranks),
@@ -72,7 +73,8 @@ Trainer::Trainer(const Run& run,
                     .retention = retention_of(run.config),
                     .tokenizer = tokenizer_text(run),
                     .warn = [this](const std::string& text) { note("warning: " + text); },
-                    .ranks = options_.ranks},
+                    .ranks = options_.ranks,
+                    .backend = &backend},
                    run.table,
                    stepper_.train_step().sharding()),
       control_(run.folder),
@@ -240,6 +242,10 @@ void Trainer::finish_saving() {
         checkpoints_.last_error());
 }
 
+size_t Trainer::peak_bytes() const {
+  return backend_.in_host_memory() ? peak_memory() : backend_.peak_bytes();
+}
+
 TrainSummary Trainer::summary(bool stopped) const {
   const TrainState& state = stepper_.state;
   TrainSummary summary;
@@ -251,7 +257,7 @@ TrainSummary Trainer::summary(bool stopped) const {
       compute_seconds_ > 0
           ? static_cast<double>(launch_steps_ * run_.batch.tokens()) / compute_seconds_
           : 0;
-  summary.peak_bytes = peak_memory();
+  summary.peak_bytes = peak_bytes();
   summary.stopped = stopped;
   return summary;
 }
@@ -291,7 +297,7 @@ void Trainer::log(const StepRecord& record, double seconds) {
   if (computed) metrics.push_back({"perf/tokens_per_s", tokens_per_s});
   metrics.push_back({"perf/step_ms", seconds * 1e3});
   if (computed && options_.product_rate > 0) metrics.push_back({"perf/mfu", mfu()});
-  metrics.push_back({"mem/peak_bytes", static_cast<double>(peak_memory())});
+  metrics.push_back({"mem/peak_bytes", static_cast<double>(peak_bytes())});
   if (options_.ranks && options_.ranks->size() > 1)
     for (const Metric& metric : wire_metrics()) metrics.push_back(metric);
   if (recorder_ && !recorder_->log(step, metrics, texts))
@@ -384,9 +390,12 @@ void Trainer::show_sample() {
   std::optional<ParamBuffer> whole;  // at the first rank
   if (staged && speaks_)
     whole.emplace(run_.table, train_step.parameters.flat().dtype, "the parameters of all stages");
-  train_step.visit_all(train_step.weights(), [&](size_t i, View value) {
-    if (staged) std::memcpy((*whole)[i].data, value.data, value.bytes());
-  });
+  if (staged)
+    train_step.visit_all(train_step.weights(), [&](size_t i, View value) {
+      std::memcpy((*whole)[i].data, value.data, value.bytes());
+    });
+  else
+    train_step.settle();
   if (!speaks_) return;
   const int64_t step = stepper_.state.step;
   const std::string text = options_.sample(staged ? *whole : train_step.weights());
@@ -408,6 +417,7 @@ void Trainer::save() {
   const Trace::Span span(options_.trace, "checkpoint");
   TrainStep& step = stepper_.train_step();
   step.settle();
+  if (options_.kernel_plan_now) stepper_.state.kernel_plan = options_.kernel_plan_now();
   checkpoints_.save(stepper_.state, step.parameters, step.optimizer.m, step.optimizer.v);
   saved_step_ = stepper_.state.step;
 }
@@ -433,7 +443,7 @@ void Trainer::show_progress(const StepRecord& record) {
        .grad_norm = computed ? record.result.grad_norm : unknown,
        .lr = record.rate,
        .tokens_per_s = recent_rate_,
-       .memory_bytes = static_cast<double>(peak_memory()),
+       .memory_bytes = static_cast<double>(peak_bytes()),
        .eta_seconds =
            static_cast<double>((steps - record.step) * run_.batch.tokens()) / recent_rate_,
        .mfu = mfu(),

@@ -22,7 +22,9 @@ namespace isoflop {
 
 struct TrainerOptions {
   bool quiet = false;
-  std::string kernel_plan;              // text of kernel-plan.json: what chose the kernels
+  std::string kernel_plan;  // text of kernel-plan.json: what chose the kernels
+  /// The plan with what was chosen since; asked for before each save. Empty = it stays as it is.
+  std::function<std::string()> kernel_plan_now;
   bool accept_new_kernel_plan = false;  // resume although this machine cannot replay the old one
   bool config_changed = false;          // since the checkpoint: it is saved anew with today's
   std::function<bool()> stop;           // asked after every step; true: save and leave
@@ -43,7 +45,7 @@ struct TrainSummary {
   double train_loss = 0;  // mean of the last 50 steps
   std::optional<double> valid_loss;
   double tokens_per_s = 0;  // of the steps alone, this launch
-  size_t peak_bytes = 0;    // of the process
+  size_t peak_bytes = 0;    // of the process, or of a device's own memory
   bool stopped = false;     // on request, after saving
 };
 
@@ -85,9 +87,11 @@ class Trainer {
   void show_progress(const StepRecord& record);
   void finish_saving();
   TrainSummary summary(bool stopped) const;
+  size_t peak_bytes() const;  // of the memory that is computed in
   void note(const std::string& text);
 
   const Run& run_;
+  Backend& backend_;
   TrainerOptions options_;
   bool speaks_;  // the first rank
   Stepper stepper_;

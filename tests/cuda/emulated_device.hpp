@@ -4,6 +4,7 @@
 // device's memory ends the test.
 #pragma once
 #include "cuda/gpu_backend.hpp"
+#include "cuda/picks.hpp"
 #include "tests/cuda/emulator.hpp"
 
 #include <sys/mman.h>
@@ -15,9 +16,13 @@ namespace isoflop::test {
 
 class EmulatedDevice {
  public:
-  explicit EmulatedDevice(Turns turns) : turns_(turns) {}
+  /// `algorithm`: what its timing would find fastest for shapes that no plan knows: 0 sums a
+  /// product in double, 1 in float.
+  explicit EmulatedDevice(Turns turns, int algorithm = 0) : turns_(turns), algorithm_(algorithm) {}
 
   std::string description() const { return "emulated GPU"; }
+  std::string choices() const { return picks_.text(); }
+  void use_choices(const std::string& lines) { picks_.read(lines); }
   Buffer allocate(size_t bytes, const std::string& what) {
     const size_t pages = (bytes / 4096 + 1) * 4096;
     void* data = ::mmap(nullptr, pages, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -65,12 +70,17 @@ class EmulatedDevice {
 
   void multiply(const gpu::Product& p) {
     const Open open(*regions_);
+    const std::string shape = fmt::format("{}x{}x{}", p.m, p.n, p.k);
+    if (!picks_.find(shape)) picks_.set(shape, std::to_string(algorithm_));
+    const bool in_float = *picks_.find(shape) == "1";
     for (int64_t j = 0; j < p.n; ++j)
       for (int64_t i = 0; i < p.m; ++i) {
         double sum = 0;
-        for (int64_t l = 0; l < p.k; ++l)
+        for (int64_t l = 0; l < p.k; ++l) {
           sum += to_float(p.transpose_a ? p.a[i * p.lda + l] : p.a[l * p.lda + i]) *
                  to_float(p.transpose_b ? p.b[l * p.ldb + j] : p.b[j * p.ldb + l]);
+          if (in_float) sum = static_cast<float>(sum);
+        }
         double value = p.scale * sum;
         if (p.beta != 0) value += p.beta * element(p.c, p.type, j * p.ldc + i);
         if (p.bias) value += to_float(p.bias[i]);
@@ -102,12 +112,15 @@ class EmulatedDevice {
   }
 
   Turns turns_;
+  int algorithm_;
+  gpu::Picks picks_;
   std::shared_ptr<Regions> regions_ = std::make_shared<Regions>();  // Buffers outlive the device
   Buffer scratch_, sent_;
 };
 
-inline std::unique_ptr<Backend> make_emulated_gpu(Turns turns = Turns::ascending) {
-  return std::make_unique<gpu::GpuBackend<EmulatedDevice>>(turns);
+inline std::unique_ptr<Backend> make_emulated_gpu(Turns turns = Turns::ascending,
+                                                  int algorithm = 0) {
+  return std::make_unique<gpu::GpuBackend<EmulatedDevice>>(turns, algorithm);
 }
 
 }  // namespace isoflop::test

@@ -92,6 +92,15 @@ TEST(DoctorGpu, NamesTheDriverThatIsNeededAndTheOneThatIsThere) {
   EXPECT_EQ(check_gpu(report, "NVRM version 580").health, Health::ok);
 }
 
+TEST(DoctorGpu, AGpuAskedForByNameThatIsNotHereIsTheUsersProblem) {
+  const gpu::DeviceReport report = gpu::find_devices();
+  if (report.devices > 0) GTEST_SKIP() << "there is a GPU here";
+  const test::ProgramResult named =
+      test::run_program("bench step --preset gpt3-125m compute.device=cuda");
+  EXPECT_EQ(named.code, 2) << named.err;
+  EXPECT_NE(named.err.find(report.problem), std::string::npos) << named.err;
+}
+
 TEST_F(Doctor, AFolderThatCannotBeWrittenPreventsARun) {
   EXPECT_NE(check_disk(path("")).health, Health::fatal);
   EXPECT_EQ(check_disk(path("absent")).health, Health::fatal);
