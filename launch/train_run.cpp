@@ -229,12 +229,12 @@ double measure_limit(const Run& run, Machine& machine) {
 
 /// The ranks fit the grid, the stages the blocks, and the copies the slots.
 void require_grid(const Run& run, int ranks) {
-  const int pp = static_cast<int>(run.config.parallel.pp), copies = fit_grid(ranks, 1, pp).dp;
-  blocks_of_stage(run.config.model.layers, 0, pp);
-  if (run.batch.slots >= copies) return;
+  const GridShape grid = grid_shape(run.config, ranks);
+  blocks_of_stage(run.config.model.layers, 0, grid.pp);
+  if (run.batch.slots >= grid.dp) return;
   fail_user(
       "{} ranks cannot share {} slots; start at most {}, or begin a run with schedule.slots={}",
-      ranks, run.batch.slots, run.batch.slots * pp, copies);
+      ranks, run.batch.slots, run.batch.slots * grid.pp * grid.tp, grid.dp);
 }
 
 /// Data is checked and built in the run folder; a start that is refused there leaves no folder
