@@ -312,7 +312,7 @@ void add_rest(std::vector<Field>& list) {
   const auto eval = &RunConfig::eval;
   const auto output = &RunConfig::output;
   add(text("compute.device", {"auto", "cuda", "cpu"},
-           "what computes; auto = a GPU where there is one, else the CPU"),
+           "what computes; auto = the CPU, until the GPU backend has been proven on a device"),
       compute, &ComputeConfig::device);
   add(frozen(
           text("compute.dtype", {"auto", "fp32", "bf16"},
