@@ -147,7 +147,8 @@ std::string rates_text(const std::vector<PathRate>& rates) {
 void print_choice(const ComputeChoice& choice, const Context& context) {
   if (!choice.gpu && gpu::find_devices().devices > 0)
     context.note(
-        "there is a GPU; compute.device = \"cuda\" trains on it, but no check has passed on one yet "
+        "there is a GPU; compute.device = \"cuda\" trains on it, but no check has passed on one "
+        "yet "
         "(scripts/gpu_check, docs/gpu.md)");
   if (choice.rates.empty()) return;
   if (cpu::amx_state() == cpu::Amx::refused)

@@ -3,6 +3,7 @@
 #include "launch/context.hpp"
 #include "launch/family.hpp"
 #include "launch/sweep_run.hpp"
+#include "pretrain/config/batch_plan.hpp"
 #include "pretrain/config/dump.hpp"
 #include "pretrain/config/resolve.hpp"
 #include "pretrain/model/architecture.hpp"
@@ -63,8 +64,8 @@ TransferVerdict judge_key(const SweepTable& table, size_t key, const Context& co
 /// What no width says anything about: batch, length and decay, each with what is known of it.
 void state_the_rest(const RunConfig& full, int64_t steps, const Context& context, Json& json) {
   const int64_t parameters = all_parameter_count(full.model);
-  const int64_t whole = planned_steps(full.schedule, parameters);
-  const double tokens = static_cast<double>(whole * full.schedule.batch_tokens);
+  const int64_t whole = planned_steps(full, parameters);
+  const double tokens = static_cast<double>(batch_plan(full).tokens_before(whole));
   const double per_parameter = tokens / static_cast<double>(parameters);
   context.print("width: theory (maximal update parametrization), and measured by the gate");
   context.print("batch: {} tokens, the same as the proxies'; nothing is claimed of others",
