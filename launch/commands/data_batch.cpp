@@ -7,7 +7,6 @@
 #include "pretrain/model/architecture.hpp"
 #include "pretrain/train/prepare.hpp"
 
-#include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
 
 #include <algorithm>
@@ -162,25 +161,25 @@ ExitCode mix(const MixArguments& arguments, const Context& context) {
 
 }  // namespace
 
-Action declare_data_batch(CLI::App& app, Context& context) {
+Action declare_data_batch(Flags& app, Context& context) {
   auto arguments = std::make_shared<BatchArguments>();
   app.add_option("run", arguments->words.words, "run.toml with key=value changes, or a run folder")
       ->required();
   app.add_option("--preset", arguments->words.preset, "start from a named shape");
   app.add_option("--step", arguments->step, "steps count from 0")
-      ->check(CLI::Range(int64_t{0}, int64_t{1} << 53))
+      ->check(in_range(int64_t{0}, int64_t{1} << 53))
       ->capture_default_str();
   app.add_option("--tokenizer", arguments->tokenizer, "show the text as well");
   return [arguments, &context] { return batch(*arguments, context); };
 }
 
-Action declare_data_mix(CLI::App& app, Context& context) {
+Action declare_data_mix(Flags& app, Context& context) {
   auto arguments = std::make_shared<MixArguments>();
   app.add_option("run", arguments->words.words, "run.toml with key=value changes, or a run folder")
       ->required();
   app.add_option("--preset", arguments->words.preset, "start from a named shape");
   app.add_option("--sequences", arguments->sequences, "look at this many; 0 = the whole run")
-      ->check(CLI::Range(uint64_t{0}, uint64_t{1} << 53));
+      ->check(in_range(uint64_t{0}, uint64_t{1} << 53));
   return [arguments, &context] { return mix(*arguments, context); };
 }
 

@@ -7,7 +7,6 @@
 #include "report/humanize.hpp"
 #include "report/run_report.hpp"
 
-#include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
 
 #include <memory>
@@ -114,14 +113,14 @@ ExitCode compare_runs(const Options& options, const Context& context) {
   return code;
 }
 
-Action declare_report(CLI::App& app, Context& context) {
+Action declare_report(Flags& app, Context& context) {
   auto options = std::make_shared<Options>();
   app.add_option("run", options->run, "run or sweep folder")->required();
   app.add_option("--out", options->out, "HTML file; RUN/report.html by default");
   return [options, &context] { return report_run(*options, context); };
 }
 
-Action declare_compare(CLI::App& app, Context& context) {
+Action declare_compare(Flags& app, Context& context) {
   auto options = std::make_shared<Options>();
   options->out = "comparison.html";
   app.add_option("a", options->run, "run or sweep folder")->required();
