@@ -49,7 +49,7 @@ TEST(SweepPage, DrawsSpBesideMup) {
   const std::string page =
       sweep_page("rates", {{"flat", bowls("mup", 4e-3, 0)}, {"falling", bowls("sp", 8e-3, 1)}});
   EXPECT_EQ(test::tag_problem(page), "");
-  EXPECT_EQ(count(page, "<svg"), 3u);  // a figure of losses each, and the drift of both
+  EXPECT_EQ(count(page, "<figure>"), 3u);  // a figure of losses each, and the drift of both
   EXPECT_EQ(count(page, "<td>0.004</td>"), 4u) << "mup at three widths, sp at 128";
   EXPECT_EQ(count(page, "<td>0.008</td>"), 1u);
   EXPECT_EQ(count(page, "<td>0.002</td>"), 1u);
@@ -79,7 +79,7 @@ TEST(SweepPage, ReportTakesTheFolderOfASweep) {
     return test::run_program("report " + arguments, folder.path(), "");
   };
   ASSERT_EQ(report("a").code, 0);
-  EXPECT_EQ(count(test::slurp(folder.path() / "a" / "report.html"), "<svg"), 2u);
+  EXPECT_EQ(count(test::slurp(folder.path() / "a" / "report.html"), "<figure>"), 2u);
   ASSERT_EQ(report("compare a b/ --out both.html").code, 0);
   EXPECT_NE(test::slurp(folder.path() / "both.html").find("a and b"), std::string::npos);
   const test::ProgramResult mixed = report("compare a run");
