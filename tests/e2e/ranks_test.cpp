@@ -216,6 +216,7 @@ TEST_F(RanksE2e, RanksThatDoNotFitAreRefusedOnce) {
                     "optimizer.kind = \"muon\" takes whole matrices");
   expect_not_shared("model.d_ff=66", "output.layer_stats_every=5",
                     "output.layer_stats_every looks at whole tensors");
+  expect_refused({"compute.device=cuda"}, "several ranks train on CPUs only");
 }
 
 // The same program with a byte more at its end: it may compute other bits.
