@@ -28,7 +28,8 @@ class LaunchCheck : public testing::Test {
 
   /// One rank in each of the two folders, the second with this program.
   test::ProgramResult check(const std::string& second_program = ISOFLOP_PROGRAM) const {
-    const std::vector<std::string> rest = {"launch", "--check=0.1", "run.toml", "--json"};
+    const std::vector<std::string> rest = {"launch", "--check",  "--check-seconds",
+                                           "0.1",    "run.toml", "--json"};
     std::vector<std::string> words = {"mpirun", "--timeout",          "120",          "-n", "1",
                                       "--wdir", at("a", "").string(), ISOFLOP_PROGRAM};
     words.insert(words.end(), rest.begin(), rest.end());
@@ -59,11 +60,11 @@ class LaunchCheck : public testing::Test {
 TEST_F(LaunchCheck, RanksThatAgreeTakeTheStepOfOne) {
   const fs::path run = folder_.path() / "run";
   for (const char* stages : {"parallel.pp=1", "parallel.pp=2"}) {
-    const test::ProgramResult result =
-        test::run_isoflop({"launch", "-n", "4", "--check=0.1", at("a", "run.toml").string(),
-                           "data.train=[\"" + at("a", "text.txt").string() + "\"]", stages, "--out",
-                           run.string(), "--json", "--quiet"},
-                          test::rank_environment());
+    const test::ProgramResult result = test::run_isoflop(
+        {"launch", "-n", "4", "--check", "--check-seconds", "0.1", at("a", "run.toml").string(),
+         "data.train=[\"" + at("a", "text.txt").string() + "\"]", stages, "--out", run.string(),
+         "--json", "--quiet"},
+        test::rank_environment());
     const json report = json::parse(result.out);
     EXPECT_TRUE(findings(report).empty()) << result.out;
     EXPECT_EQ(result.code, report["pass"].get<bool>() ? 0 : 3) << result.err;
