@@ -27,13 +27,16 @@ nlohmann::ordered_json print_one(const Device& device,
                                  const Context& context) {
   const DeviceFit fit = fit_on_device(device, model.config, model.weights, tokens);
   context.print("{} ({}):", device.name, device.source);
-  for (const auto& [type, bytes] : model.weights.by_type)
-    context.print("  weights {:<12} {:>10}", type, human_bytes(bytes));
+  for (const ModelWeights::OfType& of : model.weights.by_type)
+    context.print("  weights {:<12} {:>10}", of.type, human_bytes(of.bytes));
   context.print("  {:<20} {:>10}", fmt::format("cache, {} tokens", tokens), human_bytes(fit.cache));
   context.print("  {:<20} {:>10}", "compute buffers", human_bytes(fit.compute));
   context.print("  {:<20} {:>10}", "program", human_bytes(fit.program));
   context.print("  {:<20} {:>10} of {}", "together", human_bytes(fit.total()),
                 human_bytes(device.memory));
+  if (fit.rearranged > 0)
+    context.print("  {:<20} {:>10} more, where there is room", "blocks rearranged",
+                  human_bytes(fit.rearranged));
   if (fit.fits())
     context.print("  yes: about {:.3g} tokens/s, {:.3g} with a full context", fit.tokens_per_s,
                   fit.tokens_per_s_full);
@@ -49,7 +52,7 @@ nlohmann::ordered_json device_json(const Device& device,
                                    const DeviceFit& fit,
                                    int64_t context_tokens) {
   nlohmann::ordered_json types = nlohmann::ordered_json::object();
-  for (const auto& [type, bytes] : weights.by_type) types[type] = bytes;
+  for (const ModelWeights::OfType& of : weights.by_type) types[of.type] = of.bytes;
   return {{"device", device.name},
           {"runs", fit.fits()},
           {"memory_bytes", fit.total()},
@@ -60,6 +63,8 @@ nlohmann::ordered_json device_json(const Device& device,
           {"cache_bytes", fit.cache},
           {"compute_bytes", fit.compute},
           {"program_bytes", fit.program},
+          {"rearranged_bytes", fit.rearranged},
+          {"peak_bytes", fit.peak()},
           {"context", context_tokens},
           {"tokens_per_s", fit.tokens_per_s},
           {"tokens_per_s_full_context", fit.tokens_per_s_full},

@@ -18,7 +18,16 @@ constexpr double kGB = 1e9;
 
 constexpr int64_t kPiece = 512;      // tokens of a prompt computed at once (llama.cpp's -ub)
 constexpr int64_t kCacheStep = 256;  // a context is rounded up to this many tokens
-constexpr double kProgram = 48.0 * 1024 * 1024;  // code, vocabulary, graph: an allowance
+// Measured (docs/results.md, "Memory in llama.cpp"): the code and state of its server, and what it
+// keeps of a token of the vocabulary: its text twice, its merge, two hash tables.
+constexpr double kProgram = 22e6, kProgramPerToken = 540;
+
+/// Of llama.cpp's choices, those of types that are written here.
+bool rearranges(Rearranged how, std::string_view type) {
+  const bool by_both = type == "Q4_0" || type == "Q4_K";
+  const bool by_arm = type == "Q8_0" || type == "Q5_K" || type == "Q6_K";
+  return how != Rearranged::none && (by_both || (how == Rearranged::arm_dot_product && by_arm));
+}
 
 }  // namespace
 
@@ -32,13 +41,20 @@ const std::vector<Device>& devices() {
       {"pi4-2gb", 1.5 * kGiB, 12.8 * kGB, 0.35, "LPDDR4-3200 x 32 bit, 2 GB less 0.5"},
       {"pi4-4gb", 3.4 * kGiB, 12.8 * kGB, 0.35, "LPDDR4-3200 x 32 bit, 4 GB less 0.6"},
       {"pi4-8gb", 7.2 * kGiB, 12.8 * kGB, 0.35, "LPDDR4-3200 x 32 bit, 8 GB less 0.8"},
-      {"pi5-8gb", 7.2 * kGiB, 17.1 * kGB, 0.6, "LPDDR4X-4267 x 32 bit, 8 GB less 0.8"},
-      {"phone-6gb", 2.5 * kGiB, 34.1 * kGB, 0.6, "LPDDR4X-4267 x 64 bit, 6 GB of which 2.5"},
-      {"phone-8gb", 4.0 * kGiB, 51.2 * kGB, 0.6, "LPDDR5-6400 x 64 bit, half of 8 GB"},
-      {"phone-12gb", 6.5 * kGiB, 68.3 * kGB, 0.6, "LPDDR5X-8533 x 64 bit, 12 GB of which 6.5"},
-      {"laptop-8gb", 5.0 * kGiB, 38.4 * kGB, 0.65, "2 x DDR4-2400 x 64 bit, 8 GB less 3"},
-      {"laptop-16gb", 12.0 * kGiB, 51.2 * kGB, 0.65, "2 x DDR4-3200 x 64 bit, 16 GB less 4"},
-      {"laptop-32gb", 27.0 * kGiB, 89.6 * kGB, 0.65, "2 x DDR5-5600 x 64 bit, 32 GB less 5"},
+      {"pi5-8gb", 7.2 * kGiB, 17.1 * kGB, 0.6, "LPDDR4X-4267 x 32 bit, 8 GB less 0.8",
+       Rearranged::arm_dot_product},
+      {"phone-6gb", 2.5 * kGiB, 34.1 * kGB, 0.6, "LPDDR4X-4267 x 64 bit, 6 GB of which 2.5",
+       Rearranged::arm_dot_product},
+      {"phone-8gb", 4.0 * kGiB, 51.2 * kGB, 0.6, "LPDDR5-6400 x 64 bit, half of 8 GB",
+       Rearranged::arm_dot_product},
+      {"phone-12gb", 6.5 * kGiB, 68.3 * kGB, 0.6, "LPDDR5X-8533 x 64 bit, 12 GB of which 6.5",
+       Rearranged::arm_dot_product},
+      {"laptop-8gb", 5.0 * kGiB, 38.4 * kGB, 0.65, "2 x DDR4-2400 x 64 bit, 8 GB less 3",
+       Rearranged::avx2},
+      {"laptop-16gb", 12.0 * kGiB, 51.2 * kGB, 0.65, "2 x DDR4-3200 x 64 bit, 16 GB less 4",
+       Rearranged::avx2},
+      {"laptop-32gb", 27.0 * kGiB, 89.6 * kGB, 0.65, "2 x DDR5-5600 x 64 bit, 32 GB less 5",
+       Rearranged::avx2},
       {"mac-16gb", 10.7 * kGiB, 102.4 * kGB, 0.75,
        "M2: LPDDR5-6400 x 128 bit, two thirds of 16 GB"},
       {"gpu-8gb", 7.2 * kGiB, 272.0 * kGB, 0.75, "GDDR6 17 Gbit/s x 128 bit, 8 GB less 0.8"},
@@ -57,16 +73,16 @@ const Device& find_device(std::string_view name) {
 }
 
 void ModelWeights::add(std::string_view type, double bytes, bool read_whole) {
+  const double read = read_whole ? bytes : 0;
   total += bytes;
-  if (read_whole) streamed += bytes;
-  const auto same = std::find_if(by_type.begin(), by_type.end(),
-                                 [&](const auto& entry) { return entry.first == type; });
-  if (same == by_type.end())
-    by_type.emplace_back(type, bytes);
-  else
-    same->second += bytes;
+  streamed += read;
+  auto same = std::find_if(by_type.begin(), by_type.end(),
+                           [&](const OfType& of) { return of.type == type; });
+  if (same == by_type.end()) same = by_type.insert(same, OfType{std::string(type)});
+  same->bytes += bytes;
+  same->streamed += read;
   std::stable_sort(by_type.begin(), by_type.end(),
-                   [](const auto& a, const auto& b) { return a.second > b.second; });
+                   [](const OfType& a, const OfType& b) { return a.bytes > b.bytes; });
 }
 
 ModelWeights weights_of_shape(const ModelConfig& model, BlockType matrices, BlockType output) {
@@ -96,14 +112,16 @@ DeviceFit fit_on_device(const Device& device,
   // Keys and values, two bytes each.
   fit.cache = 2.0 * 2 * d(model.layers) * d(round_up(context, kCacheStep)) * d(model.kv_heads) *
               d(model.head_dim);
-  // The largest thing alive at once in F32: the scores of all heads beside q, k, v; the MLP's inner
-  // activations; or the logits; each beside the residual stream and its norm.
+  // Alive at once in F32: the inner activations of the MLP beside the residual stream and its norm,
+  // and the mask of which position may see which. Room for the logits of a whole piece is reserved
+  // too, but the pages are touched where logits are asked for.
   const double piece = d(std::min(kPiece, context));
-  const double attention = d(model.heads) * d(context) + 3.0 * d(model.heads) * d(model.head_dim);
-  const double widest = std::max(
-      {attention, (is_llama(model.arch) ? 2.0 : 1.0) * d(model.d_ff), d(model.vocabulary)});
-  fit.compute = 4 * piece * (widest + 2.0 * d(model.d_model));
-  fit.program = kProgram;
+  const double inner = (is_llama(model.arch) ? 2.0 : 1.0) * d(model.d_ff);
+  fit.compute = 4 * piece * (inner + 2.0 * d(model.d_model) + d(round_up(context, kCacheStep))) +
+                4 * d(model.vocabulary);
+  fit.program = kProgram + kProgramPerToken * d(model.vocabulary);
+  for (const ModelWeights::OfType& of : weights.by_type)
+    if (rearranges(device.rearranged, of.type)) fit.rearranged += of.streamed;
   const double rate = device.bandwidth * device.sustained;
   fit.tokens_per_s = rate / weights.streamed;
   fit.tokens_per_s_full = rate / (weights.streamed + fit.cache);

@@ -104,6 +104,36 @@ TEST_F(Anneal, OnTheGridTheFourBitFileIsTheModel) {
   EXPECT_EQ(same.code, 0) << same.out << same.err;
 }
 
+// All steps of such a branch are in the cool-down: wherever it is killed, rounded weights are lost
+// and have to come back from the masters.
+TEST_F(Anneal, KilledOnTheGridABranchGoesOnWithTheSameBits) {
+  ASSERT_EQ(train({path("run.toml"), "--out", path("trunk")}).code, 0);
+  const auto branch = [&](const std::string& out) {
+    return std::vector<std::string>{"train",
+                                    "--anneal-from",
+                                    path("trunk/checkpoints/step-00000028"),
+                                    "--out",
+                                    path(out),
+                                    "schedule.quantize=q4_0",
+                                    "checkpoint.every=1",
+                                    "--quiet"};
+  };
+  ASSERT_EQ(run_isoflop(branch("whole")).code, 0);
+  const auto lines = deterministic_metrics(dir.path() / "whole");
+  ASSERT_EQ(lines.size(), 7u);
+  for (const char* fault : {"rename:60", "fsync:90", "write:240"}) {
+    const std::string out = "killed-" + std::string(fault).substr(0, 5);
+    const ProgramResult killed = Program(branch(out), {{"ISOFLOP_FAULT", fault}}).wait();
+    ASSERT_EQ(killed.code, -SIGKILL) << fault << " came after the last step";
+    ASSERT_TRUE(fs::exists(dir.path() / out / "checkpoints" / "step-00000029")) << fault;
+    ASSERT_FALSE(fs::exists(dir.path() / out / "checkpoints" / "step-00000035")) << fault;
+    ASSERT_EQ(train({"--resume", "auto", "--out", path(out)}).code, 0);
+    const ProgramResult difference = run_isoflop({"diff", path("whole"), path(out)});
+    EXPECT_EQ(difference.code, 0) << fault << difference.out << difference.err;
+    EXPECT_EQ(deterministic_metrics(dir.path() / out), lines) << fault;
+  }
+}
+
 TEST_F(Anneal, RefusesWhatCannotBranch) {
   ASSERT_EQ(train({path("run.toml"), "--out", path("trunk")}).code, 0);
   const std::string early = path("trunk/checkpoints/step-00000028");
