@@ -51,7 +51,8 @@ std::vector<CoordRow> run_coordinates(const CoordRun& run, Backend& backend) {
       rows.push_back(
           {module, run.size, i, run.seed, mean_abs(now[m]), mean_change(now[m], first[m])});
     }
-    if (i < run.steps) step.run(i - 1, run.config.optimizer.lr, run.source);
+    const double ramp = std::min(1.0, static_cast<double>(i) / static_cast<double>(kCoordRamp));
+    if (i < run.steps) step.run(i - 1, run.config.optimizer.lr * ramp, run.source);
   }
   return rows;
 }

@@ -1,5 +1,5 @@
-// The training behind a coordinate check: a few steps at a constant rate, and before each a look at
-// what every module computes on the same tokens.
+// The training behind a coordinate check: a few steps at a rate that rises (kCoordRamp), and before
+// each a look at what every module computes on the same tokens.
 #pragma once
 #include "muP/coord_check.hpp"
 #include "ops/backend.hpp"

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <iterator>
 #include <limits>
 #include <map>
 #include <utility>
@@ -86,6 +87,23 @@ bool is_judged(CoordModule module, CoordDimension dimension) {
                                             : module == CoordModule::stream;
 }
 
+/// The last step before the change of any module that is looked at shrinks, at any size.
+int64_t find_turn(const std::vector<CoordRow>& rows, CoordDimension dimension, int64_t last) {
+  // (module, size) -> step -> log of the change, summed over the seeds, which all have every step.
+  std::map<std::pair<CoordModule, double>, std::map<int64_t, double>> curves;
+  for (const CoordRow& row : rows)
+    if (row.step > 1 && is_judged(row.module, dimension) && row.module != CoordModule::embedding)
+      curves[{row.module, row.size}][row.step] += std::log(row.change);
+  for (const auto& [key, curve] : curves)
+    for (auto now = curve.begin(); now != curve.end(); ++now)
+      if (now != curve.begin() && now->second < std::prev(now)->second)
+        last = std::min(last, std::prev(now)->first);
+  return last;
+}
+
+/// Nearer to a whole power of the width than to none.
+constexpr double kSteep = 0.4;
+
 /// Names what is most likely wrong from which slopes are steep, and when. The order matters: a
 /// wrong start shows at later steps, too.
 void explain(CoordVerdict& verdict, const CoordSetting& setting) {
@@ -111,7 +129,11 @@ void explain(CoordVerdict& verdict, const CoordSetting& setting) {
   }
   const bool hidden_starts = attention.start.slope > 0.25 || mlp.start.slope > 0.25;
   const bool logits_start = logits.start.slope > 0.1;  // -0.5 when all is right
-  const bool hidden_late = attention.late.slope > 0.5 || mlp.late.slope > 0.5;
+  const auto fast = [](const CoordSlope& slope) {
+    return slope.change.slope > kSteep || slope.late.slope > kCoordLateLimit;
+  };
+  const bool hidden_fast = fast(attention) || fast(mlp);
+  const bool hidden_slow = attention.change.slope < -kSteep || mlp.change.slope < -kSteep;
   if (hidden_starts && logits_start) {
     verdict.cause = "no rule reaches the models: each is measured against a base width of its own";
     verdict.fix =
@@ -122,24 +144,75 @@ void explain(CoordVerdict& verdict, const CoordSetting& setting) {
   } else if (logits_start) {
     verdict.cause = "the output multiplier base_d_model / d_model is missing";
     verdict.fix = "divide the logits by d_model / base_d_model";
-  } else if (setting.heads_grow && !hidden_late && !at(CoordModule::attention_logits).pass) {
+  } else if (setting.heads_grow && !hidden_fast && !at(CoordModule::attention_logits).pass) {
     verdict.cause = "heads grow with the width, but attention is scaled by 1/sqrt(head_dim)";
     verdict.fix = "scale attention by 1/head_dim, or keep head_dim and add heads";
-  } else if (hidden_late) {
+  } else if (hidden_fast) {
     verdict.cause = "the rate of the hidden matrices does not fall as 1/width";
     verdict.fix = "rate x base_d_model / d_model for every hidden matrix";
+  } else if (hidden_slow) {
+    verdict.cause =
+        "the rate of the hidden matrices falls faster than 1/width, or Adam's epsilon is not small "
+        "beside their gradients, which fall as 1/width";
+    verdict.fix =
+        "rate x base_d_model / d_model for every hidden matrix, once; a smaller optimizer.eps, or "
+        "parametrization.epsilon = \"scaled\"";
   } else {
     // A correct model of widths that are few or narrow ends here, too.
-    verdict.cause = "no known mistake looks like this; if the interval reaches 0.15, noise may do";
+    verdict.cause =
+        "no known mistake looks like this; where the interval reaches the limit, noise may do";
     verdict.fix = "more seeds, wider models, or widths further apart";
   }
 }
 
-/// What mean |x| before the first update may not exceed: a sum of `width` products of independent
-/// values, divided by the width, falls as its root.
-double most_at_start(CoordModule module, const CoordSetting& setting) {
-  return module == CoordModule::attention_logits && setting.heads_grow ? -0.5 + kCoordLimit
-                                                                       : kCoordLimit;
+/// Whether a module's mean may fall as a root of the width: a sum of `width` products of
+/// independent values, divided by the width.
+bool may_fall(CoordModule module, const CoordSetting& setting) {
+  if (setting.dimension == CoordDimension::depth) return false;
+  return module == CoordModule::logits ||
+         (module == CoordModule::attention_logits && setting.heads_grow);
+}
+
+/// One slope and what it is held to.
+struct Held {
+  enum Which : uint8_t { start, change, late } which = start;
+  SlopeFit fit;
+  double low = 0, high = 0;
+  /// How far out; NaN when there is no slope.
+  double excess() const { return std::max(low - fit.slope, fit.slope - high); }
+};
+
+std::vector<Held> held(const CoordSlope& slope, const CoordSetting& setting) {
+  const double none = -std::numeric_limits<double>::infinity();
+  const bool depth = setting.dimension == CoordDimension::depth;
+  const bool falls = may_fall(slope.module, setting);
+  const double third = kCoordLimit / 3;
+  if (slope.module == CoordModule::embedding)
+    return {{Held::start, slope.start, none, third}, {Held::late, slope.late, -third, third}};
+  std::vector<Held> all = {
+      {Held::change, slope.change, -kCoordChangeLimit - (falls ? 0.5 : 0), kCoordChangeLimit},
+      {Held::late, slope.late, none, depth ? kCoordLimit : kCoordLateLimit}};
+  // Deep branches may start as they like; logits of heads that grow have to fall.
+  const bool must_fall = falls && slope.module == CoordModule::attention_logits;
+  if (!depth) all.push_back({Held::start, slope.start, none, (must_fall ? -0.5 : 0) + kCoordLimit});
+  return all;
+}
+
+std::string describe(
+    CoordModule module, const Held& worst, int64_t turn, int64_t first, int64_t last, bool depth) {
+  const char* size = depth ? "layers" : "width";
+  const SlopeFit& fit = worst.fit;
+  const bool should_fall = worst.which == Held::start && worst.high < 0;
+  std::string steps = "before the first update";
+  if (worst.which == Held::change) steps = fmt::format("over steps 2 to {}", turn);
+  if (worst.which == Held::late) steps = fmt::format("at steps {} to {}", first, last);
+  return fmt::format("{}: {} {} {}^{:+.2f} ({:+.2f} to {:+.2f}) {}{}", name_of(module),
+                     worst.which == Held::change ? "the change of x" : "mean |x|",
+                     should_fall      ? "goes as"
+                     : fit.slope >= 0 ? "grows as"
+                                      : "falls as",
+                     size, fit.slope, fit.low, fit.high, steps,
+                     should_fall ? fmt::format(", where {}^-0.50 is right", size) : "");
 }
 
 /// The first row that is not finite, if any.
@@ -153,57 +226,38 @@ const CoordRow* find_diverged(const std::vector<CoordRow>& rows) {
 
 CoordVerdict judge(const std::vector<CoordRow>& rows, const CoordSetting& setting) {
   CoordVerdict verdict;
-  const bool width = setting.dimension == CoordDimension::width;
+  const bool depth = setting.dimension == CoordDimension::depth;
   int64_t last = 1;
   for (const CoordRow& row : rows) last = std::max(last, row.step);
-  const int64_t first = std::min<int64_t>(width ? 4 : 2, last);
-  const CoordSlope* worst = nullptr;
-  double worst_excess = 0;
-  bool worst_at_start = false;
+  const int64_t first = std::min<int64_t>(depth ? 2 : 4, last);
+  verdict.turn = find_turn(rows, setting.dimension, last);
   for (const CoordModule module : kCoordModules) {
     CoordSlope slope;
     slope.module = module;
     slope.start = slope_of(rows, module, &CoordRow::mean, 1, 1);
+    slope.change = slope_of(rows, module, &CoordRow::change, 2, verdict.turn);
     slope.late = slope_of(rows, module, &CoordRow::mean, first, last);
-    slope.change = slope_of(rows, module, &CoordRow::change, first, last);
     slope.judged = is_judged(module, setting.dimension);
     verdict.slopes.push_back(slope);
   }
+  double most = 0;
   for (CoordSlope& slope : verdict.slopes) {
     if (!slope.judged) continue;
-    const double limit = slope.module == CoordModule::embedding ? kCoordLimit / 3 : kCoordLimit;
-    const double late = std::abs(slope.late.slope) - limit;
-    // Logits fall as width^-1/2 before the first update, and deep branches vanish: expected.
-    const double start = width ? slope.start.slope - most_at_start(slope.module, setting) : late;
-    const double excess = std::max(late, start);
-    slope.pass = excess <= 0;  // NaN fails
-    verdict.pass = verdict.pass && slope.pass;
-    if (!slope.pass && (!worst || excess > worst_excess)) {
-      worst = &slope;
-      worst_excess = excess;
-      worst_at_start = start > late;
+    for (const Held& one : held(slope, setting)) {
+      const double excess = one.excess();
+      if (excess <= 0) continue;  // NaN fails
+      slope.pass = verdict.pass = false;
+      if (!verdict.finding.empty() && !(excess > most)) continue;
+      most = excess;
+      verdict.finding = describe(slope.module, one, verdict.turn, first, last, depth);
     }
   }
-  const char* size = width ? "width" : "layers";
   if (const CoordRow* row = find_diverged(rows)) {
     verdict.pass = false;
     verdict.finding = fmt::format("{} of {} {} is not finite at step {}", name_of(row->module),
-                                  size, row->size, row->step);
-    explain(verdict, setting);
-    return verdict;
+                                  depth ? "layers" : "width", row->size, row->step);
   }
-  if (verdict.pass) return verdict;
-  const SlopeFit& fit = worst_at_start ? worst->start : worst->late;
-  const bool should_fall = worst_at_start && most_at_start(worst->module, setting) < 0;
-  verdict.finding = fmt::format(
-      "{}: mean |x| {} {}^{:+.2f} ({:+.2f} to {:+.2f}) {}{}", name_of(worst->module),
-      should_fall      ? "goes as"
-      : fit.slope >= 0 ? "grows as"
-                       : "falls as",
-      size, fit.slope, fit.low, fit.high,
-      worst_at_start ? "before the first update" : fmt::format("at steps {} to {}", first, last),
-      should_fall ? fmt::format(", where {}^-0.50 is right", size) : "");
-  explain(verdict, setting);
+  if (!verdict.pass) explain(verdict, setting);
   return verdict;
 }
 

@@ -9,7 +9,6 @@
 #include <cmath>
 #include <limits>
 #include <map>
-#include <set>
 
 namespace isoflop {
 
@@ -26,40 +25,80 @@ struct Curve {
   }
 };
 
-struct Fitted {
-  double x, y, mean, weight;  // mean of the losses at x
+/// The losses of one value.
+struct Place {
+  double x = 0;  // log2 value
+  double mean = 0;
+  double count = 0;
+  double scatter = 0;  // sum of squares around the mean
+  double weight = 0;   // in the fit
 };
 
-/// Weighted least squares, of degree 3 when there are enough places, else 2: losses rise faster
-/// towards divergence than on the other side. `center` is the weighted mean of x.
-Curve fit_curve(const std::vector<Fitted>& points, size_t places) {
+std::vector<Place> places_of(const std::vector<SweepPoint>& points) {
+  std::map<double, std::vector<double>> losses;
+  for (const SweepPoint& p : points)
+    if (p.value > 0 && std::isfinite(p.loss)) losses[std::log2(p.value)].push_back(p.loss);
+  std::vector<Place> places;
+  for (const auto& [x, all] : losses) {
+    Place place{.x = x, .count = static_cast<double>(all.size())};
+    for (const double loss : all) place.mean += loss / place.count;
+    for (const double loss : all) place.scatter += (loss - place.mean) * (loss - place.mean);
+    places.push_back(place);
+  }
+  return places;
+}
+
+size_t best_of(const std::vector<Place>& places) {
+  const auto best = std::min_element(
+      places.begin(), places.end(), [](const Place& a, const Place& b) { return a.mean < b.mean; });
+  return static_cast<size_t>(best - places.begin());
+}
+
+/// Up to `most` places around the best one, as evenly on both sides as there are. Those that lie
+/// far above it count less, or the fit would follow the way to divergence: "far" is four times the
+/// step to the worse neighbour, which a parabola reaches two steps away.
+std::vector<Place> around_best(const std::vector<Place>& all, size_t most) {
+  const size_t best = best_of(all), n = std::min(most, all.size());
+  const size_t begin = std::min(best - std::min(best, (n - 1) / 2), all.size() - n);
+  std::vector<Place> near(all.begin() + static_cast<std::ptrdiff_t>(begin),
+                          all.begin() + static_cast<std::ptrdiff_t>(begin + n));
+  double step = 1e-9 * std::abs(all[best].mean);
+  for (const size_t i :
+       {best > 0 ? best - 1 : best + 2, best + 1 < all.size() ? best + 1 : best - 2})
+    step = std::max(step, all[i].mean - all[best].mean);
+  for (Place& place : near)
+    place.weight = place.count / (1 + std::pow((place.mean - all[best].mean) / (4 * step), 4));
+  return near;
+}
+
+/// Weighted least squares with `terms` coefficients, by the normal equations: x is centered and a
+/// few units wide.
+Curve fit_curve(const std::vector<Place>& places, size_t terms) {
   constexpr size_t kMost = 4;
-  const size_t n = places >= 5 ? 4 : 3;
   Curve curve;
   double total = 0;
-  for (const Fitted& f : points) {
-    total += f.weight;
-    curve.center += f.weight * f.x;
+  for (const Place& p : places) {
+    total += p.weight;
+    curve.center += p.weight * p.x;
   }
   curve.center /= total;
-  // Normal equations by Gaussian elimination; x is centered and a few units wide.
   std::array<std::array<double, kMost + 1>, kMost> m{};
-  for (const Fitted& f : points) {
-    const double t = f.x - curve.center, powers[kMost] = {1, t, t * t, t * t * t};
-    for (size_t i = 0; i < n; ++i) {
-      for (size_t j = 0; j < n; ++j) m[i][j] += f.weight * powers[i] * powers[j];
-      m[i][kMost] += f.weight * powers[i] * f.y;
+  for (const Place& p : places) {
+    const double t = p.x - curve.center, powers[kMost] = {1, t, t * t, t * t * t};
+    for (size_t i = 0; i < terms; ++i) {
+      for (size_t j = 0; j < terms; ++j) m[i][j] += p.weight * powers[i] * powers[j];
+      m[i][kMost] += p.weight * powers[i] * p.mean;
     }
   }
-  for (size_t i = 0; i < n; ++i)
-    for (size_t k = i + 1; k < n && m[i][i] != 0; ++k) {
+  for (size_t i = 0; i < terms; ++i)
+    for (size_t k = i + 1; k < terms && m[i][i] != 0; ++k) {
       const double factor = m[k][i] / m[i][i];
       for (size_t j = i; j <= kMost; ++j) m[k][j] -= factor * m[i][j];
     }
   double solution[kMost] = {};
-  for (size_t i = n; i-- > 0;) {
+  for (size_t i = terms; i-- > 0;) {
     double rest = m[i][kMost];
-    for (size_t j = i + 1; j < n; ++j) rest -= m[i][j] * solution[j];
+    for (size_t j = i + 1; j < terms; ++j) rest -= m[i][j] * solution[j];
     solution[i] = std::abs(m[i][i]) > 1e-12 * total ? rest / m[i][i] : 0;
   }
   curve.a = solution[0];
@@ -69,109 +108,125 @@ Curve fit_curve(const std::vector<Fitted>& points, size_t places) {
   return curve;
 }
 
-/// Where the curve is lowest within [x0, x1]: its bottom, or the better end.
-double bottom(const Curve& curve, double x0, double x1, int& edge) {
-  edge = curve(x0) < curve(x1) ? -1 : 1;
-  double best = edge < 0 ? x0 : x1;
-  // b + 2 c t + 3 d t^2 = 0 with positive curvature, in the form that stays right as d vanishes.
+/// Where the curve has a bottom, or NaN: b + 2 c t + 3 d t^2 = 0 with positive curvature, in the
+/// form that stays right as d vanishes.
+double bottom_of(const Curve& curve) {
   const double root = curve.c * curve.c - 3 * curve.b * curve.d;
-  if (root <= 0) return best;
-  const double t = -curve.b / (curve.c + std::sqrt(root)), x = curve.center + t;
-  if (curve.c + 3 * curve.d * t > 0 && x >= x0 && x <= x1 && curve(x) <= curve(best)) {
-    edge = 0;
-    best = x;
-  }
-  return best;
+  if (!(root > 0)) return kNaN;
+  const double below = curve.c + std::sqrt(root);
+  return below > 0 ? curve.center - curve.b / below : kNaN;
 }
 
-/// Points near the best one count: a fit of everything would follow the steep side towards
-/// divergence. The scale is what the loss rises by from the best value to the worse neighbour.
-std::vector<Fitted> weigh(const std::vector<SweepPoint>& points, double window = 0.35) {
-  std::map<double, std::pair<double, double>> sums;  // log2 value -> sum of losses, n
-  for (const SweepPoint& p : points) {
-    if (!(p.value > 0) || !std::isfinite(p.loss)) continue;
-    auto& sum = sums[std::log2(p.value)];
-    sum.first += p.loss;
-    sum.second += 1;
+struct Bottom {
+  double x = 0;      // of the cubic
+  double doubt = 0;  // how far the parabola through the best three values has it from there
+  Curve curve;
+  int edge = 0;
+  double first = 0, last = 0;  // what was fitted
+};
+
+/// Looks between the neighbours of the best place. Without a bottom there the best place is the
+/// answer: a bound when it is an end.
+Bottom find_bottom(const std::vector<Place>& all) {
+  const size_t best = best_of(all);
+  const double x0 = all[best > 0 ? best - 1 : 0].x;
+  const double x1 = all[std::min(best + 1, all.size() - 1)].x;
+  const auto inside = [&](double x) { return x >= x0 && x <= x1; };  // NaN is not
+  const std::vector<Place> five = around_best(all, 5), three = around_best(all, 3);
+  const Curve parabola = fit_curve(three, 3);
+  Bottom bottom;
+  bottom.curve = fit_curve(five, five.size() >= 4 ? 4 : 3);
+  bottom.x = bottom_of(bottom.curve);
+  bottom.first = five.front().x;
+  bottom.last = five.back().x;
+  const double rough = bottom_of(parabola);
+  if (!inside(bottom.x)) {
+    bottom.curve = parabola;
+    bottom.x = rough;
+    bottom.first = three.front().x;
+    bottom.last = three.back().x;
   }
-  if (sums.size() < 3) return {};
-  std::vector<std::pair<double, double>> means;
-  for (const auto& [x, sum] : sums) means.push_back({x, sum.first / sum.second});
-  const auto best = std::min_element(
-      means.begin(), means.end(), [](const auto& a, const auto& b) { return a.second < b.second; });
-  const size_t i = static_cast<size_t>(best - means.begin());
-  double scale = 0;
-  for (const size_t j : {i > 0 ? i - 1 : i + 2, i + 1 < means.size() ? i + 1 : i - 2})
-    scale = std::max(scale, means[j].second - best->second);
-  scale = window * std::max(scale, 1e-9 * std::abs(best->second));
-  std::vector<Fitted> fitted;
-  for (const SweepPoint& p : points) {
-    if (!(p.value > 0) || !std::isfinite(p.loss)) continue;
-    const double x = std::log2(p.value);
-    const double mean = sums[x].first / sums[x].second;
-    fitted.push_back({x, p.loss, mean, 1 / (1 + std::pow((mean - best->second) / scale / 2, 4))});
+  if (!inside(bottom.x)) {
+    bottom.x = all[best].x;
+    if (best == 0) bottom.edge = -1;
+    if (best + 1 == all.size()) bottom.edge = 1;
   }
-  return fitted;
+  bottom.doubt = inside(rough) ? std::abs(rough - bottom.x) : (x1 - x0) / 2;
+  return bottom;
+}
+
+/// Sum of squares that is noise, and its degrees of freedom: between seeds, or around the curve
+/// where there is one seed.
+std::pair<double, double> noise_of(const std::vector<Place>& all, const Curve& curve) {
+  const std::vector<Place> near = around_best(all, 5);
+  double between = 0, around = 0, trials = 0;
+  for (const Place& p : near) {
+    between += p.scatter;
+    around += p.weight * (p.mean - curve(p.x)) * (p.mean - curve(p.x));
+    trials += p.count;
+  }
+  const double values = static_cast<double>(near.size());
+  return trials > values ? std::pair(between, trials - values) : std::pair(around, values - 4);
 }
 
 }  // namespace
 
-double Optimum::loss_at(double x) const {
-  return Curve{center, a, b, c, d}(std::log2(x));
+double Optimum::loss_at(double at) const {
+  const double x = std::log2(at);
+  if (means.empty()) return kNaN;
+  if (x >= first && x <= last) return Curve{center, a, b, c, d}(x);
+  if (x <= means.front().first) return means.front().second;
+  for (size_t i = 1; i < means.size(); ++i) {
+    const auto &left = means[i - 1], &right = means[i];
+    if (x <= right.first)
+      return left.second +
+             (right.second - left.second) * (x - left.first) / (right.first - left.first);
+  }
+  return means.back().second;
 }
 
 Optimum fit_optimum(const std::vector<SweepPoint>& points, int bootstraps, uint64_t seed) {
   Optimum optimum;
   for (const SweepPoint& p : points) optimum.diverged += !std::isfinite(p.loss);
-  std::vector<Fitted> fitted = weigh(points);
-  if (fitted.empty()) {
+  const std::vector<Place> places = places_of(points);
+  if (places.size() < 3) {
     optimum.value = optimum.low = optimum.high = optimum.loss = kNaN;
     return optimum;
   }
-  const auto [least, most] = std::minmax_element(
-      fitted.begin(), fitted.end(), [](const Fitted& a, const Fitted& b) { return a.x < b.x; });
-  const double x0 = least->x, x1 = most->x;
-  std::set<double> places;
-  for (const Fitted& f : fitted) places.insert(f.x);
-  const size_t by_value = places.size();
-  const Curve p = fit_curve(fitted, by_value);
-  const double x = bottom(p, x0, x1, optimum.edge);
-  optimum.value = std::exp2(x);
-  optimum.loss = p(x);
-  optimum.center = p.center;
-  optimum.a = p.a;
-  optimum.b = p.b;
-  optimum.c = p.c;
-  optimum.d = p.d;
+  const Bottom bottom = find_bottom(places);
+  optimum.value = std::exp2(bottom.x);
+  optimum.loss = bottom.curve(bottom.x);
+  optimum.edge = bottom.edge;
+  optimum.center = bottom.curve.center;
+  optimum.a = bottom.curve.a;
+  optimum.b = bottom.curve.b;
+  optimum.c = bottom.curve.c;
+  optimum.d = bottom.curve.d;
+  optimum.first = bottom.first;
+  optimum.last = bottom.last;
+  for (const Place& p : places) optimum.means.push_back({p.x, p.mean});
 
-  // Noise between seeds, or around the curve where there is one seed, drawn anew onto the means.
-  // Each draw looks at more or less of the curve, since the fit is only nearly right.
-  std::vector<double> noise;
-  double values = 4;  // fitted numbers, or one mean for each value
-  if (fitted.size() > by_value) {
-    values = static_cast<double>(by_value);
-    for (const Fitted& f : fitted) noise.push_back(f.y - f.mean);
-  } else {
-    for (const Fitted& f : fitted)
-      if (f.weight > 0.3) noise.push_back(f.y - p(f.x));
-  }
-  const double n = static_cast<double>(noise.size());
-  const double inflate = n > values ? std::sqrt(n / (n - values)) : 1;
+  // Means drawn anew. The deviation of each draw is as uncertain as its degrees of freedom say,
+  // which makes Student's distribution of a normal one.
+  const auto [squares, freedom] = noise_of(places, bottom.curve);
   std::vector<double> found;
   for (int k = 0; k < bootstraps; ++k) {
-    const auto draw = [&](size_t i) { return philox(seed, static_cast<uint64_t>(k), i)[0]; };
-    std::vector<SweepPoint> drawn;
-    for (size_t i = 0; i < fitted.size(); ++i)
-      drawn.push_back(
-          {std::exp2(fitted[i].x), fitted[i].mean + inflate * noise[draw(i) % noise.size()]});
-    constexpr double kWindows[] = {0.25, 0.35, 0.5};
-    int edge = 0;
-    found.push_back(
-        bottom(fit_curve(weigh(drawn, kWindows[draw(fitted.size()) % 3]), by_value), x0, x1, edge));
+    uint64_t counter = 0;
+    const auto normal = [&] { return normal01(seed, static_cast<uint64_t>(k), counter++); };
+    double chi = 0;
+    for (int i = 0; i < std::max(1, static_cast<int>(freedom)); ++i) {
+      const double z = normal();
+      chi += z * z;
+    }
+    std::vector<Place> drawn = places;
+    for (Place& p : drawn) p.mean += std::sqrt(squares / chi / p.count) * normal();
+    const Bottom other = find_bottom(drawn);
+    found.push_back(other.x + (k % 2 ? other.doubt : -other.doubt));
   }
   std::sort(found.begin(), found.end());
-  const auto quantile = [&found](double q) {
-    return std::exp2(found[static_cast<size_t>(q * static_cast<double>(found.size() - 1))]);
+  const auto quantile = [&](double q) {
+    const double x = found[static_cast<size_t>(q * static_cast<double>(found.size() - 1))];
+    return std::exp2(std::clamp(x, places.front().x, places.back().x));
   };
   optimum.low = found.empty() ? optimum.value : quantile(0.025);
   optimum.high = found.empty() ? optimum.value : quantile(0.975);

@@ -1,9 +1,14 @@
-// Where a hyperparameter is best, from a few noisy losses: a cubic in log2 of the value, fitted
-// where the losses are near the best one, with a bootstrap interval; never just the best point of
-// the grid. And the gate that lets a proxy's optimum through to a larger model.
+// Where a hyperparameter is best, from a few noisy losses: a cubic in log2 of the value through the
+// mean losses around the best one, with an interval; never just the best point of the grid. And the
+// gate that lets a proxy's optimum through to a larger model.
+//
+// Losses fall slowly, have a bottom and rise steeply towards divergence. No cubic follows all of
+// that, so one is fitted to five values around the best only, and asked only where its bottom lies
+// between the best value's neighbours: further out, where it follows nothing, it may well be lower.
 #pragma once
 #include <cstdint>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace isoflop {
@@ -14,22 +19,27 @@ struct SweepPoint {
   double loss = 0;
 };
 
-/// loss = a + b t + c t^2 + d t^3 near the optimum, t = log2 value - center.
 struct Optimum {
   double value = 0;  // NaN when fewer than three values have finite losses
-  /// 95 % of the noise between seeds, by bootstrap; not of what the cubic leaves out. Of 300 drawn
-  /// sweeps (grid of 2, 2 to 5 seeds) it held the true optimum in 83 to 97 % where noise is a third
-  /// of a grid step's cost or more, 63 to 79 % at a tenth of it (then 0.1 wide), and in half or
-  /// less with one seed: too narrow.
+  /// 95 %, of two things: the noise between seeds (means drawn anew, with a deviation as uncertain
+  /// as so few seeds leave it), and what the cubic leaves out (as much as it moved the parabola
+  /// through the best three values). Of drawn sweeps whose optimum is known it holds 92 to 99 %
+  /// (tests/muP/optimum_test.cpp). One seed a value leaves only the scatter around the cubic; it is
+  /// wide then.
   double low = 0, high = 0;
   double loss = 0;  // of the fit at `value`
-  double center = 0, a = 0, b = 0, c = 0, d = 0;
   /// The best lies at the lowest (-1) or highest (+1) value that did not diverge, or beyond:
   /// `value` is that end and a bound only. 0 = inside.
   int edge = 0;
   int64_t diverged = 0;  // trials
 
+  /// loss = a + b t + c t^2 + d t^3 with t = log2 x - center where x is one of, or between, the
+  /// values that were fitted; straight lines between mean losses elsewhere.
   double loss_at(double x) const;
+
+  double center = 0, a = 0, b = 0, c = 0, d = 0;
+  double first = 0, last = 0;                    // log2 of the values that were fitted
+  std::vector<std::pair<double, double>> means;  // log2 value, mean loss; by value
 };
 
 /// Deterministic: `seed` draws the bootstrap.

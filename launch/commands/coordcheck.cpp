@@ -128,14 +128,15 @@ Json fit_json(const SlopeFit& fit) {
 }
 
 Json report(const Measured& measured, const CoordVerdict& verdict, const Context& context) {
-  context.print("{:<18} {:>16} {:>24} {:>24}", "", "start", "later steps", "change since start");
+  context.print("{:<18} {:>16} {:>24} {:>24}", "", "start",
+                fmt::format("change, steps 2 to {}", verdict.turn), "later steps");
   Json modules = Json::object();
   for (const CoordSlope& slope : verdict.slopes) {
     const auto text = [](const SlopeFit& fit) {
       return fmt::format("{:+.2f} ({:+.2f} {:+.2f})", fit.slope, fit.low, fit.high);
     };
     context.print("{:<18} {:>16} {:>24} {:>24}  {}", name_of(slope.module),
-                  fmt::format("{:+.2f}", slope.start.slope), text(slope.late), text(slope.change),
+                  fmt::format("{:+.2f}", slope.start.slope), text(slope.change), text(slope.late),
                   !slope.judged ? ""
                   : slope.pass  ? "ok"
                                 : "FAIL");
@@ -152,8 +153,13 @@ Json report(const Measured& measured, const CoordVerdict& verdict, const Context
                     {"seed", row.seed},
                     {"mean", row.mean},
                     {"change", row.change}});
-  return {{"pass", verdict.pass},   {"modules", modules}, {"finding", verdict.finding},
-          {"cause", verdict.cause}, {"fix", verdict.fix}, {"rows", rows}};
+  return {{"pass", verdict.pass},
+          {"turn", verdict.turn},
+          {"modules", modules},
+          {"finding", verdict.finding},
+          {"cause", verdict.cause},
+          {"fix", verdict.fix},
+          {"rows", rows}};
 }
 
 std::vector<int64_t> sizes_of(const std::string& text, const std::string& flag) {

@@ -281,7 +281,7 @@ void add_parametrization(std::vector<Field>& list) {
                        "d_model at which hyperparameters were tuned; needed by mup and completep")),
       &P::base_d_model);
   add(optional(integer("parametrization.base_d_ff", 1, 1e7,
-                       "d_ff of the base model; not set = d_ff shrunk as d_model is")),
+                       "d_ff of the base model; not set = what d_ff is at base_d_model")),
       &P::base_d_ff);
   add(optional(integer("parametrization.base_layers", 1, 1e5,
                        "layers of the base model; needed by completep")),

@@ -54,6 +54,22 @@ void check_shapes(const ModelConfig& model) {
   }
 }
 
+/// Of a model whose run file says nothing.
+int64_t automatic_d_ff(Arch arch, int64_t d_model) {
+  return is_llama(arch) ? round_up(div_ceil(8 * d_model, 3), 32) : 4 * d_model;
+}
+
+/// The base model's d_ff follows from the same rule, rounding included, so that d_ff / base_d_ff is
+/// what the two models really have.
+void resolve_d_ff(RunConfig& config) {
+  ModelConfig& model = config.model;
+  ParametrizationConfig& p = config.parametrization;
+  if (model.d_ff) return;
+  model.d_ff = automatic_d_ff(model.arch, model.d_model);
+  if (p.kind != "sp" && p.base_d_model && !p.base_d_ff)
+    p.base_d_ff = automatic_d_ff(model.arch, p.base_d_model);
+}
+
 void check_length(const ScheduleConfig& schedule) {
   const int given = (schedule.tokens_per_parameter > 0) + (schedule.tokens > 0) +
                     (schedule.steps > 0) + !schedule.budget.empty();
@@ -152,10 +168,7 @@ RunConfig resolved(RunConfig config) {
   ModelConfig& model = config.model;
   if (!model.kv_heads) model.kv_heads = model.heads;
   if (!model.head_dim) model.head_dim = model.d_model / model.heads;
-  if (!model.d_ff) {
-    model.d_ff =
-        is_llama(model.arch) ? round_up(div_ceil(8 * model.d_model, 3), 32) : 4 * model.d_model;
-  }
+  resolve_d_ff(config);
   model.rotary_fraction = rotary_fraction(model);
   resolve_parametrization(config);
   resolve_batch(model, config.schedule);

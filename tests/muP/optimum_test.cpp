@@ -42,16 +42,60 @@ TEST(Optimum, LiesBetweenThePointsOfTheGrid) {
   }
 }
 
-// Noise of a third of what one grid step costs. 95 % intervals of 200 trials should hold 190 +- 6;
-// these are known to be narrower (optimum.hpp: 86 % here), so 160 are asked for.
-TEST(Optimum, TheIntervalHolds) {
-  int held = 0;
-  for (uint64_t trial = 0; trial < 200; ++trial) {
-    const Optimum optimum = fit_optimum(sweep(-6.5, 0.007, trial), 200);
-    held += optimum.low <= std::exp2(-6.5) && std::exp2(-6.5) <= optimum.high;
-    EXPECT_NEAR(std::log2(optimum.value), -6.5, 0.6);
+// Eight values a factor of 2 apart, three seeds, the optimum anywhere within a grid step: of 200
+// drawn sweeps a 95 % interval holds it in 190 +- 3.1. Three deviations fewer are refused; more is
+// no fault, as long as the interval stays as wide as the noise makes it. A grid step costs about
+// 0.02.
+TEST(Optimum, TheIntervalHoldsAsOftenAsItSays) {
+  struct Case {
+    double noise, widest;  // mean width in octaves
+  };
+  for (const Case& c : {Case{0.0007, 0.3}, Case{0.002, 0.4}, Case{0.007, 0.8}, Case{0.02, 1.8}}) {
+    SCOPED_TRACE(c.noise);
+    int held = 0;
+    double width = 0, low = 0;
+    for (uint64_t trial = 0; trial < 200; ++trial) {
+      const double best = -6.5 + static_cast<double>(trial) / 200;
+      std::vector<SweepPoint> points;
+      for (uint64_t grid = 0; grid < 8; ++grid)
+        for (uint64_t seed = 0; seed < 3; ++seed) {
+          const double x = -10 + static_cast<double>(grid);
+          points.push_back(
+              {std::exp2(x), curve(x, best) + c.noise * normal01(11 + seed, trial, grid)});
+        }
+      const Optimum optimum = fit_optimum(points, 200);
+      held += optimum.low <= std::exp2(best) && std::exp2(best) <= optimum.high;
+      width += std::log2(optimum.high / optimum.low) / 200;
+      low += optimum.low <= std::exp2(-10);
+    }
+    EXPECT_GE(held, 181);
+    EXPECT_LT(width, c.widest);
+    EXPECT_LE(low, 4) << "ends at the lowest value tried";
   }
-  EXPECT_GE(held, 160);
+}
+
+// Losses that were measured: gpt3 of width 64 under muP, mean of three seeds (docs/results.md). The
+// far ends of a cubic through all of them lie anywhere, and are not looked at.
+TEST(Optimum, AMeasuredSweepHasANarrowInterval) {
+  const double losses[] = {3.483, 3.206, 2.939, 2.717, 2.602, 2.568, 2.687, 2.839};
+  std::vector<SweepPoint> points;
+  for (int i = 0; i < 8; ++i)
+    for (const double noise : {-0.01, 0.0, 0.01})
+      points.push_back({1.25e-4 * std::exp2(i), losses[i] + noise});
+  const Optimum optimum = fit_optimum(points);
+  EXPECT_NEAR(std::log2(optimum.value / 3.3e-3), 0, 0.3);
+  EXPECT_GT(optimum.low, 2e-3);
+  EXPECT_LT(optimum.high, 8e-3);
+}
+
+// Where nothing was fitted the losses themselves speak, and a cubic that bends down does not.
+TEST(Optimum, FarFromItLossesAreThoseThatWereSeen) {
+  const std::vector<SweepPoint> points = sweep(-6.5, 0);
+  const Optimum optimum = fit_optimum(points);
+  EXPECT_NEAR(optimum.loss_at(std::exp2(-11)), curve(-11, -6.5), 1e-9);
+  EXPECT_NEAR(optimum.loss_at(std::exp2(-11.5)), (curve(-11, -6.5) + curve(-12, -6.5)) / 2, 1e-9);
+  EXPECT_NEAR(optimum.loss_at(std::exp2(-20)), curve(-12, -6.5), 1e-9);
+  EXPECT_NEAR(optimum.loss_at(std::exp2(-6.5)), 3, 0.01);
 }
 
 TEST(Optimum, OneWildLossDoesNotMoveItFar) {

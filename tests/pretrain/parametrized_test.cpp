@@ -104,6 +104,22 @@ std::vector<std::string> tiny_with(std::initializer_list<std::string> more) {
   return all;
 }
 
+// llama's automatic d_ff is 8/3 d_model rounded up to 32: 192 at 64, 704 at 256, which is 3.67
+// times as many, not 4. A d_ff that was set is taken to have been in proportion.
+TEST(ParametrizedModel, TheBaseOfAnAutomaticDffIsTheBaseModelsOwn) {
+  const auto base_of = [](const std::string& arch, const std::string& more) {
+    return load({"model.arch=" + arch, "model.layers=1", "model.d_model=256", "model.heads=4",
+                 "model.context=8", "schedule.batch_tokens=8", "schedule.steps=1",
+                 "parametrization.kind=mup", "parametrization.base_d_model=64", more})
+        .parametrization.base_d_ff;
+  };
+  const std::string nothing = "data.seed=1";
+  EXPECT_EQ(base_of("llama", nothing), 192);
+  EXPECT_EQ(base_of("gpt3", nothing), 256);
+  EXPECT_EQ(base_of("llama", "model.d_ff=704"), 176);
+  EXPECT_EQ(base_of("llama", "parametrization.base_d_ff=100"), 100);
+}
+
 TEST(ParametrizedModel, SwigluGoesByTheRatioOfDff) {
   const RunConfig config =
       load(tiny_with({"parametrization.kind=mup", "parametrization.base_d_ff=8"}));
