@@ -4,11 +4,9 @@
 #include "export/certificate.hpp"
 #include "export/runtimes.hpp"
 
-#include <CLI/CLI.hpp>
-
 namespace isoflop {
 
-void declare_certify_options(CLI::App& app, CertifyOptions& options) {
+void declare_certify_options(Flags& app, CertifyOptions& options) {
   app.add_option("--text", options.text,
                  "text to compare on; else the run's validation store, or what the model writes");
   app.add_option("--tokens", options.tokens, "how many tokens of it")->capture_default_str();

@@ -3,16 +3,13 @@
 #pragma once
 #include "core/file.hpp"
 #include "launch/context.hpp"
+#include "launch/flags.hpp"
 #include "launch/machine.hpp"
 
 #include <nlohmann/json.hpp>
 
 #include <string>
 #include <vector>
-
-namespace CLI {
-class App;
-}
 
 namespace isoflop {
 
@@ -21,7 +18,7 @@ struct CertifyOptions {
   int64_t tokens = 4096;
   std::vector<std::string> programs;  // --for
 };
-void declare_certify_options(CLI::App& app, CertifyOptions& options);
+void declare_certify_options(Flags& app, CertifyOptions& options);
 /// Before any work: UserError for a --for that names no program, texts that are not there, --tokens
 /// below 1.
 void check_certify_options(const CertifyOptions& options);

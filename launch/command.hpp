@@ -2,18 +2,15 @@
 // them.
 //
 // To add a verb: write `Command foo_command()` in commands/foo.cpp, declare it in commands.hpp, add
-// it to the table. `declare` adds flags to an App that already has --help, --json and --quiet, and
+// it to the table. `declare` adds to Flags that already have --help, --json and --quiet, and
 // returns what to do once they are parsed.
 #pragma once
 #include "core/error.hpp"
+#include "launch/flags.hpp"
 
 #include <functional>
 #include <string>
 #include <vector>
-
-namespace CLI {
-class App;
-}
 
 namespace isoflop {
 
@@ -25,7 +22,7 @@ struct Command {
   std::string name;     // "train", or a group and a verb: "tokenizer train"
   std::string summary;  // one line, for the list of commands
   std::string example;  // opens --help; may have several lines
-  std::function<Action(CLI::App&, Context&)> declare;
+  std::function<Action(Flags&, Context&)> declare;
 };
 
 const std::vector<Command>& commands();

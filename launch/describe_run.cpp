@@ -2,6 +2,7 @@
 #include "core/param.hpp"
 #include "launch/describe.hpp"
 #include "launch/machine.hpp"
+#include "pretrain/config/batch_plan.hpp"
 #include "pretrain/config/dump.hpp"
 #include "pretrain/config/fields.hpp"
 #include "pretrain/config/resolve.hpp"
@@ -51,12 +52,12 @@ Json count(const RunConfig& config) {
   counts["non_embedding_parameters"] = non_embedding_parameter_count(config.model);
   counts["flops_per_token"] = training_flops_per_token(config.model);
   if (schedule.budget.empty()) {
-    const int64_t steps = planned_steps(schedule, parameters);
+    const int64_t steps = planned_steps(config, parameters);
     counts["steps"] = steps;
     uint64_t tokens = 0;
     if (checked_multiply(static_cast<uint64_t>(steps), static_cast<uint64_t>(schedule.batch_tokens),
                          tokens)) {
-      counts["tokens"] = tokens;
+      counts["tokens"] = batch_plan(config).tokens_before(steps);
     }
   }
   Json memory;

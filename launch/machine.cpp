@@ -8,7 +8,6 @@
 #include <nlohmann/json.hpp>
 
 #include <cmath>
-#include <optional>
 #include <utility>
 
 namespace isoflop {
@@ -36,20 +35,17 @@ std::vector<ComputePath> candidates(const ComputeConfig& compute) {
   return paths;
 }
 
-std::optional<ComputeChoice> choose_gpu(const ComputeConfig& compute) {
-  if (compute.device == "cpu") return std::nullopt;
-  const bool named = compute.device == "cuda", fp32 = compute.dtype == "fp32";
+ComputeChoice choose_gpu(const ComputeConfig& compute) {
   const gpu::DeviceReport report = gpu::find_devices();
-  if (named && report.devices == 0)
+  if (report.devices == 0)
     fail_user("compute.device = \"cuda\", but there is no GPU to compute on: {}", report.problem);
-  if (named && fp32)
+  if (compute.dtype == "fp32")
     fail_user(
         "a GPU computes in bf16 here; set compute.dtype to bf16 or auto, or compute.device to cpu");
-  if (report.devices == 0 || fp32) return std::nullopt;
   ComputeChoice choice;
   choice.gpu = true;
   choice.path.activation = DType::bf16;
-  choice.reason = named ? "as configured" : "there is a GPU";
+  choice.reason = "as configured";
   return choice;
 }
 
@@ -67,7 +63,7 @@ std::string text_of(const Json& plan, const char* key) {
 }  // namespace
 
 ComputeChoice choose_compute(const ComputeConfig& compute) {
-  if (std::optional<ComputeChoice> gpu = choose_gpu(compute)) return *std::move(gpu);
+  if (compute.device == "cuda") return choose_gpu(compute);
   const std::vector<ComputePath> paths = candidates(compute);
   if (paths.size() == 1) return {paths.front(), {}, "as configured"};
   ComputeChoice choice;
@@ -97,8 +93,6 @@ ComputeConfig as_planned(ComputeConfig compute, const std::string& kernel_plan) 
   const Json plan = parse_plan(kernel_plan);
   const std::string dtype = text_of(plan, "dtype"), kernel = text_of(plan, "bf16_kernel");
   if (compute.dtype == "auto" && (dtype == "fp32" || dtype == "bf16")) compute.dtype = dtype;
-  // A run of a CPU stays on it where there is a GPU as well; the other way round it cannot.
-  if (compute.device == "auto" && text_of(plan, "device") == "cpu") compute.device = "cpu";
   const auto known = cpu::bf16_kernel_named(kernel);
   if (compute.bf16_kernel == "auto" && known && cpu::runs_here(*known))
     compute.bf16_kernel = kernel;
@@ -151,6 +145,11 @@ std::string rates_text(const std::vector<PathRate>& rates) {
 }
 
 void print_choice(const ComputeChoice& choice, const Context& context) {
+  if (!choice.gpu && gpu::find_devices().devices > 0)
+    context.note(
+        "there is a GPU; compute.device = \"cuda\" trains on it, but no check has passed on one "
+        "yet "
+        "(scripts/gpu_check, docs/gpu.md)");
   if (choice.rates.empty()) return;
   if (cpu::amx_state() == cpu::Amx::refused)
     context.note(

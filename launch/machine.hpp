@@ -19,9 +19,9 @@ struct ComputeChoice {
   std::string reason;
   bool gpu = false;  // the path says the type alone then
 };
-/// What compute.device, dtype and bf16_kernel say, the rest by what is there and by measurement: a
-/// GPU is taken where there is one, unless the run is to be in fp32. UserError when a device or a
-/// kernel is named that is not here.
+/// What compute.device, dtype and bf16_kernel say, the rest by measurement. A GPU only by name:
+/// none of its kernels has run on one yet (docs/gpu.md). UserError when a device or a kernel is
+/// named that is not here.
 ComputeChoice choose_compute(const ComputeConfig& compute);
 
 /// "fp32 108, bf16 amx 1404", in GFLOP/s of a thread.

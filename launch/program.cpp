@@ -3,9 +3,8 @@
 #include "launch/command.hpp"
 #include "launch/context.hpp"
 #include "launch/failure.hpp"
+#include "launch/flags.hpp"
 #include "pretrain/config/nearest.hpp"
-
-#include <CLI/CLI.hpp>
 
 #include <csignal>
 #include <filesystem>
@@ -69,43 +68,16 @@ const Command& find_command(const std::vector<std::string>& words, size_t& used)
   refuse_command(words[0], "");
 }
 
-std::string nearest_flag(const CLI::App& app, const std::string& flag) {
-  std::vector<std::string> flags;
-  for (const CLI::Option* option : app.get_options()) {
-    for (const std::string& name : option->get_lnames()) flags.push_back("--" + name);
-  }
-  return nearest_word(flag, flags);
-}
-
-/// CLI11's own complaints, ended by what to do.
-[[noreturn]] void refuse_flags(const CLI::App& app, const CLI::ParseError& error) {
-  std::string advice = "see " + app.get_name() + " --help";
-  if (dynamic_cast<const CLI::ExtrasError*>(&error)) {
-    for (const std::string& extra : app.remaining()) {
-      const std::string nearest = nearest_flag(app, extra.substr(0, extra.find('=')));
-      if (nearest.empty()) continue;
-      advice = "did you mean " + nearest + "?";
-      break;
-    }
-  }
-  fail_user("{}; {}", error.what(), advice);
-}
-
-ExitCode run_command(const Command& command, std::vector<std::string> flags) {
-  CLI::App app(command.summary, "isoflop " + command.name);
+ExitCode run_command(const Command& command, std::vector<std::string> words) {
+  Flags flags(command.summary, "isoflop " + command.name);
   Context context;
-  app.add_flag("--json", context.json,
-               "print one JSON object on standard output and nothing else there");
-  app.add_flag("--quiet", context.quiet, "say nothing on the way");
-  const Action action = command.declare(app, context);
-  std::reverse(flags.begin(), flags.end());  // the order App::parse takes a vector in
-  try {
-    app.parse(flags);
-  } catch (const CLI::CallForHelp&) {
-    write_stdout(fmt::format("Example:\n  {}\n\n{}", command.example, app.help()));
+  flags.add_flag("--json", context.json,
+                 "print one JSON object on standard output and nothing else there");
+  flags.add_flag("--quiet", context.quiet, "say nothing on the way");
+  const Action action = command.declare(flags, context);
+  if (!flags.parse(std::move(words))) {
+    write_stdout(fmt::format("Example:\n  {}\n\n{}", command.example, flags.help()));
     return ExitCode::kDone;
-  } catch (const CLI::ParseError& error) {
-    refuse_flags(app, error);
   }
   return action();
 }

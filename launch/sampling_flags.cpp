@@ -1,25 +1,23 @@
 #include "launch/sampling_flags.hpp"
 
-#include <CLI/CLI.hpp>
-
 namespace isoflop {
 
-void add_sampling_flags(CLI::App& app, SamplingOptions& s) {
+void add_sampling_flags(Flags& app, SamplingOptions& s) {
   app.add_option("--temperature", s.temperature, "0: always the most likely token")
-      ->check(CLI::Range(0.0, 100.0))
+      ->check(in_range(0.0, 100.0))
       ->capture_default_str();
   app.add_option("--top-k", s.top_k, "draw from the k most likely tokens; 0 = all")
-      ->check(CLI::NonNegativeNumber);
+      ->check(in_range(0, 1 << 30));
   app.add_option("--top-p", s.top_p, "draw from the most likely tokens with this much probability")
-      ->check(CLI::Range(0.0, 1.0));
+      ->check(in_range(0.0, 1.0));
   app.add_option("--min-p", s.min_p,
                  "draw from tokens at least this fraction as likely as the likeliest")
-      ->check(CLI::Range(0.0, 1.0));
+      ->check(in_range(0.0, 1.0));
   app.add_option("--repeat-penalty", s.repeat_penalty,
                  "above 1: tokens that came before become less likely")
-      ->check(CLI::Range(0.01, 100.0));
+      ->check(in_range(0.01, 100.0));
   app.add_option("--repeat-window", s.repeat_window, "how many tokens before count for that")
-      ->check(CLI::Range(0, 1 << 30))
+      ->check(in_range(0, 1 << 30))
       ->capture_default_str();
   app.add_option("--seed", s.seed, "another seed, another text");
 }

@@ -1,15 +1,12 @@
 // The flags of every command that draws text.
 #pragma once
 #include "eval/sampling.hpp"
-
-namespace CLI {
-class App;
-}
+#include "launch/flags.hpp"
 
 namespace isoflop {
 
 /// Adds --temperature, --top-k, --top-p, --min-p, --repeat-penalty, --repeat-window and --seed;
 /// `options` outlives parsing.
-void add_sampling_flags(CLI::App& app, SamplingOptions& options);
+void add_sampling_flags(Flags& app, SamplingOptions& options);
 
 }  // namespace isoflop

@@ -4,6 +4,7 @@
 #include "core/rng.hpp"
 #include "launch/family.hpp"
 #include "pretrain/config/aliases.hpp"
+#include "pretrain/config/batch_plan.hpp"
 #include "pretrain/config/fields.hpp"
 #include "pretrain/config/resolve.hpp"
 #include "pretrain/model/architecture.hpp"
@@ -164,13 +165,13 @@ Trial make_trial(const SweepBase& base,
   row.parametrization = config.parametrization.kind;
   row.width = config.model.d_model;
   row.layers = config.model.layers;
-  row.steps = planned_steps(config.schedule, parameters);
+  row.steps = planned_steps(config, parameters);
   row.seed = seed;
   row.values = setting;
   row.parameters = static_cast<double>(parameters);
-  row.tokens = static_cast<double>(row.steps * config.schedule.batch_tokens);
+  row.tokens = static_cast<double>(batch_plan(config).tokens_before(row.steps));
   row.flops = row.tokens * training_flops_per_token(config.model);
-  make_schedule(config.schedule, config.optimizer.lr, row.steps);  // refuses a warm-up too long
+  make_schedule(config, row.steps);  // refuses a warm-up too long
   return trial;
 }
 

@@ -97,10 +97,16 @@ void print_shape(const Run& run, const Backend& backend, const Context& context)
 
 void print_plan(const Run& run, const Backend& backend, const Context& context, int ranks) {
   const double parameters = static_cast<double>(parameter_count(run.table));
-  const double tokens = static_cast<double>(run.schedule.steps * run.batch.tokens());
+  const double tokens = static_cast<double>(run.batch.tokens_before(run.schedule.steps));
   print_shape(run, backend, context);
   context.note("run      {} steps x {} tokens = {} tokens, {:.1f} per parameter",
                run.schedule.steps, run.batch.tokens(), human_count(tokens), tokens / parameters);
+  if (!run.batch.ramp.empty())
+    context.note(
+        "ramp     steps grow from {} tokens to that size over the first {} steps, {} tokens",
+        run.batch.tokens_at(0), run.batch.ramp.back().first_step,
+        human_count(
+            static_cast<double>(run.batch.tokens_before(run.batch.ramp.back().first_step))));
   if (ranks > 1) print_ranks(run, backend, context, ranks);
   const std::vector<MemoryRow> memory = memory_of(run, backend, ranks);
   context.note("memory   {} in all{}", human_bytes(static_cast<double>(total(memory))),
@@ -136,7 +142,7 @@ nlohmann::ordered_json plan_json(const Run& run, const Backend& backend, int ran
                                  {"matmul_parameters", matmul_parameter_count(run.config.model)},
                                  {"flops_per_token", training_flops_per_token(run.config.model)},
                                  {"steps", run.schedule.steps},
-                                 {"tokens", run.schedule.steps * run.batch.tokens()},
+                                 {"tokens", run.batch.tokens_before(run.schedule.steps)},
                                  {"batch_tokens", run.batch.tokens()},
                                  {"slots", run.batch.slots},
                                  {"micro_batch", run.batch.micro_batch},

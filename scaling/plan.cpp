@@ -189,7 +189,7 @@ std::optional<Plan> plan_of(const PlanRequest& request, const Candidate& c) {
   run = resolved(run);
   plan.recipe = recipe.source;
   plan.steps = run.schedule.steps;
-  plan.warmup_steps = make_schedule(run.schedule, run.optimizer.lr, plan.steps).warmup;
+  plan.warmup_steps = make_schedule(run, plan.steps).warmup;
   plan.parameters = static_cast<int64_t>(c.parameters);
   plan.law_parameters = c.law_parameters;
   plan.tokens = static_cast<double>(plan.steps * run.schedule.batch_tokens);

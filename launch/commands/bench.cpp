@@ -7,7 +7,6 @@
 #include "launch/train_plan.hpp"
 #include "report/humanize.hpp"
 
-#include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
 
 #include <algorithm>
@@ -80,6 +79,8 @@ Run read_run(const StepOptions& options, const Context& context) {
       load_config(words.file(), with_length(words.overrides(), options.bench), origins);
   for (const std::string& note : origins.notes) context.note("{}", note);
   if (options.threads > 0) config.compute.threads = options.threads;
+  config.schedule.batch_ramp = 0;  // full steps are measured
+  config.schedule.batch_ramp_from = 0;
   return run_without_data(std::move(config), std::move(origins));
 }
 
@@ -165,16 +166,16 @@ ExitCode run_step(StepOptions& options, const Context& context) {
   return ExitCode::kDone;
 }
 
-Action declare_step(CLI::App& app, Context& context) {
+Action declare_step(Flags& app, Context& context) {
   auto options = std::make_shared<StepOptions>();
   app.add_option("run", options->words.words, "run.toml and key=value changes");
   app.add_option("--preset", options->words.preset, "start from a named shape");
   app.add_option("--steps", options->bench.steps, "steps to measure; default 10")
-      ->check(CLI::Range(int64_t{1}, int64_t{1} << 20));
+      ->check(in_range(int64_t{1}, int64_t{1} << 20));
   app.add_option("--warmup", options->bench.warmup, "steps before them; default 2")
-      ->check(CLI::Range(int64_t{0}, int64_t{1} << 20));
+      ->check(in_range(int64_t{0}, int64_t{1} << 20));
   app.add_option("--threads", options->threads, "threads; default as compute.threads says")
-      ->check(CLI::Range(1, kMostThreads));
+      ->check(in_range(1, kMostThreads));
   return [options, &context] { return run_step(*options, context); };
 }
 
@@ -211,11 +212,11 @@ ExitCode run_ops(const OpsOptions& options, const Context& context) {
   return ExitCode::kDone;
 }
 
-Action declare_ops(CLI::App& app, Context& context) {
+Action declare_ops(Flags& app, Context& context) {
   auto options = std::make_shared<OpsOptions>();
   app.add_option("--filter", options->filter, "only operations with this word in their names");
   app.add_option("--threads", options->threads, "threads; default all cores")
-      ->check(CLI::Range(1, kMostThreads));
+      ->check(in_range(1, kMostThreads));
   return [options, &context] { return run_ops(*options, context); };
 }
 

@@ -4,7 +4,6 @@
 #include "launch/commands.hpp"
 #include "launch/machine.hpp"
 
-#include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
 
 #include <memory>
@@ -45,7 +44,7 @@ ExitCode run(const Options& options, const Context& context) {
   return certified.pass ? ExitCode::kDone : ExitCode::kGate;
 }
 
-Action declare(CLI::App& app, Context& context) {
+Action declare(Flags& app, Context& context) {
   auto options = std::make_shared<Options>();
   app.add_option("file", options->file, "the GGUF file")->required();
   app.add_option(

@@ -7,7 +7,6 @@
 #include "launch/sampling_flags.hpp"
 #include "launch/signals.hpp"
 
-#include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
 #include <unistd.h>
 
@@ -155,12 +154,12 @@ class Chat {
   Conversation conversation_;
 };
 
-Action declare(CLI::App& app, Context& context) {
+Action declare(Flags& app, Context& context) {
   auto options = std::make_shared<Options>();
   options->generate.tokens = 512;
   app.add_option("model", options->model, "run folder, checkpoint or GGUF file")->required();
   app.add_option("-n,--tokens", options->generate.tokens, "tokens of an answer at most")
-      ->check(CLI::Range(1, 1 << 30))
+      ->check(in_range(1, 1 << 30))
       ->capture_default_str();
   app.add_option("--system", options->system, "what the model is told first");
   app.add_option("--chat-template", options->chat_template,

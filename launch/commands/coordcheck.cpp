@@ -10,7 +10,6 @@
 #include "pretrain/train/prepare.hpp"
 #include "pretrain/train/resume.hpp"
 
-#include <CLI/CLI.hpp>
 #include <fmt/ranges.h>
 #include <nlohmann/json.hpp>
 
@@ -208,15 +207,15 @@ ExitCode check(const Options& options, const Context& context) {
   return result["pass"].get<bool>() ? ExitCode::kDone : ExitCode::kGate;
 }
 
-Action declare(CLI::App& app, Context& context) {
+Action declare(Flags& app, Context& context) {
   auto options = std::make_shared<Options>();
   app.add_option("run", options->words.words, "run.toml and key=value changes");
   app.add_option("--preset", options->words.preset, "a named shape instead of a file");
   app.add_option("--widths", options->widths, "d_model of the models: 64,128,256,512");
   app.add_option("--depths", options->depths, "layers of the models: 2,4,8,16");
-  app.add_option("--seeds", options->seeds, "initializations of each")->check(CLI::Range(1, 1000));
+  app.add_option("--seeds", options->seeds, "initializations of each")->check(in_range(1, 1000));
   app.add_option("--steps", options->steps, "looks at each, the first before any update")
-      ->check(CLI::Range(4, 10000));
+      ->check(in_range(4, 10000));
   app.add_option("--out", options->out, "folder for what is built from text; runs/NAME-coordcheck");
   app.add_option("--svg", options->svg, "also draw every module's curves into this file");
   return [options, &context] { return check(*options, context); };

@@ -2,11 +2,11 @@
 #include "datasets/tokenizer/spec.hpp"
 #include "launch/commands/data_verbs.hpp"
 #include "launch/config_arguments.hpp"
+#include "pretrain/config/batch_plan.hpp"
 #include "pretrain/config/resolve.hpp"
 #include "pretrain/model/architecture.hpp"
 #include "pretrain/train/prepare.hpp"
 
-#include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
 
 #include <algorithm>
@@ -60,14 +60,14 @@ ExitCode batch(const BatchArguments& arguments, const Context& context) {
   const auto tokenizer = tokenizer_of(arguments.tokenizer, config, folder);
   const bool with_text = !arguments.tokenizer.empty();
   const int64_t context_tokens = config.model.context;
-  const int64_t sequences = config.schedule.batch_tokens / context_tokens;
+  const BatchPlan plan = batch_plan(config);
+  const int64_t sequences = plan.sequences_at(arguments.step);
+  const auto first = static_cast<uint64_t>(plan.first_sequence(arguments.step));
   const Sampler sampler = open_sampler(config, folder, tokenizer.get());
   std::vector<int32_t> ids(static_cast<size_t>(context_tokens) + 1);
   nlohmann::ordered_json rows = nlohmann::ordered_json::array();
   for (int64_t i = 0; i < sequences; ++i) {
-    const uint64_t index =
-        static_cast<uint64_t>(arguments.step) * static_cast<uint64_t>(sequences) +
-        static_cast<uint64_t>(i);
+    const uint64_t index = first + static_cast<uint64_t>(i);
     const WindowRef window = sampler.window(index);
     sampler.read(index, ids);
     const std::string path = sampler.store(window).path().string();
@@ -103,10 +103,8 @@ uint64_t planned_sequences(RunConfig config, const Sampler& sampler) {
     fail_user("the run's length is a time, so its sequences are not known; give --sequences N");
   if (config.model.vocabulary == 0)
     config.model.vocabulary = sampler.sources()[0].stores[0]->info().vocabulary;
-  const int64_t steps =
-      planned_steps(config.schedule, parameter_count(make_param_table(config.model)));
-  return static_cast<uint64_t>(steps) *
-         static_cast<uint64_t>(config.schedule.batch_tokens / config.model.context);
+  const int64_t steps = planned_steps(config, parameter_count(make_param_table(config.model)));
+  return static_cast<uint64_t>(batch_plan(config).first_sequence(steps));
 }
 
 /// Largest difference between a source's share of 10,000 sequences in a row and its weight, as part
@@ -163,25 +161,25 @@ ExitCode mix(const MixArguments& arguments, const Context& context) {
 
 }  // namespace
 
-Action declare_data_batch(CLI::App& app, Context& context) {
+Action declare_data_batch(Flags& app, Context& context) {
   auto arguments = std::make_shared<BatchArguments>();
   app.add_option("run", arguments->words.words, "run.toml with key=value changes, or a run folder")
       ->required();
   app.add_option("--preset", arguments->words.preset, "start from a named shape");
   app.add_option("--step", arguments->step, "steps count from 0")
-      ->check(CLI::Range(int64_t{0}, int64_t{1} << 53))
+      ->check(in_range(int64_t{0}, int64_t{1} << 53))
       ->capture_default_str();
   app.add_option("--tokenizer", arguments->tokenizer, "show the text as well");
   return [arguments, &context] { return batch(*arguments, context); };
 }
 
-Action declare_data_mix(CLI::App& app, Context& context) {
+Action declare_data_mix(Flags& app, Context& context) {
   auto arguments = std::make_shared<MixArguments>();
   app.add_option("run", arguments->words.words, "run.toml with key=value changes, or a run folder")
       ->required();
   app.add_option("--preset", arguments->words.preset, "start from a named shape");
   app.add_option("--sequences", arguments->sequences, "look at this many; 0 = the whole run")
-      ->check(CLI::Range(uint64_t{0}, uint64_t{1} << 53));
+      ->check(in_range(uint64_t{0}, uint64_t{1} << 53));
   return [arguments, &context] { return mix(*arguments, context); };
 }
 

@@ -5,7 +5,6 @@
 #include "launch/signals.hpp"
 #include "report/humanize.hpp"
 
-#include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
 
 #include <algorithm>
@@ -138,35 +137,35 @@ ExitCode build(BuildArguments& arguments, const Context& context) {
 
 }  // namespace
 
-Action declare_data_build(CLI::App& app, Context& context) {
+Action declare_data_build(Flags& app, Context& context) {
   auto arguments = std::make_shared<BuildArguments>();
   BuildOptions& options = arguments->build;
   app.add_option("--tokenizer", arguments->tokenizer,
                  "tokenizer.json, or a folder with one or with GPT-2's files")
       ->required();
   app.add_option("--out", options.out, "the token store to write")->required();
-  CLI::Option* valid =
+  Flag* valid =
       app.add_option("--valid-out", options.valid_out, "a second store with the text held back");
   app.add_option("--valid-fraction", options.valid_fraction, "part of the text held back")
       ->needs(valid)
-      ->check(CLI::Range(0.0, 0.5))
+      ->check(in_range(0.0, 0.5))
       ->capture_default_str();
   app.add_option(
          "--split", arguments->split,
          "hash: whole documents; tail: the last part of each file; auto: tail under 20 documents")
       ->needs(valid)
-      ->check(CLI::IsMember({"auto", "hash", "tail"}))
+      ->check(one_of({"auto", "hash", "tail"}))
       ->capture_default_str();
   app.add_flag("--overwrite", options.overwrite, "replace stores that exist");
   app.add_option("--threads", options.threads, "0 = all cores; the result is the same")
-      ->check(CLI::Range(0, 4096));
+      ->check(in_range(0, 4096));
   app.add_option("--dedup", arguments->dedup,
                  "leave out repeated documents; exact: the same bytes, near: alike by MinHash")
-      ->check(CLI::IsMember({"off", "exact", "near"}))
+      ->check(one_of({"off", "exact", "near"}))
       ->capture_default_str();
   app.add_option("--dedup-threshold", options.dedup_threshold,
                  "near: the Jaccard similarity of five-word runs from which on")
-      ->check(CLI::Range(0.5, 1.0))
+      ->check(in_range(0.5, 1.0))
       ->capture_default_str();
   app.add_option("--dedup-report", options.dedup_report,
                  "JSON lines: each document left out, and the one it repeats");

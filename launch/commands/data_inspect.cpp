@@ -3,7 +3,6 @@
 #include "launch/commands/data_verbs.hpp"
 #include "launch/describe.hpp"
 
-#include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
 
 #include <memory>
@@ -121,7 +120,7 @@ ExitCode inspect(const InspectArguments& arguments, const Context& context) {
 
 }  // namespace
 
-Action declare_data_inspect(CLI::App& app, Context& context) {
+Action declare_data_inspect(Flags& app, Context& context) {
   auto arguments = std::make_shared<InspectArguments>();
   app.add_option("input", arguments->inputs,
                  "a token store, tokens of llm.c or Megatron-LM, or text: files, folders, globs")
@@ -129,7 +128,7 @@ Action declare_data_inspect(CLI::App& app, Context& context) {
   app.add_option("--tokenizer", arguments->tokenizer, "what decodes the examples");
   app.add_option("--field", arguments->field, "of JSON lines: the field with the text");
   app.add_option("--examples", arguments->examples, "documents whose beginnings are shown")
-      ->check(CLI::Range(0, 1000))
+      ->check(in_range(0, 1000))
       ->capture_default_str();
   app.add_flag("--verify", arguments->verify, "read all tokens and compare the stored hashes");
   return [arguments, &context] { return inspect(*arguments, context); };

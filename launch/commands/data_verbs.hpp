@@ -7,10 +7,10 @@
 
 namespace isoflop {
 
-Action declare_data_build(CLI::App& app, Context& context);
-Action declare_data_inspect(CLI::App& app, Context& context);
-Action declare_data_batch(CLI::App& app, Context& context);
-Action declare_data_mix(CLI::App& app, Context& context);
+Action declare_data_build(Flags& app, Context& context);
+Action declare_data_inspect(Flags& app, Context& context);
+Action declare_data_batch(Flags& app, Context& context);
+Action declare_data_mix(Flags& app, Context& context);
 
 /// Text on one line, for people.
 inline std::string one_line(std::string text) {

@@ -4,7 +4,6 @@
 #include "pretrain/config/load.hpp"
 #include "pretrain/model/parametrized.hpp"
 
-#include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
 
 #include <cstring>
@@ -85,7 +84,7 @@ struct Options {
   std::string a, b;
 };
 
-Action declare(CLI::App& app, Context& context) {
+Action declare(Flags& app, Context& context) {
   auto options = std::make_shared<Options>();
   app.add_option("a", options->a, "run folder or checkpoint")->required();
   app.add_option("b", options->b, "run folder or checkpoint")->required();

@@ -4,7 +4,6 @@
 #include "launch/context.hpp"
 #include "launch/machine.hpp"
 
-#include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
 
 #include <algorithm>
@@ -34,7 +33,7 @@ ExitCode run(const std::string& out, const Context& context) {
   return worst == Health::fatal ? ExitCode::kIo : ExitCode::kDone;
 }
 
-Action declare(CLI::App& app, Context& context) {
+Action declare(Flags& app, Context& context) {
   auto out = std::make_shared<std::string>(".");
   app.add_option("--out", *out, "folder where runs would be written");
   return [out, &context] { return run(*out, context); };

@@ -4,7 +4,6 @@
 #include "launch/context.hpp"
 #include "launch/machine.hpp"
 
-#include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
 
 #include <cmath>
@@ -124,7 +123,7 @@ ExitCode run(const Options& options, const Context& context) {
   return ExitCode::kDone;
 }
 
-Action declare(CLI::App& app, Context& context) {
+Action declare(Flags& app, Context& context) {
   auto options = std::make_shared<Options>();
   app.add_option("model", options->model, "run folder, checkpoint or GGUF file")->required();
   app.add_option("--data", options->data, "token store, or token file of llm.c or Megatron");

@@ -12,7 +12,6 @@
 #include "pretrain/gguf_recipe.hpp"
 #include "report/humanize.hpp"
 
-#include <CLI/CLI.hpp>
 #include <fmt/ranges.h>
 #include <nlohmann/json.hpp>
 
@@ -167,7 +166,7 @@ ExitCode run(const Options& options, const Context& context) {
   return certified.pass ? ExitCode::kDone : ExitCode::kGate;
 }
 
-Action declare(CLI::App& app, Context& context) {
+Action declare(Flags& app, Context& context) {
   auto options = std::make_shared<Options>();
   app.add_option("model", options->request.model,
                  "run folder, checkpoint, GGUF file or Hugging Face folder")

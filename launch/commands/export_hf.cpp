@@ -6,7 +6,6 @@
 #include "launch/machine.hpp"
 #include "report/humanize.hpp"
 
-#include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
 
 namespace isoflop {
@@ -58,7 +57,7 @@ ModelCard card_of(const std::string& origin,
           .type = type};
 }
 
-void declare_hf(CLI::App& app, HfOptions& options) {
+void declare_hf(Flags& app, HfOptions& options) {
   app.add_option("--hf", options.folder, "the Hugging Face folder to write, instead of --out");
   app.add_option("--dtype", options.dtype, "of its tensors: f32, f16 or bf16")
       ->capture_default_str();

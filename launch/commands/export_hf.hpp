@@ -5,14 +5,11 @@
 #include "core/param.hpp"
 #include "export/model_card.hpp"
 #include "launch/context.hpp"
+#include "launch/flags.hpp"
 
 #include <cstdint>
 #include <string>
 #include <vector>
-
-namespace CLI {
-class App;
-}
 
 namespace isoflop {
 
@@ -43,7 +40,7 @@ struct HfOptions {
   std::string chat_template;  // text; "" = the model's own
 };
 
-void declare_hf(CLI::App& app, HfOptions& options);
+void declare_hf(Flags& app, HfOptions& options);
 
 ExitCode export_hf_folder(const ExportRequest& request,
                           const HfOptions& options,

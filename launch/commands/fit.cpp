@@ -7,7 +7,6 @@
 #include "report/humanize.hpp"
 #include "scaling/fit_page.hpp"
 
-#include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
 
 #include <algorithm>
@@ -253,16 +252,16 @@ ExitCode run(const Options& options, const Context& context) {
   return ExitCode::kDone;
 }
 
-Action declare(CLI::App& app, Context& context) {
+Action declare(Flags& app, Context& context) {
   auto options = std::make_shared<Options>();
   app.add_option("table", options->table, "runs: parameters,tokens,loss or N,D,loss (flops or C)")
       ->required();
   app.add_option("--approach", options->approach,
                  "whose exponents are the answer: 1 envelope, 2 isoFLOP, 3 parametric law")
-      ->check(CLI::Range(1, 3))
+      ->check(in_range(1, 3))
       ->capture_default_str();
   app.add_option("--bootstraps", options->bootstraps, "resamplings for the intervals")
-      ->check(CLI::Range(0, 100000))
+      ->check(in_range(0, 100000))
       ->capture_default_str();
   app.add_option("--counts", options->counts,
                  "what the table's parameters are: all | one_table | non_embedding | matmul")

@@ -8,7 +8,6 @@
 #include "launch/sampling_flags.hpp"
 #include "launch/signals.hpp"
 
-#include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
 
 #include <chrono>
@@ -139,18 +138,18 @@ ExitCode run(const Options& options, const Context& context) {
   return stop_requested().value_or(ExitCode::kDone);
 }
 
-Action declare(CLI::App& app, Context& context) {
+Action declare(Flags& app, Context& context) {
   auto options = std::make_shared<Options>();
   GenerateOptions& g = options->generate;
   app.add_option("model", options->model, "run folder, checkpoint or GGUF file")->required();
   app.add_option("prompt", options->prompt, "text to go on from; empty: a new document");
-  app.add_option("-n,--tokens", g.tokens, "tokens to write at most")->check(CLI::Range(1, 1 << 30));
+  app.add_option("-n,--tokens", g.tokens, "tokens to write at most")->check(in_range(1, 1 << 30));
   add_sampling_flags(app, g.sampling);
   app.add_option("--stop", options->stops, "end where this text appears; may be given again");
   app.add_option("--prompt-file", options->prompt_file,
                  "read the prompt from a file; - = standard input");
   app.add_option("--sequences", options->sequences, "texts to write, each from draws of its own")
-      ->check(CLI::Range(1, 10000));
+      ->check(in_range(1, 10000));
   app.add_option("--threads", options->threads, "cores to use; 0 = all");
   return [options, &context] { return run(*options, context); };
 }

@@ -10,7 +10,6 @@
 #include "pretrain/train/resume.hpp"
 #include "report/humanize.hpp"
 
-#include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
 
 #include <memory>
@@ -94,7 +93,7 @@ ExitCode run(const Options& options, const Context& context) {
   return ExitCode::kDone;
 }
 
-Action declare(CLI::App& app, Context& context) {
+Action declare(Flags& app, Context& context) {
   auto options = std::make_shared<Options>();
   app.add_option("model", options->model,
                  "GGUF file, Hugging Face folder, llama2.c .bin, checkpoint or run folder")

@@ -8,7 +8,6 @@
 #include "pretrain/config/resolve.hpp"
 #include "pretrain/model/parametrized.hpp"
 
-#include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
 
 #include <algorithm>
@@ -118,7 +117,7 @@ ExitCode run(const Options& options, const Context& context) {
   return ExitCode::kDone;
 }
 
-Action declare(CLI::App& app, Context& context) {
+Action declare(Flags& app, Context& context) {
   auto options = std::make_shared<Options>();
   app.add_option(
       "file", options->words.words,

@@ -8,7 +8,6 @@
 #include "launch/supervise/supervisor.hpp"
 #include "launch/train_run.hpp"
 
-#include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
 #include <unistd.h>
 
@@ -198,7 +197,7 @@ ExitCode run(Options& options, const Context& context) {
   return Supervisor(plan, context).run();
 }
 
-Action declare(CLI::App& app, Context& context) {
+Action declare(Flags& app, Context& context) {
   auto options = std::make_shared<Options>();
   TrainRequest& request = options->request;
   app.add_option("run", options->words.words, "run.toml and key=value changes");
@@ -211,42 +210,42 @@ Action declare(CLI::App& app, Context& context) {
   app.add_flag("--new-kernel-plan", request.accept_new_kernel_plan,
                "go on although this machine's kernels give other bits");
   app.add_option("-n,--ranks", options->ranks, "ranks; default all slots of the hosts")
-      ->check(CLI::Range(1, 1 << 20));
+      ->check(in_range(1, 1 << 20));
   app.add_option("--hosts", options->hosts, "hosts and ranks on each: a:8,b:8");
   app.add_option("--hostfile", options->hostfile, "lines HOST slots=8");
   app.add_option("--spares", options->spares,
                  "the last K hosts wait until another one fails and then take its place")
-      ->check(CLI::Range(0, 1 << 16));
+      ->check(in_range(0, 1 << 16));
   app.add_option("--min-nodes", options->min_nodes, "give up with fewer hosts than this")
-      ->check(CLI::Range(1, 1 << 16));
+      ->check(in_range(1, 1 << 16));
   app.add_option("--max-restarts", options->max_restarts,
                  "give up after so many failures without a new checkpoint")
-      ->check(CLI::Range(0, 1 << 20));
+      ->check(in_range(0, 1 << 20));
   app.add_option(
          "--patience", options->patience,
          "seconds that a step may take at least before a rank counts as hung; one that says "
          "nothing for half of it does, too")
-      ->check(CLI::Range(1.0, 86400.0));
+      ->check(in_range(1.0, 86400.0));
   app.add_option("--grace", options->grace, "seconds to save in when asked to stop, until force")
-      ->check(CLI::Range(1.0, 86400.0));
+      ->check(in_range(1.0, 86400.0));
   app.add_option("--rsh", options->remote_shell,
                  "how to run a command on a host: SHELL HOST COMMAND; default ssh");
   app.add_option("--network", options->network,
                  "network between the hosts, such as 10.0.0.0/8, when they have several");
   app.add_option("--starter", options->starter, "auto: srun inside a Slurm job, else mpirun")
-      ->check(CLI::IsMember({"auto", "mpirun", "srun"}));
+      ->check(one_of({"auto", "mpirun", "srun"}));
   app.add_flag("--dry-run", options->dry_run, "print the command line and start nothing");
   app.add_flag(
       "--slurm", options->slurm,
       "write RUN/logs/job.sbatch and submit it; the job saves and queues itself again when "
       "its time is over or it is preempted");
   app.add_option("--emit", options->emit, "sbatch: print the job's script instead")
-      ->check(CLI::IsMember({"sbatch"}));
-  app.add_option("--nodes", options->nodes, "of the Slurm job")->check(CLI::Range(1, 1 << 16));
+      ->check(one_of({"sbatch"}));
+  app.add_option("--nodes", options->nodes, "of the Slurm job")->check(in_range(1, 1 << 16));
   app.add_option("--sbatch", options->sbatch,
                  "a further line of the script: --sbatch=--time=24:00:00; may be repeated")
       ->allow_extra_args(false);
-  app.add_option("--probe", options->probe)->group("");
+  app.add_option("--probe", options->probe)->hidden();
   return [options, &context] { return run(*options, context); };
 }
 

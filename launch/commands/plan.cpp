@@ -12,7 +12,6 @@
 #include "report/humanize.hpp"
 #include "scaling/budget.hpp"
 
-#include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
 #include <unistd.h>
 
@@ -246,7 +245,7 @@ ExitCode run(const Options& options, const Context& context) {
   return ExitCode::kDone;
 }
 
-Action declare(CLI::App& app, Context& context) {
+Action declare(Flags& app, Context& context) {
   auto options = std::make_shared<Options>();
   app.add_option("--budget", options->budget, "1e18flop, 2.2Gtok, 30m or 50usd")->required();
   app.add_option("--hardware", options->hardware,
@@ -260,9 +259,9 @@ Action declare(CLI::App& app, Context& context) {
       ->capture_default_str();
   app.add_option("--arch", options->arch, "gpt3 | pythia | llama")->capture_default_str();
   app.add_option("--vocabulary", options->vocabulary, "tokens in the vocabulary; 0 = by the size")
-      ->check(CLI::Range(0, 100'000'000));
+      ->check(in_range(0, 100'000'000));
   app.add_option("--context", options->context, "tokens in a sequence; 0 = by the size")
-      ->check(CLI::Range(0, 10'000'000));
+      ->check(in_range(0, 10'000'000));
   app.add_option("--unique", options->unique, "tokens of text there are; more are repeats");
   app.add_option("--inference", options->inference,
                  "tokens the model will be asked for: also the cheapest model over its life");

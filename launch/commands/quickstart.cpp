@@ -8,7 +8,6 @@
 #include "launch/train_run.hpp"
 #include "report/humanize.hpp"
 
-#include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
 
 #include <algorithm>
@@ -175,7 +174,7 @@ ExitCode run(const Options& options, const Context& context) {
   return ExitCode::kDone;
 }
 
-Action declare(CLI::App& app, Context& context) {
+Action declare(Flags& app, Context& context) {
   auto options = std::make_shared<Options>();
   app.add_option("--text", options->text,
                  "files, folders or globs of text; scripts/quickstart fetches some")

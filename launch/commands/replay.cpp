@@ -5,7 +5,6 @@
 #include "launch/train_run.hpp"
 #include "pretrain/train/prepare.hpp"
 
-#include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
 
 #include <memory>
@@ -82,12 +81,12 @@ ExitCode run(const Options& options, const Context& context) {
   return report.difference.empty() ? ExitCode::kDone : ExitCode::kBug;
 }
 
-Action declare(CLI::App& app, Context& context) {
+Action declare(Flags& app, Context& context) {
   auto options = std::make_shared<Options>();
   app.add_option("run", options->run, "run folder")->required();
   app.add_option("--step", options->step, "step, as metrics.jsonl counts them: from 1")
       ->required()
-      ->check(CLI::Range(int64_t{1}, int64_t{1} << 53));
+      ->check(in_range(int64_t{1}, int64_t{1} << 53));
   return [options, &context] { return run(*options, context); };
 }
 

@@ -7,7 +7,6 @@
 #include "launch/sampling_flags.hpp"
 #include "launch/signals.hpp"
 
-#include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
 
 #include <memory>
@@ -59,32 +58,32 @@ ExitCode run(const Options& options, const Context& context) {
   return ExitCode::kDone;
 }
 
-Action declare(CLI::App& app, Context& context) {
+Action declare(Flags& app, Context& context) {
   auto options = std::make_shared<Options>();
   Options& o = *options;
   app.add_option("model", o.model, "run folder, checkpoint or GGUF file")->required();
   app.add_option("--host", o.host, "address to listen on; anything but loopback is open to others")
       ->capture_default_str();
   app.add_option("--port", o.port, "0 = any free one")
-      ->check(CLI::Range(0, 65535))
+      ->check(in_range(0, 65535))
       ->capture_default_str();
   app.add_option("--name", o.name, "what clients call the model; else its file's name");
   app.add_option("--chat-template", o.chat_template,
                  fmt::format("instead of the model's own: {}, or a file", chat_template_names()));
   app.add_option("--max-tokens", o.api.tokens, "of an answer")
-      ->check(CLI::Range(1, 1 << 30))
+      ->check(in_range(1, 1 << 30))
       ->capture_default_str();
   app.add_option("--max-seconds", o.api.seconds, "of a request, waiting included")
-      ->check(CLI::Range(1, 86400))
+      ->check(in_range(1, 86400))
       ->capture_default_str();
   app.add_option("--max-body", o.listen.body_bytes, "bytes of a request")
-      ->check(CLI::Range(1, 1 << 30))
+      ->check(in_range(1, 1 << 30))
       ->capture_default_str();
   app.add_option("--connections", o.listen.connections, "at once, each with a thread; more get 503")
-      ->check(CLI::Range(1, 1024))
+      ->check(in_range(1, 1024))
       ->capture_default_str();
   app.add_option("--queue", o.queue, "requests that wait for the model; more get 503")
-      ->check(CLI::Range(1, 100000))
+      ->check(in_range(1, 100000))
       ->capture_default_str();
   add_sampling_flags(app, o.sampling);
   app.add_option("--threads", o.threads, "cores to use; 0 = all");

@@ -4,7 +4,6 @@
 #include "launch/family.hpp"
 #include "launch/sweep_run.hpp"
 
-#include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
 
 #include <memory>
@@ -44,7 +43,7 @@ ExitCode run(Options& options, const Context& context) {
   return outcome.code;
 }
 
-Action declare(CLI::App& app, Context& context) {
+Action declare(Flags& app, Context& context) {
   auto options = std::make_shared<Options>();
   SweepRequest& request = options->request;
   app.add_option("run", options->words.words, "run.toml and key=value changes");
@@ -55,18 +54,18 @@ Action declare(CLI::App& app, Context& context) {
       ->allow_extra_args(false);
   app.add_option("--widths", options->widths, "d_model of the models; default the run's own");
   app.add_option("--depths", options->depths, "layers of the models; default the run's own");
-  app.add_option("--seeds", request.seeds, "trials of each setting")->check(CLI::Range(1, 1000));
+  app.add_option("--seeds", request.seeds, "trials of each setting")->check(in_range(1, 1000));
   app.add_option("--search", request.search,
                  "grid: all values; random: --trials draws; halving: short runs first, the better "
                  "ones longer")
       ->capture_default_str();
   app.add_option("--trials", request.trials, "settings to draw for each model")
-      ->check(CLI::Range(1, 100000));
+      ->check(in_range(1, 100000));
   app.add_option("--eta", request.eta, "halving: one of so many goes on, so many times longer")
-      ->check(CLI::Range(2, 100))
+      ->check(in_range(2, 100))
       ->capture_default_str();
   app.add_option("--jobs", request.jobs, "trials at once; default cores / compute.threads")
-      ->check(CLI::Range(1, 4096));
+      ->check(in_range(1, 4096));
   app.add_option("--out", request.out, "folder of the table; runs/NAME-sweep");
   app.add_flag("--dry-run", request.dry_run, "say how many trials and FLOPs");
   return [options, &context] { return run(*options, context); };

@@ -6,7 +6,6 @@
 #include "launch/describe.hpp"
 #include "report/humanize.hpp"
 
-#include <CLI/CLI.hpp>
 #include <fmt/ranges.h>
 #include <nlohmann/json.hpp>
 
@@ -37,7 +36,7 @@ struct CodeOptions {
   fs::path file;
   bool special = false;
   std::vector<std::string> ids;
-  const CLI::Option* text_given = nullptr;
+  const Flag* text_given = nullptr;
 };
 
 ExitCode train(TrainOptions& options, const Context& context) {
@@ -87,7 +86,7 @@ ExitCode import(const ImportOptions& options, const Context& context) {
 
 ExitCode encode(const CodeOptions& options, const Context& context) {
   const auto tokenizer = Tokenizer::load(options.tokenizer);
-  const bool given = options.text_given->count() > 0;
+  const bool given = options.text_given->given();
   const std::string text = given                  ? options.text
                            : options.file.empty() ? read_stdin()
                                                   : read_file(options.file);
@@ -141,18 +140,18 @@ constexpr char kTokenizerFiles[] =
     "tokenizer.json, SentencePiece's tokenizer.model, GPT-2's files, a folder with one of these, a "
     "GGUF file, or llama2.c's tokenizer.bin";
 
-void add_tokenizer_flag(CLI::App& app, CodeOptions& options) {
+void add_tokenizer_flag(Flags& app, CodeOptions& options) {
   app.add_option("--tokenizer", options.tokenizer, kTokenizerFiles)->required();
 }
 
-Action declare_train(CLI::App& app, Context& context) {
+Action declare_train(Flags& app, Context& context) {
   auto options = std::make_shared<TrainOptions>();
   app.add_option("--out", options->out, "the tokenizer.json to write")->required();
   app.add_option("--vocab", options->training.vocabulary,
                  "tokens in all, specials and bytes included (bpe)")
       ->capture_default_str();
   app.add_option("--kind", options->kind, "bpe, bytes, or the characters of the text")
-      ->check(CLI::IsMember({"bpe", "bytes", "chars"}))
+      ->check(one_of({"bpe", "bytes", "chars"}))
       ->capture_default_str();
   app.add_option(
          "--special", options->special,
@@ -160,23 +159,23 @@ Action declare_train(CLI::App& app, Context& context) {
       ->expected(1)
       ->take_all();
   app.add_option("--threads", options->training.threads, "0 = all cores; the result is the same")
-      ->check(CLI::Range(0, 4096));
+      ->check(in_range(0, 4096));
   app.add_option("input", options->inputs, "text files, folders, globs, or - for standard input")
       ->required();
   return [options, &context] { return train(*options, context); };
 }
 
-Action declare_import(CLI::App& app, Context& context) {
+Action declare_import(Flags& app, Context& context) {
   auto options = std::make_shared<ImportOptions>();
   app.add_option("tokenizer", options->source, kTokenizerFiles)->required();
   app.add_option("--out", options->out, "the tokenizer.json to write")->required();
   return [options, &context] { return import(*options, context); };
 }
 
-Action declare_encode(CLI::App& app, Context& context) {
+Action declare_encode(Flags& app, Context& context) {
   auto options = std::make_shared<CodeOptions>();
   add_tokenizer_flag(app, *options);
-  CLI::Option* text = app.add_option("--text", options->text, "the text itself");
+  Flag* text = app.add_option("--text", options->text, "the text itself");
   app.add_option("--file", options->file, "a file; without --text and --file: standard input")
       ->excludes(text);
   app.add_flag("--special", options->special, "recognize the texts of special tokens");
@@ -184,16 +183,16 @@ Action declare_encode(CLI::App& app, Context& context) {
   return [options, &context] { return encode(*options, context); };
 }
 
-Action declare_decode(CLI::App& app, Context& context) {
+Action declare_decode(Flags& app, Context& context) {
   auto options = std::make_shared<CodeOptions>();
   add_tokenizer_flag(app, *options);
-  CLI::Option* ids =
+  Flag* ids =
       app.add_option("ids", options->ids, "token ids; without them --file or standard input");
   app.add_option("--file", options->file, "a file of ids")->excludes(ids);
   return [options, &context] { return decode(*options, context); };
 }
 
-Action declare_inspect(CLI::App& app, Context& context) {
+Action declare_inspect(Flags& app, Context& context) {
   auto file = std::make_shared<fs::path>();
   app.add_option("file", *file, kTokenizerFiles)->required();
   return [file, &context] {

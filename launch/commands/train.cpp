@@ -4,7 +4,6 @@
 #include "launch/ranks.hpp"
 #include "launch/train_run.hpp"
 
-#include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
 
 #include <memory>
@@ -34,7 +33,7 @@ ExitCode run(Options& options, const Context& context) {
   });
 }
 
-Action declare(CLI::App& app, Context& context) {
+Action declare(Flags& app, Context& context) {
   auto options = std::make_shared<Options>();
   TrainRequest& request = options->request;
   app.add_option("run", options->words.words,

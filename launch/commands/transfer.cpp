@@ -3,11 +3,11 @@
 #include "launch/context.hpp"
 #include "launch/family.hpp"
 #include "launch/sweep_run.hpp"
+#include "pretrain/config/batch_plan.hpp"
 #include "pretrain/config/dump.hpp"
 #include "pretrain/config/resolve.hpp"
 #include "pretrain/model/architecture.hpp"
 
-#include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
 
 #include <algorithm>
@@ -63,8 +63,8 @@ TransferVerdict judge_key(const SweepTable& table, size_t key, const Context& co
 /// What no width says anything about: batch, length and decay, each with what is known of it.
 void state_the_rest(const RunConfig& full, int64_t steps, const Context& context, Json& json) {
   const int64_t parameters = all_parameter_count(full.model);
-  const int64_t whole = planned_steps(full.schedule, parameters);
-  const double tokens = static_cast<double>(whole * full.schedule.batch_tokens);
+  const int64_t whole = planned_steps(full, parameters);
+  const double tokens = static_cast<double>(batch_plan(full).tokens_before(whole));
   const double per_parameter = tokens / static_cast<double>(parameters);
   context.print("width: theory (maximal update parametrization), and measured by the gate");
   context.print("batch: {} tokens, the same as the proxies'; nothing is claimed of others",
@@ -163,7 +163,7 @@ ExitCode run(Options& options, const Context& context) {
   return through ? ExitCode::kDone : ExitCode::kGate;
 }
 
-Action declare(CLI::App& app, Context& context) {
+Action declare(Flags& app, Context& context) {
   auto options = std::make_shared<Options>();
   SweepRequest& request = options->request;
   app.add_option("run", options->words.words, "the full-size run.toml and key=value changes");
@@ -173,10 +173,10 @@ Action declare(CLI::App& app, Context& context) {
   app.add_option("--widths", options->widths,
                  "proxies; the narrowest one's optimum is carried over");
   app.add_option("--steps", options->steps, "of every proxy; default those of the run")
-      ->check(CLI::Range(1, 1000000000));
-  app.add_option("--seeds", request.seeds, "trials of each value")->check(CLI::Range(1, 1000));
+      ->check(in_range(1, 1000000000));
+  app.add_option("--seeds", request.seeds, "trials of each value")->check(in_range(1, 1000));
   app.add_option("--jobs", request.jobs, "trials at once; default cores / compute.threads")
-      ->check(CLI::Range(1, 4096));
+      ->check(in_range(1, 4096));
   app.add_option("--out", request.out, "folder of the sweep; runs/NAME-transfer");
   app.add_option("--write", options->write, "the full-size run file with what was found");
   app.add_flag("--force", options->force, "write it although the gate fails");

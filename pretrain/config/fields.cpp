@@ -217,6 +217,15 @@ void add_schedule(std::vector<Field>& list) {
       tokens("schedule.batch_tokens", "tokens in a step = slots x k x micro_batch x context");
   batch.highest = kMost;
   add(std::move(batch), &S::batch_tokens);
+  Field ramp = optional(tokens(
+      "schedule.batch_ramp", "tokens over which steps grow to batch_tokens (GPT-3: 4e9 to 12e9)"));
+  ramp.highest = kMost;
+  add(std::move(ramp), &S::batch_ramp);
+  Field from = optional(tokens("schedule.batch_ramp_from",
+                               "tokens in the first step of a ramp (GPT-3: 32e3); not given = one "
+                               "micro-batch a slot"));
+  from.highest = kMost;
+  add(std::move(from), &S::batch_ramp_from);
   add(automatic(integer("schedule.micro_batch", 1, 1e8,
                         "sequences computed at once; auto = as many as make up to 4096 tokens")),
       &S::micro_batch);
@@ -312,7 +321,7 @@ void add_rest(std::vector<Field>& list) {
   const auto eval = &RunConfig::eval;
   const auto output = &RunConfig::output;
   add(text("compute.device", {"auto", "cuda", "cpu"},
-           "what computes; auto = a GPU where there is one, else the CPU"),
+           "what computes; auto = the CPU, until the GPU backend has been proven on a device"),
       compute, &ComputeConfig::device);
   add(frozen(
           text("compute.dtype", {"auto", "fp32", "bf16"},

@@ -2,6 +2,7 @@
 
 #include "core/math.hpp"
 #include "datasets/tokenizer/spec.hpp"
+#include "pretrain/config/batch_plan.hpp"
 #include "pretrain/config/quantity.hpp"
 #include "pretrain/model/parametrized.hpp"
 #include "pretrain/optim/schedule.hpp"
@@ -121,6 +122,8 @@ void resolve_batch(const ModelConfig& model, ScheduleConfig& schedule) {
   if (!schedule.micro_batch) {
     schedule.micro_batch = automatic_micro_batch(sequences / schedule.slots, context);
   }
+  if (schedule.batch_ramp_from && !schedule.batch_ramp)
+    fail_user("schedule.batch_ramp_from is where schedule.batch_ramp starts; give both or neither");
 }
 
 }  // namespace
@@ -128,10 +131,16 @@ void resolve_batch(const ModelConfig& model, ScheduleConfig& schedule) {
 void check_config(const RunConfig& config) {
   check_shapes(config.model);
   check_length(config.schedule);
-  resolved(config);
+  batch_plan(resolved(config));
   parse_tokenizer_spec(config.data.tokenizer);
   parse_warmup(config.schedule.warmup);
-  if (!config.schedule.budget.empty()) parse_seconds(config.schedule.budget, "schedule.budget");
+  if (!config.schedule.budget.empty()) {
+    parse_seconds(config.schedule.budget, "schedule.budget");
+    if (config.schedule.batch_ramp > 0)
+      fail_user(
+          "schedule.batch_ramp needs a run whose length is known; give schedule.tokens instead of "
+          "schedule.budget");
+  }
   const std::string& name = config.output.name;
   if (name.empty() || name == "." || name == ".." || name.find('/') != name.npos) {
     fail_user("output.name = \"{}\" must be a plain folder name; --out takes a path", name);
@@ -153,13 +162,14 @@ RunConfig resolved(RunConfig config) {
   return config;
 }
 
-int64_t planned_steps(const ScheduleConfig& schedule, int64_t parameters) {
+int64_t planned_steps(const RunConfig& config, int64_t parameters) {
+  const ScheduleConfig& schedule = config.schedule;
   if (schedule.steps) return schedule.steps;
   const double tokens = schedule.tokens > 0
                             ? schedule.tokens
                             : schedule.tokens_per_parameter * static_cast<double>(parameters);
   ISOFLOP_CHECK(tokens > 0, "a run whose length is a budget has no planned steps");
-  const double steps = std::floor(tokens / static_cast<double>(schedule.batch_tokens));
+  const double steps = std::floor(batch_plan(resolved(config)).steps_of(tokens));
   if (steps > 9007199254740992.0)
     fail_user("the run would take {:g} steps; make it shorter", steps);
   return std::max<int64_t>(1, static_cast<int64_t>(steps));

@@ -25,8 +25,8 @@ void check_config(const RunConfig& config);
 RunConfig resolved(RunConfig config);
 
 /// Steps of a run whose length is given in steps, tokens or tokens per parameter: whole steps,
-/// rounded down, at least 1. `parameters` counts everything stored, a tied table once. Not for a
-/// budget in time.
-int64_t planned_steps(const ScheduleConfig& schedule, int64_t parameters);
+/// rounded down, at least 1; a growing batch is counted as it grows. `parameters` counts everything
+/// stored, a tied table once. Not for a budget in time.
+int64_t planned_steps(const RunConfig& config, int64_t parameters);
 
 }  // namespace isoflop

@@ -102,6 +102,8 @@ struct ScheduleConfig {
   int64_t steps = 0;
   std::string budget;            // "30m", "2h"
   int64_t batch_tokens = 16384;  // tokens per step = slots x k x micro_batch x context
+  double batch_ramp = 0;         // tokens over which a step grows to batch_tokens; 0 = none
+  int64_t batch_ramp_from = 0;   // tokens of the first step; 0 = one micro-batch a slot
   int64_t micro_batch = 0;       // sequences; 0 = auto
   int64_t slots = 0;             // 0 = auto
   std::string decay = "linear";  // linear | cosine | wsd | constant

@@ -1,6 +1,7 @@
 #include "pretrain/optim/schedule.hpp"
 
 #include "core/error.hpp"
+#include "pretrain/config/batch_plan.hpp"
 #include "pretrain/config/quantity.hpp"
 #include "pretrain/config/resolve.hpp"
 
@@ -21,12 +22,10 @@ bool ends_with(std::string_view text, std::string_view end) {
   return text.size() >= end.size() && text.substr(text.size() - end.size()) == end;
 }
 
-int64_t warmup_steps(const Warmup& warmup, const ScheduleConfig& config, int64_t steps) {
+int64_t warmup_steps(const Warmup& warmup, const RunConfig& config, int64_t steps) {
   if (warmup.fraction > 0) return std::llround(warmup.fraction * static_cast<double>(steps));
-  if (warmup.tokens > 0) {
-    return std::llround(
-        std::min(kMostSteps, warmup.tokens / static_cast<double>(config.batch_tokens)));
-  }
+  if (warmup.tokens > 0)
+    return std::llround(std::min(kMostSteps, batch_plan(config).steps_of(warmup.tokens)));
   return warmup.steps;
 }
 
@@ -61,14 +60,15 @@ Warmup parse_warmup(std::string_view text) {
   return warmup;
 }
 
-Schedule make_schedule(const ScheduleConfig& config, double peak_lr, int64_t steps) {
+Schedule make_schedule(const RunConfig& run, int64_t steps) {
   ISOFLOP_CHECK(steps >= 1, "a run of {} steps", steps);
+  const ScheduleConfig& config = run.schedule;
   Schedule schedule;
   schedule.decay = decay_of(config.decay);
-  schedule.peak = peak_lr;
+  schedule.peak = run.optimizer.lr;
   schedule.final_fraction = config.final_lr_fraction;
   schedule.steps = steps;
-  schedule.warmup = warmup_steps(parse_warmup(config.warmup), config, steps);
+  schedule.warmup = warmup_steps(parse_warmup(config.warmup), run, steps);
   if (schedule.warmup >= steps && schedule.warmup > 0) {
     fail_user(
         "schedule.warmup = \"{}\" is {} steps, but the run has only {}; set schedule.warmup=\"1%\" "
@@ -84,8 +84,7 @@ Schedule make_schedule(const ScheduleConfig& config, double peak_lr, int64_t ste
 }
 
 Schedule schedule_of(const RunConfig& config, int64_t parameters) {
-  return make_schedule(config.schedule, config.optimizer.lr,
-                       planned_steps(config.schedule, parameters));
+  return make_schedule(config, planned_steps(config, parameters));
 }
 
 double Schedule::rate(int64_t step) const {

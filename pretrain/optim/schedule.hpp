@@ -48,11 +48,10 @@ struct Warmup {
 /// UserError lists the forms.
 Warmup parse_warmup(std::string_view text);
 
-/// For a run of `steps` steps at this peak rate. UserError when the warm-up leaves no step after
-/// it.
-Schedule make_schedule(const ScheduleConfig& config, double peak_lr, int64_t steps);
+/// For a resolved run of `steps` steps. UserError when the warm-up leaves no step after it.
+Schedule make_schedule(const RunConfig& config, int64_t steps);
 
-/// Of a resolved run whose length is not given in time; `parameters` as planned_steps counts.
+/// The same where the length is not given in time; `parameters` as planned_steps counts.
 Schedule schedule_of(const RunConfig& config, int64_t parameters);
 
 /// The curve in `columns` by `rows` characters with its landmarks, for --dry-run. ASCII, ends in a

@@ -301,15 +301,6 @@ void settle(Run& run, int vocabulary) {
 
 }  // namespace
 
-BatchPlan batch_plan(const RunConfig& config) {
-  const ScheduleConfig& s = config.schedule;
-  const int64_t context = config.model.context;
-  return {.slots = s.slots,
-          .micro_batches = s.batch_tokens / (s.slots * s.micro_batch * context),
-          .micro_batch = s.micro_batch,
-          .context = context};
-}
-
 Run prepare_run(RunConfig config, Origins origins, const PrepareOptions& options) {
   Run run;
   run.config = std::move(config);

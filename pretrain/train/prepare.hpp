@@ -18,7 +18,6 @@ struct PrepareOptions {
 };
 
 /// Of a resolved config.
-BatchPlan batch_plan(const RunConfig& config);
 
 /// `config` as load_config gives it. Text is tokenized once into RUN/data; a later call finds it
 /// there.

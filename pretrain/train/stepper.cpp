@@ -111,7 +111,7 @@ StepRecord Stepper::next() {
         stats_->after(step_.parameters);
       }
     }
-    state.tokens += run_.batch.tokens();
+    state.tokens += run_.batch.tokens_at(state.step);
   }
   state.step = record.step;
   step_.quantize(run_.schedule.quantizes(state.step));

@@ -19,9 +19,9 @@ SlotRange slots_for(const BatchPlan& plan, const ProcessGrid& grid) {
   return slots_of(plan.slots, grid.place().dp, grid.shape().dp);
 }
 
-PipeSchedule schedule_for(const BatchPlan& plan, const ProcessGrid& grid) {
+PipeSchedule schedule_for(const BatchPlan& plan, int64_t micro_batches, const ProcessGrid& grid) {
   return one_forward_one_backward(grid.place().pp, grid.shape().pp,
-                                  slots_for(plan, grid).size() * plan.micro_batches);
+                                  slots_for(plan, grid).size() * micro_batches);
 }
 
 std::optional<WeightGrid> grid_for(const RunConfig& config, const ParamTable& table) {
@@ -49,7 +49,7 @@ BlockShape block_shape(const RunConfig& config, const BatchPlan& plan, const Pro
           .recompute = parse_recompute(config.compute.recompute),
           .training = true,
           .stage = blocks_of_stage(config.model.layers, grid.place().pp, grid.shape().pp),
-          .in_flight = most_in_flight(schedule_for(plan, grid))};
+          .in_flight = most_in_flight(schedule_for(plan, plan.micro_batches, grid))};
 }
 
 TrainStep::TrainStep(const RunConfig& config,
@@ -69,7 +69,8 @@ TrainStep::TrainStep(const RunConfig& config,
       table_(table),
       backend_(backend),
       slots_(slots_for(plan, sharding_.grid())),
-      schedule_(schedule_for(plan, sharding_.grid())),
+      schedule_(schedule_for(plan, plan.micro_batches, sharding_.grid())),
+      micro_batches_(plan.micro_batches),
       in_flight_(most_in_flight(schedule_)),
       ranks_(ranks),
       grid_(grid_for(config, table)),
@@ -106,8 +107,17 @@ void TrainStep::fill_parameters(const std::function<void(ParamBuffer&)>& fill) {
   refresh_weights();
 }
 
-StepResult TrainStep::compute(int64_t step, const SequenceSource& source) {
+/// Follows the batch as it grows.
+void TrainStep::begin(int64_t step) {
   read_first_ = ~uint64_t{0};
+  const int64_t micro_batches = plan_.micro_batches_at(step);
+  if (micro_batches == micro_batches_) return;
+  micro_batches_ = micro_batches;
+  schedule_ = schedule_for(plan_, micro_batches, sharding_.grid());
+}
+
+StepResult TrainStep::compute(int64_t step, const SequenceSource& source) {
+  begin(step);
   for (const PipeInstruction& instruction : schedule_) carry_out(instruction, step, source);
 
   ParamBuffer& gradients = gradients_.finish();
@@ -119,7 +129,7 @@ StepResult TrainStep::compute(int64_t step, const SequenceSource& source) {
   StepResult result;
   result.grad_norm = exchange_ ? gradient_norm(table_, exchange_->share_numbers(slot_losses_))
                                : gradient_norm(table_, gradients, backend_);
-  result.loss = tree_sum(slot_losses_) / static_cast<double>(plan_.tokens());
+  result.loss = tree_sum(slot_losses_) / static_cast<double>(plan_.tokens_at(step));
   return result;
 }
 
@@ -147,15 +157,15 @@ void TrainStep::carry_out(const PipeInstruction& instruction,
 
 /// Micro-batches come in order on every stage, so a slot's gradients add up as on a single rank.
 void TrainStep::backward(int64_t micro, int64_t step, const SequenceSource& source) {
-  const int64_t of_slot = micro % plan_.micro_batches;
-  const int64_t slot = slots_.first + micro / plan_.micro_batches;
-  const bool first = of_slot == 0, last = of_slot + 1 == plan_.micro_batches;
+  const int64_t of_slot = micro % micro_batches_;
+  const int64_t slot = slots_.first + micro / micro_batches_;
+  const bool first = of_slot == 0, last = of_slot + 1 == micro_batches_;
   double& loss = slot_losses_[static_cast<size_t>(slot)];
   if (first) loss = 0;
   ParamBuffer& gradients = first ? gradients_.open() : gradients_.newest();
   leaving_ = exchange_ && last && slot + 1 == slots_.last;
   loss += model_.backward_stage(micro % in_flight_, micro_batch(micro, step, source), gradients,
-                                1.0 / static_cast<double>(plan_.tokens()),
+                                1.0 / static_cast<double>(plan_.tokens_at(step)),
                                 links_ ? links_->take_gradient() : View{});
   if (last) leaving_ ? gradients_.pieces_closed() : gradients_.close();
   leaving_ = false;
@@ -239,8 +249,8 @@ StepResult TrainStep::run(int64_t step, double rate, const SequenceSource& sourc
 
 /// The n-th micro-batch of our slots. Read again for the backward pass when others came between.
 Batch TrainStep::micro_batch(int64_t micro, int64_t step, const SequenceSource& source) {
-  const int64_t per_slot = plan_.micro_batches * plan_.micro_batch;
-  const auto first = static_cast<uint64_t>(step * plan_.sequences() + slots_.first * per_slot +
+  const int64_t per_slot = micro_batches_ * plan_.micro_batch;
+  const auto first = static_cast<uint64_t>(plan_.first_sequence(step) + slots_.first * per_slot +
                                            micro * plan_.micro_batch);
   for (int64_t i = 0; i < plan_.micro_batch && first != read_first_; ++i) {
     source(first + static_cast<uint64_t>(i), window_);

@@ -2,6 +2,7 @@
 // function of (config, seed, step): the sampler says which sequences, the schedule which rate;
 // nothing here remembers how it got there. Allocates nothing.
 #pragma once
+#include "pretrain/config/batch_plan.hpp"
 #include "pretrain/model/model.hpp"
 #include "pretrain/optim/optimizer.hpp"
 #include "pretrain/train/gradient_tree.hpp"
@@ -17,19 +18,6 @@
 #include <vector>
 
 namespace isoflop {
-
-/// How the global batch is cut: slots x micro_batches x micro_batch sequences of `context`
-/// tokens.
-struct BatchPlan {
-  int64_t slots = 1;
-  int64_t micro_batches = 1;  // per slot
-  int64_t micro_batch = 1;    // sequences
-  int64_t context = 0;
-
-  int64_t sequences() const { return slots * micro_batches * micro_batch; }
-  int64_t tokens() const { return sequences() * context; }
-  int64_t micro_tokens() const { return micro_batch * context; }
-};
 
 /// Fills `window` (context+1 tokens) with global sequence `sequence`. Sampler::read, or random
 /// tokens where only speed is asked for.
@@ -66,7 +54,7 @@ class TrainStep : private PassHooks {
   TrainStep(const TrainStep&) = delete;  // its parts point at each other
   TrainStep& operator=(const TrainStep&) = delete;
 
-  /// Loss and gradients of sequences step*B .. step*B+B-1 from `source`.
+  /// Loss and gradients of the step's sequences (plan().first_sequence) from `source`.
   StepResult compute(int64_t step, const SequenceSource& source);
   /// One update at `rate` with the gradients just computed.
   void apply(double rate, const StepResult& result);
@@ -121,6 +109,7 @@ class TrainStep : private PassHooks {
   size_t bucket_of(int block) const;
   void refresh_weights(size_t first, size_t last);
   void settle(size_t bucket);
+  void begin(int64_t step);
   void carry_out(const PipeInstruction& instruction, int64_t step, const SequenceSource& source);
   void backward(int64_t micro, int64_t step, const SequenceSource& source);
   void visit_on_host(const ParamBuffer& ours,
@@ -133,6 +122,7 @@ class TrainStep : private PassHooks {
   Backend& backend_;
   SlotRange slots_;        // ours
   PipeSchedule schedule_;  // of our stage
+  int64_t micro_batches_;  // of a slot in this step
   int64_t in_flight_;
   Communicator* ranks_;
   std::optional<WeightGrid> grid_;

@@ -254,9 +254,7 @@ TrainSummary Trainer::summary(bool stopped) const {
   summary.train_loss = state.mean_recent_loss();
   if (std::isfinite(state.last_valid_loss)) summary.valid_loss = state.last_valid_loss;
   summary.tokens_per_s =
-      compute_seconds_ > 0
-          ? static_cast<double>(launch_steps_ * run_.batch.tokens()) / compute_seconds_
-          : 0;
+      compute_seconds_ > 0 ? static_cast<double>(launch_tokens_) / compute_seconds_ : 0;
   summary.peak_bytes = peak_bytes();
   summary.stopped = stopped;
   return summary;
@@ -266,9 +264,11 @@ TrainSummary Trainer::summary(bool stopped) const {
 // part.
 void Trainer::log(const StepRecord& record, double seconds) {
   const bool computed = record.verdict.fate != Fate::left_out;
-  const double tokens_per_s = static_cast<double>(run_.batch.tokens()) / seconds;
+  const int64_t tokens = run_.batch.tokens_at(record.step - 1);
+  const double tokens_per_s = static_cast<double>(tokens) / seconds;
   if (computed) {
     compute_seconds_ += seconds;
+    launch_tokens_ += tokens;
     recent_rate_ = launch_steps_++ == 0 ? tokens_per_s : 0.95 * recent_rate_ + 0.05 * tokens_per_s;
   }
   std::vector<Metric> metrics;
@@ -444,8 +444,9 @@ void Trainer::show_progress(const StepRecord& record) {
        .lr = record.rate,
        .tokens_per_s = recent_rate_,
        .memory_bytes = static_cast<double>(peak_bytes()),
-       .eta_seconds =
-           static_cast<double>((steps - record.step) * run_.batch.tokens()) / recent_rate_,
+       .eta_seconds = static_cast<double>(run_.batch.tokens_before(steps) -
+                                          run_.batch.tokens_before(record.step)) /
+                      recent_rate_,
        .mfu = mfu(),
        .costliest = profiled ? costliest_.name : "",
        .costliest_share =

@@ -103,7 +103,7 @@ class Trainer {
   ControlFiles control_;
   int64_t saved_step_ = -1;
   double compute_seconds_ = 0;  // of this launch's steps
-  int64_t launch_steps_ = 0;
+  int64_t launch_steps_ = 0, launch_tokens_ = 0;
   double recent_rate_ = 0;  // tokens/s, moving average for the progress line
   OpTotal costliest_{};     // of the last step that was profiled
   double profiled_seconds_ = 0;

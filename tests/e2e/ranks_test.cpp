@@ -140,6 +140,7 @@ TEST_F(RanksE2e, RanksThatDoNotFitAreRefusedOnce) {
   expect_refused({"schedule.slots=2"}, "3 ranks cannot share 2 slots");
   expect_refused({"parallel.pp=2"}, "3 ranks do not fit a grid of 2 (tp 1 x pp 2)");
   expect_refused({"parallel.pp=3"}, "3 pipeline stages need as many blocks, and the model has 2");
+  expect_refused({"compute.device=cuda"}, "several ranks train on CPUs only");
 }
 
 // The same program with a byte more at its end: it may compute other bits.

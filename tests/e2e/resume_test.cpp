@@ -2,6 +2,7 @@
 #include "tests/e2e/tiny_run.hpp"
 
 #include <gtest/gtest.h>
+#include <nlohmann/json.hpp>
 
 #include <filesystem>
 
@@ -68,6 +69,35 @@ TEST_F(Resume, StoppingBySignalSavesAndGoesOn) {
     ASSERT_EQ(run_isoflop(train(name, {"--resume", "auto"})).code, 0);
     expect_same_run("whole", name);
   }
+}
+
+// Steps of 128, 256, 384, then 512 tokens; stopped after each of the first six.
+TEST_F(Resume, ABatchThatGrowsGoesOnWhereItWas) {
+  const std::vector<std::string> ramp = {"schedule.batch_tokens=512", "schedule.batch_ramp=1000"};
+  const ProgramResult whole = run_isoflop(train("whole", [&] {
+    std::vector<std::string> words = ramp;
+    words.push_back("--json");
+    return words;
+  }()));
+  ASSERT_EQ(whole.code, 0) << whole.err;
+  EXPECT_EQ(nlohmann::json::parse(whole.out)["tokens"], 3 * 128 + 2 * 256 + 384 + 54 * 512);
+  std::vector<std::string> resumed = ramp;
+  resumed.insert(resumed.end(), {"--resume", "auto"});
+  fs::create_directories(dir.path() / "parts");
+  for (int i = 0; i < 6; ++i) {
+    write_text(dir.path() / "parts" / "stop", "");
+    ASSERT_EQ(run_isoflop(train("parts", resumed)).code, 75);
+  }
+  ASSERT_EQ(run_isoflop(train("parts", resumed)).code, 0);
+  expect_same_run("whole", "parts");
+  for (const auto& [step, sequences] : {std::pair{"2", 8}, {"3", 16}, {"5", 24}, {"6", 32}}) {
+    const ProgramResult batch =
+        run_isoflop({"data", "batch", path("whole"), "--step", step, "--json"});
+    ASSERT_EQ(batch.code, 0) << batch.err;
+    EXPECT_EQ(nlohmann::json::parse(batch.out)["sequences"].size(), sequences) << step;
+  }
+  resumed[1] = "schedule.batch_ramp=2000";
+  EXPECT_EQ(run_isoflop(train("whole", resumed)).code, 2) << "the order of the data would change";
 }
 
 TEST_F(Resume, ADamagedCheckpointIsNamedAndTheOneBeforeIsUsed) {

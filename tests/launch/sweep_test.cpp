@@ -236,6 +236,7 @@ TEST_F(SweepCommand, RefusesBeforeAnythingRuns) {
   refused("--over optimizer.lr=1e-3:1e-2 --widths 20", "multiple of 8");
   refused("--over optimizer.lr=1e-3:1e-2 --search halving schedule.warmup=6steps",
           "the run has only 6");
+  refused("--over optimizer.lr=1e-3:1e-2 compute.device=cuda", "trains on CPUs only");
   EXPECT_FALSE(std::filesystem::exists(folder_.path() / "runs" / "run-sweep" / "sweep.csv"));
   const ProgramResult dry = run("--over optimizer.lr=1e-3:1e-2 --dry-run --json");
   ASSERT_EQ(dry.code, 0) << dry.err;

@@ -10,15 +10,24 @@
 namespace isoflop {
 namespace {
 
+/// As resolved() leaves it, at a rate of 2.
+RunConfig resolved_run() {
+  RunConfig config;
+  config.model.context = 2048;
+  config.schedule.slots = config.schedule.micro_batch = 1;
+  config.optimizer.lr = 2;
+  return config;
+}
+
 Schedule make(const std::string& decay,
               int64_t steps,
               const std::string& warmup,
               double final_fraction = 0.1) {
-  ScheduleConfig config;
-  config.decay = decay;
-  config.warmup = warmup;
-  config.final_lr_fraction = final_fraction;
-  return make_schedule(config, 2.0, steps);
+  RunConfig config = resolved_run();
+  config.schedule.decay = decay;
+  config.schedule.warmup = warmup;
+  config.schedule.final_lr_fraction = final_fraction;
+  return make_schedule(config, steps);
 }
 
 // A rate takes a handful of operations in double: some units in the last place of the peak.
@@ -81,10 +90,15 @@ TEST(Schedule, WarmupForms) {
   EXPECT_EQ(make("linear", 30, "1%").warmup, 0);
   // Cerebras-GPT 111M: 375M tokens of 120 x 2048 are 1,526 steps; the published 1,525 rounds down
   // the batch to 246K.
-  ScheduleConfig config;
-  config.batch_tokens = 120 * 2048;
-  config.warmup = "375Mtok";
-  EXPECT_EQ(make_schedule(config, 1, 9037).warmup, 1526);
+  RunConfig config = resolved_run();
+  config.schedule.batch_tokens = 120 * 2048;
+  config.schedule.warmup = "375Mtok";
+  EXPECT_EQ(make_schedule(config, 9037).warmup, 1526);
+  // Half of them at 60 sequences, more steps of fewer tokens; half at 120.
+  config.schedule.batch_ramp = 187.5e6;
+  config.schedule.batch_ramp_from = 60 * 2048;
+  config.schedule.slots = 60;
+  EXPECT_EQ(make_schedule(config, 9037).warmup, 1526 + 763);
   for (const char* bad : {"", "%", "-1%", "100%", "1.5steps", "3 steps", "5Mtokens", "nan%"}) {
     EXPECT_THROW(parse_warmup(bad), UserError) << bad;
   }
@@ -121,16 +135,16 @@ TEST(Schedule, DrawsItsShape) {
 
 TEST(Schedule, TheGridIsThatOfTheLastStepsWhateverTheDecay) {
   for (const char* decay : {"linear", "cosine", "wsd", "constant"}) {
-    ScheduleConfig config;
-    config.decay = decay;
-    config.warmup = "10steps";
-    EXPECT_FALSE(make_schedule(config, 1, 100).quantizes(100)) << decay;
-    config.quantize = "q4_0";
-    EXPECT_FALSE(make_schedule(config, 1, 100).quantizes(79)) << decay;
-    EXPECT_TRUE(make_schedule(config, 1, 100).quantizes(80)) << decay;
-    config.cooldown_fraction = 1;
-    EXPECT_FALSE(make_schedule(config, 1, 100).quantizes(9)) << decay << ": after the warm-up";
-    EXPECT_TRUE(make_schedule(config, 1, 100).quantizes(10)) << decay;
+    RunConfig config = resolved_run();
+    config.schedule.decay = decay;
+    config.schedule.warmup = "10steps";
+    EXPECT_FALSE(make_schedule(config, 100).quantizes(100)) << decay;
+    config.schedule.quantize = "q4_0";
+    EXPECT_FALSE(make_schedule(config, 100).quantizes(79)) << decay;
+    EXPECT_TRUE(make_schedule(config, 100).quantizes(80)) << decay;
+    config.schedule.cooldown_fraction = 1;
+    EXPECT_FALSE(make_schedule(config, 100).quantizes(9)) << decay << ": after the warm-up";
+    EXPECT_TRUE(make_schedule(config, 100).quantizes(10)) << decay;
   }
 }
 

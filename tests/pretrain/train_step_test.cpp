@@ -91,6 +91,30 @@ TEST(TrainStep, BitsDoNotDependOnThreads) {
   }
 }
 
+// Two steps of one micro-batch a slot, one of two, then three: each is the step of a run that is
+// cut so from the start, on the sequences that follow.
+TEST(TrainStep, AGrowingBatchTakesTheStepsOfRunsOfEachSize) {
+  BatchPlan plan{.slots = 3, .micro_batches = 3, .micro_batch = 2, .context = 24};
+  plan.ramp = {{0, 1, 0}, {2, 2, 12}, {3, 3, 24}};
+  Rig growing(tiny_run(Arch::gpt3), plan);
+  int64_t sequence = 0;
+  for (int64_t i = 0; i < 5; ++i) {
+    const int64_t micro = i < 2 ? 1 : i == 2 ? 2 : 3;
+    Rig fixed(tiny_run(Arch::gpt3),
+              {.slots = 3, .micro_batches = micro, .micro_batch = 2, .context = 24});
+    std::memcpy(fixed.step.parameters.flat().data, growing.step.parameters.flat().data,
+                fixed.step.parameters.bytes());
+    fixed.step.refresh_weights();
+    const StepResult want = fixed.step.compute(0, [&](uint64_t s, std::span<int32_t> window) {
+      kRandomTokens(s + static_cast<uint64_t>(sequence), window);
+    });
+    const StepResult got = growing.step.run(i, 1e-3, kRandomTokens);
+    EXPECT_EQ(got.loss, want.loss) << i;
+    EXPECT_EQ(got.grad_norm, want.grad_norm) << i;
+    sequence += 3 * micro * 2;
+  }
+}
+
 TEST(TrainStep, SlotsAreTheSameSumInAnotherOrder) {
   Rig whole(tiny_run(Arch::gpt3),
             {.slots = 1, .micro_batches = 1, .micro_batch = 6, .context = 24});

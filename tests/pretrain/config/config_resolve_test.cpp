@@ -160,12 +160,12 @@ TEST(ConfigResolve, PlannedStepsAreThePublishedOnes) {
   for (const auto& [name, steps] : published) {
     Origins origins;
     const RunConfig config =
-        load_config(std::nullopt, {std::string("model.preset=") + name}, origins);
-    EXPECT_EQ(planned_steps(config.schedule, paper_parameters(config.model)), steps) << name;
+        resolved(load_config(std::nullopt, {std::string("model.preset=") + name}, origins));
+    EXPECT_EQ(planned_steps(config, paper_parameters(config.model)), steps) << name;
   }
-  ScheduleConfig schedule;
-  schedule.tokens = 1;
-  EXPECT_EQ(planned_steps(schedule, 1), 1);
+  RunConfig config;
+  config.schedule.tokens = 1;
+  EXPECT_EQ(planned_steps(config, 1), 1);
 }
 
 TEST(ConfigResolve, EveryPresetLoadsAndItsUnknownNeighbourIsSuggested) {

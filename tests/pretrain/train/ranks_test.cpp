@@ -125,6 +125,14 @@ TEST(Ranks, TakeTheStepOfOneInBf16) {
                 {.slots = 8, .micro_batches = 1, .micro_batch = 2, .context = 16}, DType::bf16);
 }
 
+TEST(Ranks, TakeTheStepOfOneWhileTheBatchGrows) {
+  BatchPlan plan{.slots = 8, .micro_batches = 3, .micro_batch = 1, .context = 16};
+  plan.ramp = {{0, 1, 0}, {1, 2, 8}, {3, 3, 40}};
+  compare_steps(tiny_run(Arch::gpt3, true), plan, DType::f32);
+  for (const int pp : pipelines())
+    compare_steps(staged(tiny_run(Arch::llama, false), pp), plan, DType::f32);
+}
+
 TEST(Ranks, TakeTheStepOfOneWithMuon) {
   for (const Arch arch : {Arch::gpt3, Arch::llama}) {
     RunConfig config = tiny_run(arch, true);
