@@ -25,6 +25,7 @@ CheckReport good_report(int ranks) {
                             .kernels = "k",
                             .config = "c",
                             .data = "d",
+                            .trouble = "",
                             .products = 100,
                             .memory = 50,
                             .product_bits = "x",
