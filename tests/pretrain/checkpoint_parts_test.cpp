@@ -22,8 +22,9 @@ ParamTable cut_every_way() {
   table[2].placement = Placement::row;
   table[3].placement = table[4].placement = Placement::column;
   table[3].parts = table[4].parts = {400, 400, 400};
-  for (size_t i : {2, 3, 4, 5}) table[i].stage_block = 0;
-  table[0].stage_block = table[1].stage_block = 1;
+  table[0].stage_block = table[1].stage_block = 2;
+  table[2].stage_block = table[3].stage_block = 1;
+  table[4].stage_block = table[5].stage_block = 0;
   table[6].stage_block = -1;
   return table;
 }
