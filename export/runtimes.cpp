@@ -73,9 +73,22 @@ RuntimeFindings check_gpt4all(const GgufFile& file) {
   static constexpr std::array kTypes = {
       BlockType::f32,  BlockType::f16,  BlockType::q4_0, BlockType::q4_1, BlockType::q5_0,
       BlockType::q5_1, BlockType::q8_0, BlockType::q4_k, BlockType::q5_k, BlockType::q6_k};
+  // Names of splitting rules inside its library, of those that this program knows.
+  static constexpr std::array<std::string_view, 4> kSplittings = {"gpt-2", "mpt", "llama-bpe",
+                                                                  "qwen2"};
   RuntimeFindings findings;
   check_library(file, findings);
   const std::string_view architecture = file.text(gguf::kArchitecture);
+  if (architecture == "gpt2" && !file.find_tensor(gguf::kOutput))
+    findings.problems.push_back(fmt::format(
+        "it wants {} of a gpt2 file, and this one's head is its embedding; only models with "
+        "tied_embeddings = false load there",
+        gguf::kOutput));
+  const auto splitting = file.find_text(gguf::kSplitting);
+  if (splitting && file.text(gguf::kTokenizerModel) == gguf::kByteLevelModel &&
+      std::find(kSplittings.begin(), kSplittings.end(), *splitting) == kSplittings.end())
+    findings.problems.push_back(
+        fmt::format("its old llama.cpp knows no splitting of text by the name {}", *splitting));
   if (std::find(kArchitectures.begin(), kArchitectures.end(), architecture) == kArchitectures.end())
     findings.problems.push_back(fmt::format("it has no architecture {}", architecture));
   for (const GgufTensor& tensor : file.tensors())

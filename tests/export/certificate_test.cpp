@@ -183,5 +183,31 @@ TEST_F(Certified, AnArchitectureOutsideGpt4AllsListIsAProblem) {
     EXPECT_NE(all.find(what), std::string::npos) << what << " in " << all;
 }
 
+// Met with gpt4all 2.8.2: "tensor 'output.weight' not found", "unknown pre-tokenizer type: 'smollm'".
+TEST_F(Certified, WhatGpt4AllsOldLibraryDoesNotLoadIsAProblem) {
+  for (const bool own_head : {false, true}) {
+    GgufWriter writer(path("gpt2.gguf"));
+    writer.put_text("general.architecture", "gpt2");
+    writer.put_u32("gpt2.block_count", 1);
+    writer.put_text("tokenizer.ggml.model", "gpt2");
+    writer.put_text("tokenizer.ggml.pre", own_head ? "gpt-2" : "smollm");
+    writer.put_texts("tokenizer.ggml.tokens", {"a", "b"});
+    writer.put_u32("tokenizer.ggml.bos_token_id", 0);
+    writer.put_u32("tokenizer.ggml.eos_token_id", 0);
+    const char* const tensor = own_head ? "output.weight" : "other.weight";
+    writer.add_tensor(tensor, {4, 2}, BlockType::f32);
+    writer.write(tensor, std::vector<std::byte>(32));
+    writer.finish();
+    const GgufFile file(path("gpt2.gguf"));
+    std::string all;
+    for (const std::string& problem : find_runtime("gpt4all").check(file).problems)
+      all += problem + "\n";
+    for (const char* what : {"output.weight", "smollm"})
+      EXPECT_EQ(all.find(what) != std::string::npos, !own_head) << what << " in " << all;
+    EXPECT_TRUE(find_runtime("llama.cpp").check(file).problems.empty());
+    std::filesystem::remove(path("gpt2.gguf"));
+  }
+}
+
 }  // namespace
 }  // namespace isoflop
