@@ -203,15 +203,22 @@ void File::create_virtual_dataset(const std::string& name,
   const Handle space(check(H5Screate_simple(rank, dims.data(), nullptr), "H5Screate_simple", name),
                      H5Sclose);
   for (const VirtualPiece& piece : pieces) {
-    const std::vector<hsize_t> count = to_hsize(piece.source_shape);
-    ISOFLOP_CHECK(count.size() == dims.size() && piece.first_row + count[0] <= dims[0] &&
-                      (rank == 1 || count[1] == dims[1]),
+    const std::vector<hsize_t> stored = to_hsize(piece.source_shape);
+    ISOFLOP_CHECK(stored.size() == dims.size() && piece.first_row + piece.rows <= dims[0] &&
+                      piece.source_row + piece.rows <= stored[0] &&
+                      (rank == 1 || piece.first_col + stored[1] <= dims[1]),
                   "{}: the piece from {} does not fit", name, piece.file);
-    const std::vector<hsize_t> start = {piece.first_row, 0};
+    std::vector<hsize_t> count = stored;
+    count[0] = piece.rows;
+    const std::vector<hsize_t> start = {piece.first_row, piece.first_col};
+    const std::vector<hsize_t> source_start = {piece.source_row, 0};
     check(H5Sselect_hyperslab(space, H5S_SELECT_SET, start.data(), nullptr, count.data(), nullptr),
           "H5Sselect_hyperslab", name);
     const Handle source(
-        check(H5Screate_simple(rank, count.data(), nullptr), "H5Screate_simple", name), H5Sclose);
+        check(H5Screate_simple(rank, stored.data(), nullptr), "H5Screate_simple", name), H5Sclose);
+    check(H5Sselect_hyperslab(source, H5S_SELECT_SET, source_start.data(), nullptr, count.data(),
+                              nullptr),
+          "H5Sselect_hyperslab", name);
     check(H5Pset_virtual(properties, space, piece.file.c_str(), piece.dataset.c_str(), source),
           "H5Pset_virtual", name);
   }

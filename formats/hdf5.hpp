@@ -71,13 +71,15 @@ struct DatasetInfo {
   uint64_t row_elements = 1;       // elements of one step along the first dimension
 };
 
-/// Rows [first_row, first_row + source_shape[0]) of a virtual dataset, taken from the whole of
-/// dataset `dataset` in `file` (a name relative to the folder of the virtual file).
+/// A rectangle of a virtual dataset from row `first_row` and column `first_col` on: the rows
+/// [source_row, source_row + rows) of dataset `dataset`, of shape `source_shape`, in `file` (a name
+/// relative to the folder of the virtual file).
 struct VirtualPiece {
   std::string file;
   std::string dataset;
-  uint64_t first_row = 0;
   std::vector<uint64_t> source_shape;
+  uint64_t source_row = 0, rows = 0;
+  uint64_t first_row = 0, first_col = 0;
 };
 
 /// Move-only. Objects are named by absolute paths ("/", "/tokens", "/optimizer/m/head.weight").

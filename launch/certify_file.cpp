@@ -1,5 +1,6 @@
 #include "launch/certify_file.hpp"
 
+#include "datasets/corpus.hpp"
 #include "export/certificate.hpp"
 #include "export/runtimes.hpp"
 
@@ -10,6 +11,13 @@ void declare_certify_options(Flags& app, CertifyOptions& options) {
                  "text to compare on; else the run's validation store, or what the model writes");
   app.add_option("--tokens", options.tokens, "how many tokens of it")->capture_default_str();
   app.add_option("--for", options.programs, "also check the rules of gpt4all, ollama or llama.cpp");
+}
+
+void check_certify_options(const CertifyOptions& options) {
+  if (options.tokens < 1) fail_user("--tokens {}: at least one token is compared", options.tokens);
+  for (const std::string& text : options.text)  // a pipe can be read once only
+    if (text != "-" && !fs::is_fifo(text) && !fs::is_character_file(text)) Corpus::open({text});
+  for (const std::string& name : options.programs) find_runtime(name);
 }
 
 namespace {
@@ -32,7 +40,6 @@ CertifiedFile certify_file(const fs::path& file,
                            const CertifyOptions& options,
                            Machine& machine,
                            const Context& context) {
-  if (options.tokens < 1) fail_user("--tokens {}: at least one token is compared", options.tokens);
   std::vector<const Runtime*> programs;
   for (const std::string& name : options.programs) programs.push_back(&find_runtime(name));
 

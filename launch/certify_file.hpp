@@ -19,12 +19,15 @@ struct CertifyOptions {
   std::vector<std::string> programs;  // --for
 };
 void declare_certify_options(Flags& app, CertifyOptions& options);
+/// Before any work: UserError for a --for that names no program, texts that are not there, --tokens
+/// below 1.
+void check_certify_options(const CertifyOptions& options);
 
 struct CertifiedFile {
   bool pass = false;
   nlohmann::ordered_json json;  // what is in the certificate's file, and `certificate`, its path
 };
-/// UserError for a --for that names no program.
+/// With options that check_certify_options lets pass.
 CertifiedFile certify_file(const fs::path& file,
                            const fs::path& source,
                            const CertifyOptions& options,

@@ -67,9 +67,7 @@ Series mean_of_seeds(const Curve& curve, const std::string& name, int color) {
 std::string loss_figure(const std::string& name,
                         const std::string& key,
                         const std::vector<Curve>& curves) {
-  Chart chart{.title = fmt::format("{}: loss over {}, mean and range of the seeds; dots are the "
-                                   "fitted optima",
-                                   name, key),
+  Chart chart{.title = name,
               .x_label = key,
               .y_label = "held-out loss, nats per token",
               .series = {},
@@ -103,7 +101,7 @@ std::string drift_figure(const std::string& key, const std::vector<std::vector<C
                         by_depth ? g.width : g.layers, g.steps)]
           .push_back(&curve);
     }
-  Chart chart{.title = fmt::format("Where {} is best, with 95 % of the noise between seeds", key),
+  Chart chart{.title = "Fitted optimum",
               .x_label = by_depth ? "layers" : "width",
               .y_label = key,
               .series = {},
@@ -162,6 +160,10 @@ std::vector<std::string> keys_of(const std::vector<NamedSweep>& sweeps) {
 
 std::string sweep_page(const std::string& title, const std::vector<NamedSweep>& sweeps) {
   Page page(title);
+  page.paragraph(
+      "Held-out losses, mean and range of the seeds; dots are the fitted optima, their bands 95 % "
+      "of "
+      "the noise between seeds.");
   for (const std::string& key : keys_of(sweeps)) {
     std::vector<std::vector<Curve>> curves;
     page.section(key);

@@ -27,10 +27,10 @@ size_t total(const std::vector<MemoryRow>& rows) {
   return sum;
 }
 
-/// Bytes of the parameters of the stage that has the most.
-double stage_bytes(const Run& run, DType dtype, int stages) {
+/// Bytes of the parameters of the stage that has the most, of its largest part.
+double stage_bytes(const Run& run, DType dtype, int stages, int parts) {
   std::vector<int64_t> elements(static_cast<size_t>(stages), 0);
-  for (const ParamSpec& spec : run.table)
+  for (const ParamSpec& spec : cut_table(run.table, 0, parts))
     elements[static_cast<size_t>(
         stage_of_block(spec.stage_block, run.config.model.layers, stages))] += spec.size();
   return static_cast<double>(*std::max_element(elements.begin(), elements.end())) *
@@ -42,7 +42,7 @@ double stage_bytes(const Run& run, DType dtype, int stages) {
 void print_copies(const Run& run, const Backend& backend, const Context& context, GridShape grid) {
   const int ranks = grid.dp;
   const int64_t slots = run.batch.slots, most = div_ceil(slots, ranks);
-  const double bytes = stage_bytes(run, backend.state_dtype(), grid.pp);
+  const double bytes = stage_bytes(run, backend.state_dtype(), grid.pp, grid.tp);
   const std::vector<TreePart> parts = tree_parts(slots, ranks);
   int64_t sent = 0;  // subtree sums of the rank that has the most
   for (int rank = 0; rank < ranks; ++rank)
@@ -53,7 +53,10 @@ void print_copies(const Run& run, const Backend& backend, const Context& context
   context.note(
       "ranks    {}{}, of {} slots at most {} each{}; a rank sends {} of gradients and {} of "
       "parameters a step",
-      grid.ranks(), grid.pp > 1 ? fmt::format(" = {} copies x {} stages", ranks, grid.pp) : "",
+      grid.ranks(),
+      grid.pp * grid.tp > 1
+          ? fmt::format(" = {} copies x {} parts x {} stages", ranks, grid.tp, grid.pp)
+          : "",
       slots, most,
       slots % ranks
           ? fmt::format(" ({:.0f}% of the ranks' time is used)",
@@ -62,11 +65,16 @@ void print_copies(const Run& run, const Backend& backend, const Context& context
       human_bytes(static_cast<double>(sent) * share * bytes), human_bytes(share * bytes));
 }
 
+/// Of the residual stream.
+double micro_batch_bytes(const Run& run, const Backend& backend) {
+  return static_cast<double>(run.batch.micro_tokens() * run.config.model.d_model) *
+         static_cast<double>(size_of(backend.activation_dtype()));
+}
+
 void print_stages(const Run& run, const Backend& backend, const Context& context, GridShape grid) {
   const int64_t layers = run.config.model.layers;
   const int64_t micro = div_ceil(run.batch.slots, grid.dp) * run.batch.micro_batches;
-  const double message = static_cast<double>(run.batch.micro_tokens() * run.config.model.d_model) *
-                         static_cast<double>(size_of(backend.activation_dtype()));
+  const double message = micro_batch_bytes(run, backend) / grid.tp;
   std::string blocks;
   for (int stage = 0; stage < grid.pp; ++stage)
     blocks +=
@@ -77,9 +85,21 @@ void print_stages(const Run& run, const Backend& backend, const Context& context
       grid.pp, blocks, micro, 100 * bubble_share(grid.pp, micro), human_bytes(message));
 }
 
+void print_parts(const Run& run, const Backend& backend, const Context& context, GridShape grid) {
+  const double sent = static_cast<double>(part_messages(run.config.model)) *
+                      micro_batch_bytes(run, backend) * (grid.tp - 1) / grid.tp;
+  context.note(
+      "parts    {} of each matrix: {} heads, {} hidden units, {} rows of the vocabulary each; a "
+      "rank "
+      "sends {} a block and micro-batch, and its pass waits for it",
+      grid.tp, run.config.model.heads / grid.tp, run.config.model.d_ff / grid.tp,
+      part_of(run.config.model.vocabulary, 0, grid.tp).count, human_bytes(sent));
+}
+
 void print_ranks(const Run& run, const Backend& backend, const Context& context, int ranks) {
-  const GridShape grid = fit_grid(ranks, 1, static_cast<int>(run.config.parallel.pp));
+  const GridShape grid = grid_shape(run.config, ranks);
   print_copies(run, backend, context, grid);
+  if (grid.tp > 1) print_parts(run, backend, context, grid);
   if (grid.pp > 1) print_stages(run, backend, context, grid);
 }
 

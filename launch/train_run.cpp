@@ -13,7 +13,11 @@
 #include "parallel/pulse.hpp"
 #include "pretrain/config/dump.hpp"
 #include "pretrain/config/quantity.hpp"
+<<<<<<< HEAD
 #include "pretrain/model/architecture.hpp"
+=======
+#include "pretrain/config/resolve.hpp"
+>>>>>>> lead
 #include "pretrain/model_source.hpp"
 #include "pretrain/train/data_manifest.hpp"
 #include "pretrain/train/prepare.hpp"
@@ -30,36 +34,6 @@ namespace isoflop {
 namespace {
 
 using Json = nlohmann::ordered_json;
-
-/// What the words say, before data or folders are looked at. A resumed run without a file of its
-/// own goes on with what it stored.
-RunConfig read_config(const TrainRequest& request, Origins& origins) {
-  std::optional<fs::path> file = request.file;
-  if (!file && !request.resume.empty() && !request.out.empty() &&
-      fs::exists(fs::path(request.out) / "config.toml"))
-    file = fs::path(request.out) / "config.toml";
-  if (!file && !request.resume.empty() && request.overrides.empty() && request.texts.empty())
-    fail_user(
-        "there is no run in {} to go on with; name its folder by --out, or a run.toml to start",
-        request.out.empty() ? "this command" : request.out);
-  std::vector<std::string> overrides = request.overrides;
-  const bool resumes_stored = file && !request.file;
-  if (!request.budget.empty() && !resumes_stored)
-    overrides.push_back("schedule.budget=" + request.budget);
-  // A run that has started stored what its model came from.
-  RunConfig config = resumes_stored ? load_config(file, overrides, origins)
-                                    : load_config(file, overrides, origins, model_settings);
-  if (!request.texts.empty() && !resumes_stored) config.data.train = entries_of(request.texts);
-  if (config.data.train.empty())
-    fail_user(
-        "there is nothing to learn from; set data.train, or name texts: isoflop train --budget 30m "
-        "book.txt");
-  return config;
-}
-
-fs::path run_folder(const TrainRequest& request, const RunConfig& config) {
-  return request.out.empty() ? fs::path("runs") / config.output.name : fs::path(request.out);
-}
 
 void require_new_or_resumed(const TrainRequest& request, const fs::path& folder) {
   if (holds_run(folder) && request.resume.empty())
@@ -228,6 +202,7 @@ double measure_limit(const Run& run, Machine& machine) {
                          [&](const auto& a, const auto& b) { return work(a) < work(b); })});
 }
 
+<<<<<<< HEAD
 /// The ranks fit the grid, the stages the blocks, and the copies the slots.
 void require_grid(const Run& run, int ranks) {
   const int pp = static_cast<int>(run.config.parallel.pp), copies = fit_grid(ranks, 1, pp).dp;
@@ -248,6 +223,8 @@ void hold_to_coordinates(const TrainRequest& request, const Run& run, const Cont
   require_coordinates(run.config, coordcheck_cache(), context);
 }
 
+=======
+>>>>>>> lead
 /// Data is checked and built in the run folder; a start that is refused there leaves no folder
 /// behind.
 Run prepare(const TrainRequest& request,
@@ -297,20 +274,6 @@ struct Start {
   bool config_changed = false;
 };
 
-/// "auto" threads: our part of the cores that the ranks of this host share. Ranks share a model on
-/// CPUs only.
-ComputeConfig for_ranks(ComputeConfig compute, World* world) {
-  if (!world || world->ranks().size() == 1) return compute;
-  if (compute.device == "cuda")
-    fail_user(
-        "several ranks train on CPUs only; start one rank for compute.device = \"cuda\", or set it "
-        "to cpu");
-  compute.device = "cpu";
-  if (compute.threads == 0)
-    compute.threads = std::max(1, usable_cores() / world->ranks_sharing_cores());
-  return compute;
-}
-
 /// The first rank's part: everything that is chosen, found or built.
 Start decide(const TrainRequest& request, const Context& context, World* world) {
   const int ranks = world ? world->ranks().size() : 1;
@@ -330,9 +293,15 @@ Start decide(const TrainRequest& request, const Context& context, World* world) 
   settle_path(config, origins, machine, context);
   if (!config.schedule.budget.empty())
     spend_budget(config, request.tokens_per_parameter, machine, context);
+<<<<<<< HEAD
   start.run =
       std::make_unique<Run>(prepare(request, config, origins, folder, start.resume.has_value(),
                                     trunk, machine, context, ranks, start.lock));
+=======
+  settle_slots(config, ranks);
+  start.run = std::make_unique<Run>(prepare(config, origins, folder, start.resume.has_value(),
+                                            trunk, machine, context, ranks, start.lock));
+>>>>>>> lead
   const Run& run = *start.run;
   // A branch differs by what it is; it is saved at once, as its own.
   start.config_changed =
@@ -389,6 +358,64 @@ void share(Start& start, Communicator& ranks, World* world) {
 }
 
 }  // namespace
+
+RunConfig read_config(const TrainRequest& request, Origins& origins) {
+  std::optional<fs::path> file = request.file;
+  if (!file && !request.resume.empty() && !request.out.empty() &&
+      fs::exists(fs::path(request.out) / "config.toml"))
+    file = fs::path(request.out) / "config.toml";
+  if (!file && !request.resume.empty() && request.overrides.empty() && request.texts.empty())
+    fail_user(
+        "there is no run in {} to go on with; name its folder by --out, or a run.toml to start",
+        request.out.empty() ? "this command" : request.out);
+  std::vector<std::string> overrides = request.overrides;
+  const bool resumes_stored = file && !request.file;
+  if (!request.budget.empty() && !resumes_stored)
+    overrides.push_back("schedule.budget=" + request.budget);
+  // A run that has started stored what its model came from.
+  RunConfig config = resumes_stored ? load_config(file, overrides, origins)
+                                    : load_config(file, overrides, origins, model_settings);
+  if (!request.texts.empty() && !resumes_stored) config.data.train = entries_of(request.texts);
+  if (config.data.train.empty())
+    fail_user(
+        "there is nothing to learn from; set data.train, or name texts: isoflop train --budget 30m "
+        "book.txt");
+  return config;
+}
+
+fs::path run_folder(const TrainRequest& request, const RunConfig& config) {
+  return request.out.empty() ? fs::path("runs") / config.output.name : fs::path(request.out);
+}
+
+ComputeConfig for_ranks(ComputeConfig compute, World* world) {
+  if (!world || world->ranks().size() == 1) return compute;
+  if (compute.device == "cuda")
+    fail_user(
+        "several ranks train on CPUs only; start one rank for compute.device = \"cuda\", or set it "
+        "to cpu");
+  compute.device = "cpu";
+  if (compute.threads == 0)
+    compute.threads = std::max(1, usable_cores() / world->ranks_sharing_cores());
+  return compute;
+}
+
+void settle_slots(RunConfig& config, int ranks) {
+  if (config.schedule.slots != 0) return;
+  const ParallelConfig& parallel = config.parallel;
+  const int copies =
+      fit_grid(ranks, static_cast<int>(parallel.tp), static_cast<int>(parallel.pp)).dp;
+  if (copies > 1) config.schedule.slots = resolved(config).schedule.slots;
+}
+
+void require_grid(const Run& run, int ranks) {
+  const GridShape grid = grid_shape(run.config, ranks);
+  blocks_of_stage(run.config.model.layers, 0, grid.pp);
+  if (run.batch.slots >= grid.dp) return;
+  fail_user(
+      "{} ranks cannot share {} slots (a step has {} sequences); start at most {}, or begin a run "
+      "with schedule.slots={} and a batch to match",
+      ranks, run.batch.slots, run.batch.sequences(), run.batch.slots * grid.pp * grid.tp, grid.dp);
+}
 
 Initializer initializer_for(const Run& run, Machine& machine) {
   if (run.config.model.init.empty()) return {};
@@ -474,7 +501,9 @@ Json dry_run(const TrainRequest& request, const Context& context, int ranks) {
   settle_path(config, origins, machine, context);
   if (!config.schedule.budget.empty())
     spend_budget(config, request.tokens_per_parameter, machine, context);
+  settle_slots(config, ranks);
   const Run run = plan_run(config, origins, run_folder(request, config));
+  require_grid(run, ranks);
   print_plan(run, *machine.backend, context, ranks);
   return plan_json(run, *machine.backend, ranks);
 }

@@ -46,6 +46,22 @@ struct TrainOutcome {
 /// both.
 Initializer initializer_for(const Run& run, Machine& machine);
 
+/// What the request's words say, before data or folders are looked at. A resumed run without a file
+/// of its own goes on with what it stored.
+RunConfig read_config(const TrainRequest& request, Origins& origins);
+fs::path run_folder(const TrainRequest& request, const RunConfig& config);
+
+/// "auto" threads: our part of the cores that the ranks of this host share. UserError where ranks
+/// cannot share a model.
+ComputeConfig for_ranks(ComputeConfig compute, World* world);
+
+/// A run that more copies begin than there usually are slots has one for each, if the batch allows;
+/// only where schedule.slots is auto.
+void settle_slots(RunConfig& config, int ranks);
+
+/// UserError unless the ranks fit the grid, the stages the blocks, and the copies the slots.
+void require_grid(const Run& run, int ranks);
+
 /// The run folder of the request, whose words are read for it; UserError when they are wrong, or
 /// when the folder holds a run that is not to be resumed.
 fs::path folder_of(const TrainRequest& request);

@@ -10,7 +10,7 @@ GridShape fit_grid(int ranks, int tp, int pp) {
   if (ranks % each != 0)
     fail_user(
         "{} ranks do not fit a grid of {} (tp {} x pp {}): start a multiple of {}, or change "
-        "parallel.pp",
+        "parallel.tp or parallel.pp",
         ranks, each, tp, pp, each);
   return {.dp = ranks / each, .tp = tp, .pp = pp};
 }

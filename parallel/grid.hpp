@@ -9,7 +9,9 @@
 //                       stage 0    0       1       2
 //                       stage 1    3       4       5
 //
-// tp has its place in the numbering; training asks for 1.
+// dp = 1, tp = 2, pp = 2:        part 0  part 1
+//                       stage 0    0       1
+//                       stage 1    2       3
 #pragma once
 #include "parallel/communicator.hpp"
 

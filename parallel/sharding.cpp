@@ -29,14 +29,19 @@ std::vector<Bucket> make_buckets(const ParamTable& table) {
 
 // Within a bucket rank r's share ends where the elements before come closest to (r+1)/ranks of
 // them.
-Sharding::Sharding(const ParamTable& table, const ProcessGrid& grid)
-    : grid_(grid), buckets_(make_buckets(table)), cuts_(table.size()) {
+Sharding::Sharding(const ParamTable& whole, const ProcessGrid& grid)
+    : grid_(grid), buckets_(make_buckets(whole)), cuts_(whole.size()) {
   static_assert(kNormChunk == 64 * 64);
-  const int ranks = grid.shape().dp;
+  const int ranks = grid.shape().dp, parts = grid.shape().tp;
   int64_t blocks = 0;
-  for (const ParamSpec& spec : table) blocks = std::max<int64_t>(blocks, spec.stage_block);
-  for (const ParamSpec& spec : table)
+  for (const ParamSpec& spec : whole) blocks = std::max<int64_t>(blocks, spec.stage_block);
+  for (const ParamSpec& spec : whole) {
     stages_.push_back(stage_of_block(spec.stage_block, blocks, grid.shape().pp));
+    cut_.push_back(spec.placement != Placement::replicated);
+    std::vector<int64_t>& rows = part_rows_.emplace_back();
+    for (int part = 0; part < parts; ++part) rows.push_back(cut_spec(spec, part, parts).rows);
+  }
+  const ParamTable table = cut_table(whole, 0, parts);  // no part has more rows
   for (const Bucket& bucket : buckets_) {
     int64_t total = 0, done = 0;
     for (size_t i = bucket.first; i < bucket.last; ++i) total += table[i].size();
@@ -57,8 +62,16 @@ Sharding::Sharding(const ParamTable& table, const ProcessGrid& grid)
   }
 }
 
+RowRange Sharding::rows_of_copy(size_t param, int dp, int tp) const {
+  const std::vector<int64_t>& cuts = cuts_[param];
+  const auto r = static_cast<size_t>(dp);
+  const int64_t most = part_rows_[param][static_cast<size_t>(tp)];
+  const int64_t first = std::min(cuts[r], most);
+  return {first, std::min(cuts[r + 1], most) - first};
+}
+
 ParamTable Sharding::table_of(const ParamTable& table, int rank) const {
-  ParamTable mine = table;
+  ParamTable mine = cut_table(table, grid_.place_of(rank).tp, grid_.shape().tp);
   for (size_t i = 0; i < mine.size(); ++i) mine[i].rows = rows(i, rank).count;
   return mine;
 }

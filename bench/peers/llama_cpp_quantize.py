@@ -8,8 +8,9 @@
 `bytes` quantizes each tensor of SOURCE with ggml_quantize_chunk into the type that FILE has for it and compares;
 exit 1 when any byte differs. `whole` lets the library's llama_model_quantize make a file of FILE's own type
 (general.file_type) out of SOURCE and compares names and types of all tensors: the recipe is its own. Exit 1 when one
-differs. Blocks that differ are counted: an older library, or one compiled with fused multiply-add, rounds some of them in
-another way. gpt4all and llama-cpp-python come with such a library. `speed` runs bench_quantize and the library in turns on matrices of the same shape and
+differs. Blocks that differ are counted: none do in a library compiled without fused multiply-add, such as
+libllamamodel-mainline-kompute-avxonly.so of the package gpt4all; with it Q5_K, Q4_K and Q6_K are rounded in another way now
+and then. llama-cpp-python has such a function too. `speed` runs bench_quantize and the library in turns on matrices of the same shape and
 prints the ratio of values per second of processor time (and of time passed, which other programs disturb).
 
 The library of `bytes` and `speed` is the one inside the Python package xllamacpp, or --library FILE. Needs numpy and gguf.

@@ -34,6 +34,7 @@ std::string earlier_source(const Options& options, const Context& context) {
 
 ExitCode run(const Options& options, const Context& context) {
   if (!fs::is_regular_file(options.file)) fail_user("there is no file {}", options.file);
+  check_certify_options(options.certify);
   const std::string source =
       options.against.empty() ? earlier_source(options, context) : options.against;
   Machine machine(fp32_on(options.threads));

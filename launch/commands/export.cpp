@@ -136,6 +136,10 @@ ExitCode run(const Options& options, const Context& context) {
       fail_user("{} exists; choose another {}, or replace it with --force", file.string(), flag);
   const fs::path folder = out.has_parent_path() ? out.parent_path() : fs::path(".");
   if (!fs::is_directory(folder)) fail_user("there is no folder {} to write to", folder.string());
+  check_certify_options(options.certify);
+  if (options.no_certify && !(options.certify.text.empty() && options.certify.programs.empty()))
+    fail_user(
+        "--no-certify proves nothing, so --text and --for would have no effect; leave one out");
   Machine machine(fp32_on(request.threads));
   const ExportReport report = write(options, machine, context);
   context.print("{}: {}, {}, {:.2f} bits per weight", report.file.string(), report.type,

@@ -1,8 +1,10 @@
 // launch: ranks on one or many hosts, started, watched and started again (launch/supervise).
 #include "core/threads.hpp"
+#include "launch/check/check.hpp"
 #include "launch/commands.hpp"
 #include "launch/config_arguments.hpp"
 #include "launch/context.hpp"
+#include "launch/ranks.hpp"
 #include "launch/supervise/heartbeat.hpp"
 #include "launch/supervise/slurm.hpp"
 #include "launch/supervise/supervisor.hpp"
@@ -31,6 +33,8 @@ struct Options {
   int nodes = 1;
   std::vector<std::string> sbatch;
   int probe = -1;
+  bool check = false;
+  double check_seconds = 60;
 };
 
 /// The job's script, whose `launch` is this one inside Slurm.
@@ -142,6 +146,7 @@ std::vector<std::string> train_words(const Options& options,
                                      const Context& context) {
   std::vector<std::string> words = {"train"};
   words.insert(words.end(), options.words.words.begin(), options.words.words.end());
+  if (!options.words.preset.empty()) words.insert(words.end(), {"--preset", options.words.preset});
   words.insert(words.end(), {"--out", run.string()});
   const TrainRequest& request = options.request;
   if (!request.resume.empty()) words.insert(words.end(), {"--resume", request.resume});
@@ -154,10 +159,7 @@ std::vector<std::string> train_words(const Options& options,
 }
 
 LaunchPlan plan_of(Options& options, const Context& context) {
-  TrainRequest& request = options.request;
-  request.file = options.words.file();
-  request.overrides = options.words.overrides();
-  request.texts = options.words.others();
+  const TrainRequest& request = options.request;
   LaunchPlan plan;
   plan.run = folder_of(request);
   plan.placement = places_of(options);
@@ -181,14 +183,50 @@ LaunchPlan plan_of(Options& options, const Context& context) {
   return plan;
 }
 
+/// The ranks of a launch do the checking: the same command, started as one of them.
+bool is_rank() {
+  return launched_ranks() > 1 || std::getenv(kSupervisorVariable);
+}
+
+LaunchPlan check_plan(const Options& options, LaunchPlan plan) {
+  plan.words[0] = "launch";
+  plan.words.push_back("--check");
+  plan.words.insert(plan.words.end(),
+                    {"--check-seconds", fmt::format("{}", options.check_seconds)});
+  plan.once = true;
+  plan.patience = std::max(plan.patience, options.check_seconds);
+  plan.grace = 1;  // there is nothing to save
+  plan.run = fs::temp_directory_path() / fmt::format("isoflop-check-{}", ::getpid());
+  return plan;
+}
+
+ExitCode check(const Options& options, const LaunchPlan& plan, const Context& context) {
+  if (options.slurm || !options.emit.empty())
+    fail_user("--check looks at hosts that are there: inside the job, or by --hosts");
+  const ExitCode code = Supervisor(plan, context).run();
+  std::error_code ignored;
+  if (code == ExitCode::kDone) fs::remove_all(plan.run, ignored);
+  return code;
+}
+
 ExitCode run(Options& options, const Context& context) {
+  TrainRequest& request = options.request;
+  request.file = options.words.file();
+  request.overrides = options.words.overrides();
+  request.texts = options.words.others();
+  if (options.check && is_rank())
+    return on_all_ranks(context, [&](World& world, const Context& ours) {
+      return check_ranks(request, options.check_seconds, ours, world);
+    });
   if (options.probe >= 0) {
     const char* const address = std::getenv(kSupervisorVariable);
     if (!address) fail_user("--probe is how isoflop launch asks a host; it is not for people");
     answer_probe(SupervisorAddress::parse(address), options.probe);
     return ExitCode::kDone;
   }
-  const LaunchPlan plan = plan_of(options, context);
+  LaunchPlan plan = plan_of(options, context);
+  if (options.check) plan = check_plan(options, plan);
+  if (options.check && !options.dry_run) return check(options, plan, context);
   if (options.slurm || !options.emit.empty()) return submit(options, plan, context);
   if (options.dry_run) {
     const std::string line = first_line(plan).text();
@@ -213,7 +251,7 @@ Action declare(Flags& app, Context& context) {
   app.add_flag("--new-kernel-plan", request.accept_new_kernel_plan,
                "go on although this machine's kernels give other bits");
   app.add_option("--skip", request.skip, "a check to leave out, as in train: coordcheck")
-      ->check(CLI::IsMember({"coordcheck"}));
+      ->check(one_of({"coordcheck"}));
   app.add_option("-n,--ranks", options->ranks, "ranks; default all slots of the hosts")
       ->check(in_range(1, 1 << 20));
   app.add_option("--hosts", options->hosts, "hosts and ranks on each: a:8,b:8");
@@ -250,6 +288,12 @@ Action declare(Flags& app, Context& context) {
   app.add_option("--sbatch", options->sbatch,
                  "a further line of the script: --sbatch=--time=24:00:00; may be repeated")
       ->allow_extra_args(false);
+  app.add_flag("--check", options->check,
+               "start nothing: see whether all ranks reach each other, have the same program, "
+               "config and data, compute the same bits as fast, and take the step of one rank");
+  app.add_option("--check-seconds", options->check_seconds,
+                 "of computing in --check, to find slow and erring ranks by")
+      ->check(in_range(0.1, 86400.0));
   app.add_option("--probe", options->probe)->hidden();
   return [options, &context] { return run(*options, context); };
 }
@@ -259,7 +303,7 @@ Action declare(Flags& app, Context& context) {
 Command launch_command() {
   return {"launch", "train on many ranks and hosts, watched and restarted",
           "isoflop launch -n 4 run.toml --out runs/first\n  isoflop launch --hosts a:8,b:8,c:8 "
-          "--spares 1 run.toml\n  isoflop launch --hostfile hosts run.toml --dry-run\n  isoflop "
+          "--spares 1 run.toml\n  isoflop launch --hostfile hosts run.toml --check\n  isoflop "
           "launch --slurm -n 64 --nodes 8 --sbatch=--time=24:00:00 run.toml",
           declare};
 }

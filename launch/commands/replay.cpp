@@ -65,6 +65,11 @@ ExitCode run(const Options& options, const Context& context) {
   follow_choices(*machine.backend, state.kernel_plan);
   const Run prepared = open_run(config, origins, folder);
   compare_kernels(state, machine, context);
+  if (config.parallel.tp > 1)
+    context.note(
+        "{} ranks shared the run's matrices, which changes how sums are rounded, and this is one: "
+        "expect differences in the last bits",
+        config.parallel.tp);
   context.note("replaying step {} from {}", options.step,
                from ? from->folder.string() : std::string("the start: no checkpoint before it"));
   const ReplayReport report =

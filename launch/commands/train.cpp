@@ -57,10 +57,10 @@ Action declare(Flags& app, Context& context) {
   app.add_option(
          "--skip", request.skip,
          "a check to leave out: coordcheck, of small models of the family before a large run")
-      ->check(CLI::IsMember({"coordcheck"}));
+      ->check(one_of({"coordcheck"}));
   app.add_option("--coordcheck-above", request.coordcheck_above,
                  "FLOPs of a run that is large under mup and completep; default 1e18")
-      ->check(CLI::NonNegativeNumber);
+      ->check(in_range(0.0, 1e30));
   return [options, &context] { return run(*options, context); };
 }
 

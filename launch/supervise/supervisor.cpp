@@ -187,12 +187,13 @@ ExitCode Supervisor::run() {
     if (attempt.ending.outcome == Outcome::done || attempt.ending.outcome == Outcome::refused)
       return code;
     if (const std::optional<ExitCode> asked = stop_requested()) {
+      if (plan_.once) return *asked;
       const int64_t saved = saved_step();
       say(saved < 0 ? std::string("stopped before anything was saved")
                     : fmt::format("stopped; the newest checkpoint is of step {}", saved));
       return *asked;
     }
-    if (attempt.ending.outcome == Outcome::stopped) return code;
+    if (attempt.ending.outcome == Outcome::stopped || plan_.once) return code;
 
     const bool progress = saved_step() > saved_before;
     const bool again = !attempt.culprit.empty() && hosts_.blame(attempt.culprit, progress);

@@ -33,6 +33,7 @@ struct LaunchPlan {
   int spares = 0, min_hosts = 1, max_restarts = 3;
   double patience = 60;  // seconds; watch.hpp
   double grace = 120;    // seconds from a request to stop until force
+  bool once = false;     // nothing to go on with: one start, however it ends
 };
 
 /// The line of the first start with everything known before it; for --dry-run.

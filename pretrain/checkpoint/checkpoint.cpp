@@ -121,7 +121,10 @@ CheckpointRef open_checkpoint(const fs::path& path, std::vector<std::string>& wa
         path.string());
   }
   if (!fs::exists(path / kManifestName, error) && !step_of_name(path.filename().string()))
-    fail_user("{} is neither a checkpoint nor a run folder with checkpoints", path.string());
+    fail_user(
+        "{} is neither a checkpoint nor a run folder with checkpoints, nor a Hugging Face folder "
+        "with its config.json",
+        path.string());
   return verified(path);
 }
 

@@ -336,6 +336,10 @@ void add_rest(std::vector<Field>& list) {
   add(text("compute.recompute", {"none", "cheap", "ffn", "block"},
            "what the backward computes again to save memory"),
       compute, &ComputeConfig::recompute);
+  add(integer("parallel.tp", 1, 1024,
+              "ranks that share each matrix; divides heads, kv_heads and d_ff. The number of ranks "
+              "is a multiple of tp x pp"),
+      &RunConfig::parallel, &ParallelConfig::tp);
   add(integer("parallel.pp", 1, 1024,
               "stages of the pipeline: each rank has a part of the blocks; the number of ranks is "
               "a multiple of it"),

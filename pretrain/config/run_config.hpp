@@ -147,9 +147,10 @@ struct ComputeConfig {
   std::string recompute = "none";    // none | cheap | ffn | block
 };
 
-/// How the ranks share a run; nothing here changes a bit of it. What is left after the stages are
-/// copies of the model.
+/// How the ranks share a run. Stages do not change a bit of it; parts change the rounding of sums
+/// inside matrix products. What is left after both are copies of the model.
 struct ParallelConfig {
+  int64_t tp = 1;  // parts of each matrix
   int64_t pp = 1;  // stages of the pipeline
 };
 

@@ -53,13 +53,21 @@ class Slot {
   bool held_ = false;
 };
 
+/// Rows of an activation: one for each token of a micro-batch, or of our slice of it.
+struct TokenRows {
+  TokenRows(int64_t n, bool is_slice = false) : count(n), sliced(is_slice) {}
+  int64_t count;
+  bool sliced;
+};
+
 /// One row of a block's table; `slot` says which member of the block's activations it describes.
 /// One of no rows belongs to an option that is off.
 template <class Activations>
 struct ActivationSpec {
   Slot Activations::*slot;
   const char* name;
-  int64_t rows, cols;
+  TokenRows rows;
+  int64_t cols;
   DType dtype;
   Drop drop;
 };

@@ -87,9 +87,13 @@ void add_gpt_block(TableWriter& w, int block) {
     if (fold == Fold::attention_query) weight.parts = {q, kv, kv};
     if (fold == Fold::residual) weight.init_std = residual_std(c);
     if (!c.biases) return;
+    const std::vector<int64_t> weight_parts = weight.parts;
     ParamSpec& bias = w.vector(our + name + ".bias", gguf + foreign + ".bias", rows, 0);
     bias.fold = fold;
     bias.fold_rows = fold_rows;
+    if (placement != Placement::column) return;  // added once, whoever has a part of the inputs
+    bias.placement = placement;
+    bias.parts = weight_parts;
   };
   linear("mlp.down", "ffn_down", d, c.d_ff, Placement::row, Fold::residual, 0, Fan::feed_forward);
   linear("mlp.up", "ffn_up", c.d_ff, d, Placement::column, Fold::none, 0, Fan::width,
@@ -171,27 +175,38 @@ ParamTable make_gradient_table(const ModelConfig& config) {
 }
 
 template <class T>
-static void fill_parameter(const ParamSpec& spec, uint64_t seed, T* values) {
+static void fill_parameter(const ParamSpec& spec, uint64_t seed, const TensorCut& cut, T* values) {
   const uint64_t stream = rng_stream(RngUse::init, static_cast<uint32_t>(hash_text(spec.name)));
-  for (int64_t i = 0; i < spec.size(); ++i) {
-    const double noise = spec.init_std > 0 ? spec.init_std * normal01(seed, stream, i) : 0.0;
-    values[i] = static_cast<T>(spec.init_value + noise);
-  }
+  for (const RowRun& run : cut.runs)
+    for (int64_t row = 0; row < run.count; ++row)
+      for (int64_t c = 0; c < cut.cols; ++c) {
+        const int64_t i = (run.whole + row) * cut.whole_cols + cut.first_col + c;
+        const double noise = spec.init_std > 0 ? spec.init_std * normal01(seed, stream, i) : 0.0;
+        values[(run.first + row) * cut.cols + c] = static_cast<T>(spec.init_value + noise);
+      }
 }
 
 void initialize_parameters(const ParamTable& table, uint64_t seed, ParamBuffer& parameters) {
+  initialize_parameters(table, seed, parameters, Sharding(table));
+}
+
+void initialize_parameters(const ParamTable& table,
+                           uint64_t seed,
+                           ParamBuffer& parameters,
+                           const Sharding& sharding) {
   for (size_t i = 0; i < table.size(); ++i) {
     const View view = parameters[i];
     if (!view) continue;
+    const TensorCut cut = sharding.cut(table, i);
     switch (view.dtype) {
       case DType::f32:
-        fill_parameter(table[i], seed, view.as<float>());
+        fill_parameter(table[i], seed, cut, view.as<float>());
         break;
       case DType::f64:
-        fill_parameter(table[i], seed, view.as<double>());
+        fill_parameter(table[i], seed, cut, view.as<double>());
         break;
       case DType::c128:
-        fill_parameter(table[i], seed, view.as<std::complex<double>>());
+        fill_parameter(table[i], seed, cut, view.as<std::complex<double>>());
         break;
       default:
         ISOFLOP_CHECK(false, "masters are not kept in {}", name_of(view.dtype));

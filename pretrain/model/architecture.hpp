@@ -5,6 +5,7 @@
 // Q, all K, all V, head-major; llama's RoPE pairs are interleaved (docs/architecture.md).
 #pragma once
 #include "core/param.hpp"
+#include "parallel/sharding.hpp"
 #include "pretrain/config/run_config.hpp"
 
 #include <cstdint>
@@ -22,6 +23,11 @@ ParamTable make_gradient_table(const ModelConfig& config);
 /// Draws every parameter that the buffer holds from (seed, name, element): independent of order,
 /// threads and ranks.
 void initialize_parameters(const ParamTable& table, uint64_t seed, ParamBuffer& parameters);
+/// The same of a rank's part of each tensor.
+void initialize_parameters(const ParamTable& table,
+                           uint64_t seed,
+                           ParamBuffer& parameters,
+                           const Sharding& sharding);
 
 /// Everything stored, a tied table once: parameter_count of the table, without making it.
 int64_t all_parameter_count(const ModelConfig& config);

@@ -4,33 +4,31 @@
 
 namespace isoflop {
 
-std::vector<ActivationSpec<LlamaBlock::Activations>> LlamaBlock::activations(const ModelConfig& c,
-                                                                             int64_t N,
-                                                                             DType act,
-                                                                             DType state) {
+std::vector<ActivationSpec<LlamaBlock::Activations>> LlamaBlock::activations(
+    const ModelConfig& c, int64_t N, TokenRows Ns, DType act, DType state) {
   using A = Activations;
   const int64_t D = c.d_model, F = c.d_ff, att = c.heads * c.head_dim;
   const int64_t qkv = att + 2 * c.kv_heads * c.head_dim;
   const int64_t Q = c.qk_norm ? N : 0;  // rows that qk-norm needs
   return {
-      {&A::x, "x", N, D, act, Drop::never},
-      {&A::n1, "n1", N, D, act, Drop::at_cheap},
-      {&A::inv_rms1, "inv_rms1", N, 1, state, Drop::never},
+      {&A::x, "x", Ns, D, act, Drop::never},
+      {&A::n1, "n1", Ns, D, act, Drop::at_cheap},
+      {&A::inv_rms1, "inv_rms1", Ns, 1, state, Drop::never},
       {&A::qkv, "qkv", N, qkv, act, Drop::at_block},
       {&A::raw, "raw", Q, qkv, act, Drop::at_block},
       {&A::inv_qk, "inv_qk", Q, c.heads + c.kv_heads, state, Drop::never},
       {&A::att, "att", N, att, act, Drop::at_block},
       {&A::lse, "lse", N, c.heads, state, Drop::never},
-      {&A::h, "h", N, D, act, Drop::at_block},
-      {&A::n2, "n2", N, D, act, Drop::at_cheap},
-      {&A::inv_rms2, "inv_rms2", N, 1, state, Drop::never},
+      {&A::h, "h", Ns, D, act, Drop::at_block},
+      {&A::n2, "n2", Ns, D, act, Drop::at_cheap},
+      {&A::inv_rms2, "inv_rms2", Ns, 1, state, Drop::never},
       {&A::gate, "gate", N, F, act, Drop::at_ffn},
       {&A::up, "up", N, F, act, Drop::at_ffn},
       {&A::act, "act", N, F, act, Drop::at_cheap},
       {&A::dact, "dact", N, F, act, Drop::scratch},
       {&A::dgate, "dgate", N, F, act, Drop::scratch},
       {&A::dup, "dup", N, F, act, Drop::scratch},
-      {&A::dn, "dn", N, D, act, Drop::scratch},
+      {&A::dn, "dn", Ns, D, act, Drop::scratch},
       {&A::datt, "datt", N, att, act, Drop::scratch},
       {&A::dqkv, "dqkv", N, qkv, act, Drop::scratch},
       {&A::draw, "draw", Q, qkv, act, Drop::scratch},
@@ -68,7 +66,8 @@ void LlamaBlock::make_n1(Step& s) {
 void LlamaBlock::make_qkv(Step& s) {
   if (acts.qkv.held()) return;
   make_n1(s);
-  const View n1 = acts.n1.get(), qkv = acts.qkv.fill(), raw = qk_norm_ ? acts.raw.fill() : qkv;
+  const View n1 = s.whole(acts.n1.get());
+  const View qkv = acts.qkv.fill(), raw = qk_norm_ ? acts.raw.fill() : qkv;
   q_.forward(s, n1, raw.columns(0, q_cols_));
   k_.forward(s, n1, raw.columns(q_cols_, kv_cols_));
   v_.forward(s, n1, raw.columns(q_cols_ + kv_cols_, kv_cols_));
@@ -101,8 +100,9 @@ void LlamaBlock::make_n2(Step& s) {
 void LlamaBlock::make_up(Step& s) {
   if (acts.up.held()) return;
   make_n2(s);
-  gate_.forward(s, acts.n2.get(), acts.gate.fill());
-  up_.forward(s, acts.n2.get(), acts.up.fill());
+  const View n2 = s.whole(acts.n2.get());
+  gate_.forward(s, n2, acts.gate.fill());
+  up_.forward(s, n2, acts.up.fill());
 }
 
 void LlamaBlock::make_act(Step& s) {
@@ -129,13 +129,15 @@ void LlamaBlock::backward(Step& s, View dres) {
   const View dn = acts.dn.fill(), datt = acts.datt.fill(), dqkv = acts.dqkv.fill();
 
   make_act(s);
-  down_.backward(s, dres, acts.act.get(), dact, residual_);
+  down_.backward(s, s.whole_gradient(dres), acts.act.get(), dact, residual_);
   make_up(s);
   s.backend.swiglu_backward(
       {.dy = dact, .gate = acts.gate.get(), .up = acts.up.get(), .dgate = dgate, .dup = dup});
   make_n2(s);
-  up_.backward(s, dup, acts.n2.get(), dn);
-  gate_.backward(s, dgate, acts.n2.get(), dn, 1, true);
+  const View n2 = s.whole(acts.n2.get()), dn2 = s.partial(dn);
+  up_.backward(s, dup, n2, dn2);
+  gate_.backward(s, dgate, n2, dn2, 1, true);
+  s.reduce(dn);
   make_h(s);
   s.backend.rmsnorm_backward({.dy = dn,
                               .x = acts.h.get(),
@@ -144,16 +146,17 @@ void LlamaBlock::backward(Step& s, View dres) {
                               .dx_add = dres,
                               .dgain = s.grad(norm2_)});
   make_att(s);
-  out_.backward(s, dres, acts.att.get(), datt, residual_);
+  out_.backward(s, s.whole_gradient(dres), acts.att.get(), datt, residual_);
   attention_backward(s, datt, acts.qkv.get(), acts.att.get(), acts.lse.get(), dqkv);
   rotate(s, dqkv, true);
   const View draw = qk_norm_ ? acts.draw.fill() : dqkv;
   if (qk_norm_) qk_norm_.backward(s, dqkv, acts.raw.get(), acts.inv_qk.get(), draw);
   make_n1(s);
-  const View n1 = acts.n1.get();
-  q_.backward(s, draw.columns(0, q_cols_), n1, dn);
-  k_.backward(s, draw.columns(q_cols_, kv_cols_), n1, dn, 1, true);
-  v_.backward(s, draw.columns(q_cols_ + kv_cols_, kv_cols_), n1, dn, 1, true);
+  const View n1 = s.whole(acts.n1.get()), dn1 = s.partial(dn);
+  q_.backward(s, draw.columns(0, q_cols_), n1, dn1);
+  k_.backward(s, draw.columns(q_cols_, kv_cols_), n1, dn1, 1, true);
+  v_.backward(s, draw.columns(q_cols_ + kv_cols_, kv_cols_), n1, dn1, 1, true);
+  s.reduce(dn);
   s.backend.rmsnorm_backward({.dy = dn,
                               .x = acts.x.get(),
                               .gain = s.master(norm1_),

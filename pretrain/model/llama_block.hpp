@@ -15,10 +15,8 @@ class LlamaBlock : public Block {
     Slot dact, dgate, dup, dn, datt, dqkv, draw;  // backward's scratch
     Slot raw, inv_qk;                             // with qk-norm: qkv before it, and its statistics
   };
-  static std::vector<ActivationSpec<Activations>> activations(const ModelConfig& config,
-                                                              int64_t tokens,
-                                                              DType activation,
-                                                              DType state);
+  static std::vector<ActivationSpec<Activations>> activations(
+      const ModelConfig& config, int64_t tokens, TokenRows slice, DType activation, DType state);
 
   LlamaBlock(const ModelConfig& config, const ParamTable& table, int layer);
   Slot& input() override { return acts.x; }

@@ -41,14 +41,15 @@ struct OuterRows {
             DType activation,
             DType state,
             ActivationPlan& plan) {
-    const int64_t N = shape.tokens, D = c.d_model, train = shape.training ? N : 0;
+    const int64_t N = shape.tokens, Ns = shape.largest_slice(), D = c.d_model;
+    const int64_t train = shape.training ? Ns : 0;
     const bool predicts = shape.blocks(c).last == c.layers;
-    const int64_t P = predicts ? N : 0;
+    const int64_t P = predicts ? N : 0, Ps = predicts ? Ns : 0;
     const int64_t rope_rows = has_rope(c.arch) ? c.context : 0;
-    last = plan.add("last", N, D, activation, 1);
-    normed = plan.add("normed", P, D, activation, 1);
-    mean = plan.add("mean", P, 1, state, 1);
-    inv = plan.add("inv_std", P, 1, state, 1);
+    last = plan.add("last", Ns, D, activation, 1);
+    normed = plan.add("normed", Ps, D, activation, 1);
+    mean = plan.add("mean", Ps, 1, state, 1);
+    inv = plan.add("inv_std", Ps, 1, state, 1);
     dres = plan.add("dres", train, D, activation, 1);
     dnormed = plan.add("dnormed", predicts ? train : 0, D, activation, 1);
     logits = plan.add("logits", std::min(P, kHeadTokens), c.vocabulary, activation, 1);
@@ -86,11 +87,14 @@ Model::Model(const ModelConfig& config,
              const ParamBuffer& masters,
              Backend& backend,
              const BlockShape& shape,
-             const BlockMatrices& blocks)
+             const BlockMatrices& blocks,
+             TensorParallel* tp)
     : config_(config),
       backend_(backend),
+      tp_(tp),
       params_(table, masters, backend, blocks),
       max_tokens_(shape.tokens),
+      shape_(shape),
       range_(shape.blocks(config)) {
   ISOFLOP_CHECK(!predicts() || shape.in_flight == 1, "the last stage has one micro-batch at once");
   const DType activation = backend.activation_dtype(), state = backend.state_dtype();
@@ -106,6 +110,7 @@ Model::Model(const ModelConfig& config,
     logits_ = plan_.view(rows.logits, 0);
     losses_storage_ = plan_.view(rows.losses, 0);
   }
+  if (tp) share_vocabulary(config.vocabulary);
   if (shape.training) {
     dres_.bind(plan_.view(rows.dres, 0), true);
     if (predicts()) dnormed_.bind(plan_.view(rows.dnormed, 0), true);
@@ -136,7 +141,8 @@ Model::Model(const ModelConfig& config,
 
 void Model::forget(int64_t flight, int64_t tokens) {
   blocks_->begin(flight, tokens);
-  for (Slot* slot : {&last_, &normed_, &mean_, &inv_, &dres_, &dnormed_}) slot->begin(tokens);
+  for (Slot* slot : {&last_, &normed_, &mean_, &inv_, &dres_, &dnormed_})
+    slot->begin(shape_.slice_of(tokens));
   losses_ = losses_storage_ ? losses_storage_.slice(0, tokens) : View{};
 }
 
@@ -151,7 +157,8 @@ Step Model::make_step(int64_t sequences, int64_t length) {
               .sequences = sequences,
               .length = length,
               .rope_cos = rope_cos_,
-              .rope_sin = rope_sin_};
+              .rope_sin = rope_sin_,
+              .tp = tp_};
 }
 
 Step Model::begin(int64_t sequences, int64_t length) {
@@ -173,19 +180,116 @@ FirstKeys Model::find_documents(const Step& s, std::span<const int32_t> tokens) 
   return FirstKeys(first_keys_).first(tokens.size());
 }
 
+void Model::embed(Step& s, std::span<const int32_t> tokens, View x) {
+  if (tp_) return embed_part(s, tokens, x);
+  s.backend.embedding_forward(
+      {.tokens = tokens,
+       .table = params_.weights[embedding_],
+       .positions = positions_ < 0 ? WeightRef{} : params_.weights[positions_],
+       .y = x,
+       .scale = config_.embedding_multiplier,
+       .sequence = s.length,
+       .first_position = s.first_position()});
+}
+
+/// Each rank looks up what is in its rows; learned positions are added by one of them.
+void Model::embed_part(Step& s, std::span<const int32_t> tokens, View x) {
+  const View sum = s.partial(x), places = tp_->scratch(s.tokens());
+  const auto look_up = [&](std::span<const int32_t> rows, int table, View y) {
+    s.backend.embedding_forward({.tokens = rows,
+                                 .table = params_.weights[table],
+                                 .positions = {},
+                                 .y = y,
+                                 .scale = config_.embedding_multiplier,
+                                 .sequence = s.length});
+  };
+  own_rows(tokens);
+  look_up(rows_or_first(), embedding_, sum);
+  clear_rows_elsewhere(sum);
+  if (positions_ >= 0 && tp_->first()) {
+    look_up(positions(s), positions_, places);
+    s.backend.add(places, sum);
+  }
+  s.reduce(x);
+}
+
+void Model::embedding_gradient(Step& s, std::span<const int32_t> tokens, View dx) {
+  if (tp_) return embedding_gradient_of_part(s, tokens, dx);
+  s.backend.embedding_backward({.dy = dx,
+                                .tokens = tokens,
+                                .dtable = s.grad(embedding_),
+                                .dpositions = s.grad(positions_),
+                                .scale = config_.embedding_multiplier,
+                                .sequence = s.length});
+}
+
+void Model::embedding_gradient_of_part(Step& s, std::span<const int32_t> tokens, View dx) {
+  const View dy = s.whole_gradient(dx);
+  const auto add = [&](std::span<const int32_t> rows, View dtable) {
+    s.backend.embedding_backward({.dy = dy,
+                                  .tokens = rows,
+                                  .dtable = dtable,
+                                  .dpositions = {},
+                                  .scale = config_.embedding_multiplier,
+                                  .sequence = s.length});
+  };
+  if (positions_ >= 0 && tp_->first()) add(positions(s), s.grad(positions_));
+  own_rows(tokens);
+  clear_rows_elsewhere(dy);
+  add(rows_or_first(), s.grad(embedding_));
+}
+
+std::span<const int32_t> Model::positions(const Step& s) {
+  const auto n = static_cast<size_t>(s.tokens());
+  for (size_t i = 0; i < n; ++i)
+    places_[i] = static_cast<int32_t>(static_cast<int64_t>(i) % s.length);
+  return std::span<const int32_t>(places_).first(n);
+}
+
+void Model::clear_rows_elsewhere(View x) {
+  for (int64_t r = 0; r < x.rows; ++r)
+    if (own_rows_[static_cast<size_t>(r)] == kElsewhere) backend_.zero(x.slice(r, 1));
+}
+
+std::span<const int32_t> Model::rows_or_first() {
+  for (size_t i = 0; i < own_count_; ++i) places_[i] = std::max(own_rows_[i], 0);
+  return std::span<const int32_t>(places_).first(own_count_);
+}
+
+std::span<const int32_t> Model::own_rows(std::span<const int32_t> ids) {
+  if (!tp_) return ids;
+  own_count_ = ids.size();
+  const auto first = static_cast<int32_t>(vocabulary_.first);
+  const auto count = static_cast<int32_t>(vocabulary_.count);
+  for (size_t i = 0; i < ids.size(); ++i) {
+    const int32_t id = ids[i];
+    ISOFLOP_CHECK(id == kIgnoreTarget || (id >= 0 && id < whole_vocabulary_),
+                  "token {} outside a vocabulary of {}", id, whole_vocabulary_);
+    own_rows_[i] = id == kIgnoreTarget                 ? id
+                   : id >= first && id < first + count ? id - first
+                                                       : kElsewhere;
+  }
+  return std::span<const int32_t>(own_rows_).first(ids.size());
+}
+
+/// Which rows are ours, from how many each rank has.
+void Model::share_vocabulary(int64_t ours) {
+  own_rows_.resize(static_cast<size_t>(max_tokens_));
+  places_.resize(static_cast<size_t>(max_tokens_));
+  sharded_loss_.emplace(*tp_, backend_, std::min(max_tokens_, kHeadTokens));
+  const std::vector<int64_t> counts = tp_->gather(ours);
+  for (int part = 0; part < tp_->parts(); ++part) {
+    if (part == tp_->part()) vocabulary_ = {whole_vocabulary_, ours};
+    whole_vocabulary_ += counts[static_cast<size_t>(part)];
+  }
+}
+
 View Model::forward(Step& s, int64_t flight, std::span<const int32_t> tokens) {
   if (config_.document_mask) s.first_keys = find_documents(s, tokens);
   BlockStack& blocks = *blocks_;
   if (embeds()) {
     before_forward(-1);
-    s.backend.embedding_forward(
-        {.tokens = tokens,
-         .table = params_.weights[embedding_],
-         .positions = positions_ < 0 ? WeightRef{} : params_.weights[positions_],
-         .y = blocks.at(flight, 0).input().fill(),
-         .scale = config_.embedding_multiplier,
-         .sequence = s.length,
-         .first_position = s.first_position()});
+    embed(s, tokens, blocks.at(flight, 0).input().fill());
   }
   for (int64_t i = range_.first; i < range_.last; ++i) {
     before_forward(i);
@@ -225,24 +329,29 @@ View Model::project(View hidden) {
 
 // The logits of kHeadTokens tokens at a time: product, loss, and both gradients, then the next
 // slice over the same memory.
-void Model::head(Step& s, View hidden, std::span<const int32_t> targets, double grad_scale) {
+void Model::head(Step& s, std::span<const int32_t> all_targets, double grad_scale) {
+  const std::span<const int32_t> targets = own_rows(all_targets);
+  const View hidden = s.whole(normed_.get());
+  const View dnormed = s.grads ? s.partial(dnormed_.fill()) : View{};
   const WeightRef& w = params_.weights[head_];
   const double scale = config_.output_multiplier, cap = config_.logit_softcap;
   for (int64_t first = 0; first < hidden.rows; first += kHeadTokens) {
     const int64_t n = std::min(kHeadTokens, hidden.rows - first);
     const View x = hidden.slice(first, n), logits = project(x);
-    s.backend.cross_entropy({.logits = logits,
-                             .targets = targets.subspan(first, n),
-                             .losses = losses_.slice(first, n),
-                             .grad_scale = grad_scale,
-                             .z_loss = s.grads ? config_.z_loss : 0,
-                             .softcap = cap});
+    const CrossEntropy loss = {.logits = logits,
+                               .targets = targets.subspan(first, n),
+                               .losses = losses_.slice(first, n),
+                               .grad_scale = grad_scale,
+                               .z_loss = s.grads ? config_.z_loss : 0,
+                               .softcap = cap};
+    sharded_loss_ ? sharded_loss_->cross_entropy(loss) : s.backend.cross_entropy(loss);
     if (!s.grads) continue;
     s.backend.matmul_grad_weight(
         {.dy = logits, .x = x, .dw = s.grad(head_grad_), .dbias = {}, .scale = scale});
     s.backend.matmul_grad_input(
-        {.dy = logits, .w = w, .dx = dnormed_.get().slice(first, n), .scale = scale});
+        {.dy = logits, .w = w, .dx = dnormed.slice(first, n), .scale = scale});
   }
+  if (s.grads) s.reduce(dnormed_.get());
 }
 
 /// The gradient of the last block's output: overwrites dres.
@@ -293,7 +402,7 @@ View Model::forward_stage(int64_t flight, const Batch& batch, View input) {
 double Model::score_stage(const Batch& batch) {
   if (!predicts()) return 0;
   Step s = make_step(batch.sequences, batch.length);
-  head(s, normed_.get(), batch.targets, 0);
+  head(s, batch.targets, 0);
   return total_loss();
 }
 
@@ -307,8 +416,7 @@ double Model::backward_stage(int64_t flight,
   if (config_.document_mask) s.first_keys = find_documents(s, batch.tokens);
   const View dres = dres_.fill();
   if (predicts()) {
-    dnormed_.fill();
-    head(s, normed_.get(), batch.targets, grad_scale);
+    head(s, batch.targets, grad_scale);
     backward_norm(s, dres);
     after_backward(config_.layers);
   } else {
@@ -319,12 +427,7 @@ double Model::backward_stage(int64_t flight,
     after_backward(i);
   }
   if (embeds()) {
-    s.backend.embedding_backward({.dy = dres,
-                                  .tokens = batch.tokens,
-                                  .dtable = s.grad(embedding_),
-                                  .dpositions = s.grad(positions_),
-                                  .scale = config_.embedding_multiplier,
-                                  .sequence = s.length});
+    embedding_gradient(s, batch.tokens, dres);
     after_backward(-1);
   }
   return predicts() ? total_loss() : 0;

@@ -6,8 +6,10 @@
 #pragma once
 #include "pretrain/model/architecture.hpp"
 #include "pretrain/model/block.hpp"
+#include "pretrain/model/sharded_loss.hpp"
 
 #include <memory>
+#include <optional>
 #include <span>
 
 namespace isoflop {
@@ -49,7 +51,8 @@ class Model {
         const ParamBuffer& masters,
         Backend& backend,
         const BlockShape& shape,
-        const BlockMatrices& blocks = {});  // instead of masters; not for training
+        const BlockMatrices& blocks = {},  // instead of masters; not for training
+        TensorParallel* tp = nullptr);     // config and table are a part's; borrowed
 
   /// Adds the gradient of grad_scale * (sum of token losses) to `grads`, shaped by
   /// make_gradient_table. Returns the sum of the token losses in nats, the z-loss included.
@@ -68,7 +71,7 @@ class Model {
 
   /// Embeds, or starts from `input`, what the stage before put out. `flight` < shape.in_flight says
   /// which copy of the activations is filled; the last stage has one. Returns the output of the
-  /// stage, (N, D), valid until the next call.
+  /// stage, (Ns, D), valid until the next call.
   View forward_stage(int64_t flight, const Batch& batch, View input);
   /// The batch is that of the forward pass. `output_gradient`: from the stage behind; absent in the
   /// last, which computes the loss first.
@@ -77,7 +80,7 @@ class Model {
                         ParamBuffer& grads,
                         double grad_scale,
                         View output_gradient);
-  /// After backward_stage: of the stage's input. (N, D)
+  /// After backward_stage: of the stage's input. (Ns, D)
   View input_gradient() const { return dres_.get(); }
   /// After forward_stage, without gradients: the sum of the token losses.
   double score_stage(const Batch& batch);
@@ -113,7 +116,7 @@ class Model {
   Step begin(int64_t sequences, int64_t length);
   View forward(Step& s, int64_t flight, std::span<const int32_t> tokens);
   View project(View hidden);
-  void head(Step& s, View hidden, std::span<const int32_t> targets, double grad_scale);
+  void head(Step& s, std::span<const int32_t> targets, double grad_scale);
   void backward_norm(Step& s, View dres);
   double total_loss();
   /// The same values where the host may read them: in `copy`, unless they are there already.
@@ -125,17 +128,36 @@ class Model {
     if (hooks_) hooks_->after_backward(static_cast<int>(block));
   }
   FirstKeys find_documents(const Step& s, std::span<const int32_t> tokens);
+  void share_vocabulary(int64_t ours);
+  void embed(Step& s, std::span<const int32_t> tokens, View x);
+  void embed_part(Step& s, std::span<const int32_t> tokens, View x);
+  void embedding_gradient(Step& s, std::span<const int32_t> tokens, View dx);
+  void embedding_gradient_of_part(Step& s, std::span<const int32_t> tokens, View dx);
+  /// Tokens or targets as rows of our part of the vocabulary, or kElsewhere.
+  std::span<const int32_t> own_rows(std::span<const int32_t> ids);
+  /// Of the last call of own_rows: zeroes the rows of x whose token is elsewhere.
+  void clear_rows_elsewhere(View x);
+  /// Of the same: row 0 for those, valid until the next call or positions().
+  std::span<const int32_t> rows_or_first();
+  std::span<const int32_t> positions(const Step& s);
 
   const ModelConfig& config_;
   Backend& backend_;
   PassHooks* hooks_ = nullptr;
+  TensorParallel* tp_;
   Parameters params_;
   int64_t max_tokens_;
+  BlockShape shape_;
   BlockRange range_;
   ActivationPlan plan_;
   std::unique_ptr<BlockStack> blocks_;
   Slot last_, normed_, mean_, inv_, dres_, dnormed_;  // around the blocks
   std::vector<int32_t> first_keys_;                   // with a document mask, one per token
+  std::optional<ShardedLoss> sharded_loss_;           // with a part of the vocabulary:
+  std::vector<int32_t> own_rows_, places_;            // rows of it, and positions, of tokens
+  size_t own_count_ = 0;                              // tokens in own_rows_
+  RowRange vocabulary_;                               // ours
+  int64_t whole_vocabulary_ = 0;
   View logits_, losses_, losses_storage_, host_losses_, rope_cos_, rope_sin_;
   Buffer losses_copy_, logits_copy_;  // only where the backend's memory is not the host's
   int embedding_, positions_, norm_, norm_bias_, head_, head_grad_;

@@ -4,31 +4,29 @@
 
 namespace isoflop {
 
-std::vector<ActivationSpec<PythiaBlock::Activations>> PythiaBlock::activations(const ModelConfig& c,
-                                                                               int64_t N,
-                                                                               DType act,
-                                                                               DType state) {
+std::vector<ActivationSpec<PythiaBlock::Activations>> PythiaBlock::activations(
+    const ModelConfig& c, int64_t N, TokenRows Ns, DType act, DType state) {
   using A = Activations;
   const int64_t D = c.d_model, F = c.d_ff, att = c.heads * c.head_dim;
   const int64_t qkv = att + 2 * c.kv_heads * c.head_dim;
   const int64_t Q = c.qk_norm ? N : 0;  // rows that qk-norm needs
   return {
-      {&A::x, "x", N, D, act, Drop::never},
-      {&A::n1, "n1", N, D, act, Drop::at_cheap},
-      {&A::mean1, "mean1", N, 1, state, Drop::never},
-      {&A::inv_std1, "inv_std1", N, 1, state, Drop::never},
+      {&A::x, "x", Ns, D, act, Drop::never},
+      {&A::n1, "n1", Ns, D, act, Drop::at_cheap},
+      {&A::mean1, "mean1", Ns, 1, state, Drop::never},
+      {&A::inv_std1, "inv_std1", Ns, 1, state, Drop::never},
       {&A::qkv, "qkv", N, qkv, act, Drop::at_block},
       {&A::raw, "raw", Q, qkv, act, Drop::at_block},
       {&A::inv_qk, "inv_qk", Q, c.heads + c.kv_heads, state, Drop::never},
       {&A::att, "att", N, att, act, Drop::at_block},
       {&A::lse, "lse", N, c.heads, state, Drop::never},
-      {&A::n2, "n2", N, D, act, Drop::at_cheap},
-      {&A::mean2, "mean2", N, 1, state, Drop::never},
-      {&A::inv_std2, "inv_std2", N, 1, state, Drop::never},
+      {&A::n2, "n2", Ns, D, act, Drop::at_cheap},
+      {&A::mean2, "mean2", Ns, 1, state, Drop::never},
+      {&A::inv_std2, "inv_std2", Ns, 1, state, Drop::never},
       {&A::up, "up", N, F, act, Drop::at_ffn},
       {&A::act, "act", N, F, act, Drop::at_cheap},
       {&A::dact, "dact", N, F, act, Drop::scratch},
-      {&A::dn, "dn", N, D, act, Drop::scratch},
+      {&A::dn, "dn", Ns, D, act, Drop::scratch},
       {&A::datt, "datt", N, att, act, Drop::scratch},
       {&A::dqkv, "dqkv", N, qkv, act, Drop::scratch},
       {&A::draw, "draw", Q, qkv, act, Drop::scratch},
@@ -67,7 +65,7 @@ void PythiaBlock::make_qkv(Step& s) {
   if (acts.qkv.held()) return;
   make_n1(s);
   const View qkv = acts.qkv.fill(), raw = qk_norm_ ? acts.raw.fill() : qkv;
-  qkv_.forward(s, acts.n1.get(), raw);
+  qkv_.forward(s, s.whole(acts.n1.get()), raw);
   if (qk_norm_) qk_norm_.forward(s, raw, acts.inv_qk.fill(), qkv);
   rotate(s, qkv, false);
 }
@@ -92,7 +90,7 @@ void PythiaBlock::make_n2(Step& s) {
 void PythiaBlock::make_up(Step& s) {
   if (acts.up.held()) return;
   make_n2(s);
-  up_.forward(s, acts.n2.get(), acts.up.fill());
+  up_.forward(s, s.whole(acts.n2.get()), acts.up.fill());
 }
 
 void PythiaBlock::make_act(Step& s) {
@@ -110,8 +108,7 @@ void PythiaBlock::drop() {
 void PythiaBlock::forward(Step& s, View y) {
   make_att(s);
   make_act(s);
-  out_.forward(s, acts.att.get(), y, acts.x.get(), residual_);
-  down_.forward(s, acts.act.get(), y, y, residual_);
+  add_branches(s, {{out_, acts.att.get()}, {down_, acts.act.get()}}, y, acts.x.get(), residual_);
   drop();
 }
 
@@ -121,13 +118,15 @@ void PythiaBlock::backward(Step& s, View dres) {
   const View datt = acts.datt.fill(), dqkv = acts.dqkv.fill();
 
   make_act(s);
-  down_.backward(s, dres, acts.act.get(), dact, residual_);
+  const View dy = s.whole_gradient(dres);
+  down_.backward(s, dy, acts.act.get(), dact, residual_);
   make_att(s);
-  out_.backward(s, dres, acts.att.get(), datt, residual_);
+  out_.backward(s, dy, acts.att.get(), datt, residual_);
   make_up(s);
   s.backend.gelu_backward({.dy = dact, .x = acts.up.get(), .dx = dact, .kind = gelu_});
   make_n2(s);
-  up_.backward(s, dact, acts.n2.get(), dn);
+  up_.backward(s, dact, s.whole(acts.n2.get()), s.partial(dn));
+  s.reduce(dn);
   s.backend.layernorm_backward({.dy = dn,
                                 .x = acts.x.get(),
                                 .gain = s.master(norm2_),
@@ -141,7 +140,8 @@ void PythiaBlock::backward(Step& s, View dres) {
   const View draw = qk_norm_ ? acts.draw.fill() : dqkv;
   if (qk_norm_) qk_norm_.backward(s, dqkv, acts.raw.get(), acts.inv_qk.get(), draw);
   make_n1(s);
-  qkv_.backward(s, draw, acts.n1.get(), dn);
+  qkv_.backward(s, draw, s.whole(acts.n1.get()), s.partial(dn));
+  s.reduce(dn);
   s.backend.layernorm_backward({.dy = dn,
                                 .x = acts.x.get(),
                                 .gain = s.master(norm1_),

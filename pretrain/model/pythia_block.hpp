@@ -17,10 +17,8 @@ class PythiaBlock : public Block {
     Slot dact, dn, datt, dqkv, draw;          // backward's scratch
     Slot raw, inv_qk;                         // with qk-norm: qkv before it, and its statistics
   };
-  static std::vector<ActivationSpec<Activations>> activations(const ModelConfig& config,
-                                                              int64_t tokens,
-                                                              DType activation,
-                                                              DType state);
+  static std::vector<ActivationSpec<Activations>> activations(
+      const ModelConfig& config, int64_t tokens, TokenRows slice, DType activation, DType state);
 
   PythiaBlock(const ModelConfig& config, const ParamTable& table, int layer);
   Slot& input() override { return acts.x; }

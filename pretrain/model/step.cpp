@@ -36,20 +36,44 @@ KvCache::KvCache(const ModelConfig& config, Backend& backend) {
 Linear::Linear(const ParamTable& table, const std::string& name)
     : weight(find_param(table, name + ".weight")), bias(find_param(table, name + ".bias")) {
   ISOFLOP_CHECK(weight >= 0, "no parameter {}.weight", name);
+  by_inputs = table[static_cast<size_t>(weight)].placement == Placement::row;
 }
 
-void Linear::forward(Step& s, View x, View y, View add, double scale) const {
+/// Whether a bias is ours to add: that of a product cut by inputs is added by one rank.
+static bool adds_bias(const Linear& linear, const Step& s) {
+  return !linear.by_inputs || !s.tp || s.tp->first();
+}
+
+void Linear::multiply(Step& s, View x, View y, View add, double scale) const {
   s.backend.matmul({.x = x,
                     .w = s.params.weights[weight],
-                    .bias = s.master(bias),
+                    .bias = adds_bias(*this, s) ? s.master(bias) : View{},
                     .add = add,
                     .y = y,
                     .scale = scale});
 }
 
+void Linear::forward(Step& s, View x, View y, View add, double scale) const {
+  if (by_inputs) return add_branches(s, {{*this, x}}, y, add, scale);
+  multiply(s, x, y, add, scale);
+}
+
+void add_branches(Step& s, std::initializer_list<Branch> branches, View y, View add, double scale) {
+  const View sum = s.partial(y);
+  View so_far = s.tp ? View{} : add;
+  for (const Branch& branch : branches) {
+    branch.linear.multiply(s, branch.x, sum, so_far, scale);
+    so_far = sum;
+  }
+  if (s.tp) s.tp->reduce(y, s.tokens(), add);
+}
+
 void Linear::backward(Step& s, View dy, View x, View dx, double scale, bool accumulate) const {
-  s.backend.matmul_grad_weight(
-      {.dy = dy, .x = x, .dw = s.grad(weight), .dbias = s.grad(bias), .scale = scale});
+  s.backend.matmul_grad_weight({.dy = dy,
+                                .x = x,
+                                .dw = s.grad(weight),
+                                .dbias = adds_bias(*this, s) ? s.grad(bias) : View{},
+                                .scale = scale});
   s.backend.matmul_grad_input({.dy = dy,
                                .w = s.params.weights[weight],
                                .dx = dx,

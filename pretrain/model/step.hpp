@@ -1,12 +1,17 @@
 // What a block sees while it runs: the backend, the parameters, where gradients go, and the shape
 // of the micro-batch. Parallelism and sharding stay behind these names, outside the blocks.
 //
-// N = B*T tokens of B sequences. D = d_model, F = d_ff, H heads, Hkv kv_heads, hd head_dim.
+// N = B*T tokens of B sequences. D = d_model, F = d_ff, H heads, Hkv kv_heads, hd head_dim. With
+// tensor parallelism F, H and Hkv are a rank's part of the model's, and the residual stream, its
+// norms and their gradients are a rank's slice of the tokens: Ns of N
+// (parallel/tensor_parallel.hpp).
 #pragma once
 #include "core/param.hpp"
 #include "ops/backend.hpp"
+#include "parallel/tensor_parallel.hpp"
 #include "pretrain/config/run_config.hpp"
 
+#include <initializer_list>
 #include <vector>
 
 namespace isoflop {
@@ -47,27 +52,54 @@ struct Step {
   ParamBuffer* grads = nullptr;  // null when no backward follows
   KvCache* cache = nullptr;      // decoding: B = 1, positions start at cache->length
   FirstKeys first_keys = {};     // of each token, where attention stays within documents
+  TensorParallel* tp = nullptr;  // null: we have all of each matrix
 
   int64_t tokens() const { return sequences * length; }
   int64_t first_position() const { return cache ? cache->length : 0; }
   View master(int param) const { return param < 0 ? View{} : (*params.masters)[param]; }
   View grad(int param) const { return param < 0 ? View{} : (*grads)[param]; }
+
+  // What other ranks have, around products that they share; alone, all of it is there already.
+  /// Our slice (Ns, D) of what such products read -> (N, D).
+  View whole(View slice) const { return tp ? tp->whole(slice, tokens()) : slice; }
+  /// The same of gradients.
+  View whole_gradient(View slice) const { return tp ? tp->whole_gradient(slice, tokens()) : slice; }
+  /// Where such products leave our part of a sum over all tokens, of which `slice` gets its rows.
+  View partial(View slice) const { return tp ? tp->partial(tokens()) : slice; }
+  /// Then: slice = the sum of all parts.
+  void reduce(View slice) const {
+    if (tp) tp->reduce(slice, tokens());
+  }
 };
 
-/// y = x W^T + b by index into the table. Carries where tensor parallelism would cut it, so that
-/// the collectives it then needs live here and not in a block.
+/// y = x W^T + b by index into the table. Carries where tensor parallelism cuts it: by outputs
+/// (column), x and dx are of all tokens, y is a part; by inputs (row), x is a part, y a slice.
 struct Linear {
   int weight = -1;
   int bias = -1;
+  bool by_inputs = false;
 
   Linear() = default;
   Linear(const ParamTable& table, const std::string& name);
 
   /// y = add + scale * (x W^T + b)
   void forward(Step& s, View x, View y, View add = {}, double scale = 1) const;
-  /// dW += scale dy^T x, db += scale sum dy, dx = scale dy W (added to dx when `accumulate`).
+  /// dW += scale dy^T x, db += scale sum dy, dx = scale dy W (added to dx when `accumulate`). All
+  /// of all tokens: whole_gradient(dy) where it is cut by inputs, partial(dx) where by outputs.
   void backward(Step& s, View dy, View x, View dx, double scale = 1, bool accumulate = false) const;
+
+ private:
+  friend void add_branches(Step&, std::initializer_list<struct Branch>, View, View, double);
+  void multiply(Step& s, View x, View y, View add, double scale) const;
 };
+
+/// The last product of a branch that ends in the residual stream.
+struct Branch {
+  const Linear& linear;  // cut by inputs
+  View x;
+};
+/// y = add + scale * sum of (x W^T + b), in one reduction. y may be the storage of `add`.
+void add_branches(Step& s, std::initializer_list<Branch> branches, View y, View add, double scale);
 
 /// softmax(scale q k^T) v over packed (N, (H + 2 Hkv) hd), through the cache when decoding.
 void attention_forward(Step& s, int layer, View qkv, View out, View lse);

@@ -12,12 +12,12 @@ double gradient_norm(const ParamTable& table, const ParamBuffer& gradients, Back
   return std::sqrt(backend.sum_squares_all(gradients.views().first(table.size())));
 }
 
-double gradient_norm(const ParamTable& table, std::span<const double> chunk_squares) {
+double gradient_norm(std::span<const int64_t> chunks, std::span<const double> chunk_squares) {
   double sum = 0;
   auto chunk = chunk_squares.begin();
-  for (const ParamSpec& spec : table) {
+  for (const int64_t of_tensor : chunks) {
     double squares = 0;
-    for (int64_t n = div_ceil(spec.size(), kNormChunk); n > 0; --n) squares += *chunk++;
+    for (int64_t n = of_tensor; n > 0; --n) squares += *chunk++;
     sum += squares;
   }
   return std::sqrt(sum);

@@ -30,27 +30,29 @@ size_t held_bytes(const ParamTable& table, DType dtype, const std::vector<bool>&
 }
 
 std::vector<MemoryRow> memory_of_rank(const RunConfig& config,
-                                      const ParamTable& table,
+                                      const ParamTable& whole,
                                       const BatchPlan& batch,
                                       DType activation,
                                       DType state,
                                       const ProcessGrid& grid) {
-  const Sharding sharding(table, grid);
-  const ParamTable gradient_table = make_gradient_table(config.model);
+  const Sharding sharding(whole, grid);
+  const ParamTable table = sharding.part_of_table(whole);
+  const ModelConfig model = part_of_model(config.model, grid.place().tp, grid.shape().tp);
+  const ParamTable gradient_table = make_gradient_table(model);
   const SlotRange slots = slots_of(batch.slots, grid.place().dp, grid.shape().dp);
   const BlockShape shape = block_shape(config, batch, grid);
   const auto share = [&](DType dtype) {
-    return ParamBuffer::bytes_for(sharding.table_of(table, grid.rank()), dtype);
+    return ParamBuffer::bytes_for(sharding.table_of(whole, grid.rank()), dtype);
   };
   const auto moments = [&](DType dtype) {
-    return share(dtype) + sharding.second_moment_bytes(table, dtype, grid.rank());
+    return share(dtype) + sharding.second_moment_bytes(whole, dtype, grid.rank());
   };
   std::vector<MemoryRow> rows = {
       {"parameters", held_bytes(table, state, held_parameters(config.model, sharding))},
       {"gradients", held_bytes(gradient_table, state, held_gradients(config.model, sharding)) *
                         static_cast<size_t>(most_open_sums(batch.slots, slots))},
       {"optimizer moments", moments(state)},
-      {"activations", plan_activations(config.model, shape, activation, state).bytes()},
+      {"activations", plan_activations(model, shape, activation, state).bytes()},
       {"checkpoint staging", share(DType::f32) + moments(DType::f32)},
   };
   if (config.schedule.quantize != "none") rows.push_back({"weights on the grid", rows[0].bytes});
@@ -61,12 +63,16 @@ std::vector<MemoryRow> memory_of_rank(const RunConfig& config,
                     ShardExchange::bytes_for(sharding, table, gradient_table, batch.slots, state)});
   if (grid.shape().pp > 1)
     rows.push_back({"stage messages",
-                    StageLinks::bytes_for(grid.place().pp, grid.shape().pp, batch.micro_tokens(),
+                    StageLinks::bytes_for(grid.place().pp, grid.shape().pp, shape.largest_slice(),
                                           config.model.d_model, activation)});
+  if (grid.shape().tp > 1)
+    rows.push_back(
+        {"shared matrices", TensorParallel::bytes_for(grid.shape().tp, batch.micro_tokens(),
+                                                      config.model.d_model, activation)});
   if (activation != state)  // the backend's own, as y = x W^T and dx = dy W read them
     rows.push_back({"weights in " + std::string(name_of(activation)),
                     2 * size_of(activation) *
-                        static_cast<size_t>(multiplied_elements(config.model, table, sharding))});
+                        static_cast<size_t>(multiplied_elements(model, table, sharding))});
   return rows;
 }
 
@@ -84,8 +90,7 @@ std::vector<MemoryRow> plan_memory(const RunConfig& config,
                                    DType activation,
                                    DType state,
                                    int ranks) {
-  const GridShape shape =
-      ranks > 1 ? fit_grid(ranks, 1, static_cast<int>(config.parallel.pp)) : GridShape{};
+  const GridShape shape = ranks > 1 ? grid_shape(config, ranks) : GridShape{};
   std::vector<MemoryRow> most;
   for (int rank = 0; rank < ranks; ++rank) {
     std::vector<MemoryRow> rows =

@@ -22,6 +22,20 @@ void append(std::vector<ShardExchange::Span>& spans, ShardExchange::Span next, i
   spans.push_back(next);
 }
 
+/// Of one row.
+View flat(View tensor) {
+  return make_view(tensor.data, tensor.dtype, 1, tensor.size());
+}
+
+/// Of our rows of tensors that are not cut.
+int64_t uncut_elements(const Sharding& sharding, const ParamTable& table) {
+  int64_t elements = 0;
+  for (size_t i = 0; i < table.size(); ++i)
+    if (table[i].placement == Placement::replicated)
+      elements += sharding.rows(i).count * table[i].cols;
+  return elements;
+}
+
 int64_t total(const std::vector<ShardExchange::Span>& spans) {
   int64_t sum = 0;
   for (const ShardExchange::Span& span : spans) sum += span.count;
@@ -42,6 +56,7 @@ ShardExchange::ShardExchange(Communicator& ranks,
       wire_(sharding.grid().split_dp(ranks)),
       everyone_(ranks.split(0, ranks.rank())),
       tied_wire_(ranks.split(0, ranks.rank())),
+      part_wire_(sharding.grid().split_tp(ranks)),
       table_(table),
       gradients_(gradients),
       parameters_(parameters),
@@ -57,11 +72,12 @@ ShardExchange::ShardExchange(Communicator& ranks,
   const ProcessGrid& grid = sharding.grid();
   for (int rank = 0; rank < ranks.size(); ++rank) {  // the last stage knows the losses
     const GridPlace place = grid.place_of(rank);
-    const bool knows = place.pp == grid.shape().pp - 1;
+    const bool knows = place.pp == grid.shape().pp - 1 && place.tp == 0;
     slots_of_rank_.push_back(knows ? slots_of(slots, place.dp, grid.shape().dp) : SlotRange{});
   }
   plan_gradients(gradient_table);
   plan_numbers(table);
+  plan_parts();
 }
 
 std::vector<ShardExchange::Span> ShardExchange::spans_of(size_t bucket,
@@ -145,17 +161,25 @@ void ShardExchange::plan_gradients(const ParamTable& gradient_table) {
 }
 
 void ShardExchange::plan_numbers(const ParamTable& table) {
+  const ProcessGrid& grid = sharding_.grid();
   int64_t chunks = 0;
   chunks_of_.resize(static_cast<size_t>(everyone_->size()));
   for (size_t i = 0; i < table.size(); ++i) {
-    for (int rank = 0; rank < everyone_->size(); ++rank) {
-      const RowRange rows = sharding_.rows(i, rank);
-      const int64_t first = rows.first * table[i].cols / kNormChunk;
-      const int64_t last = div_ceil((rows.first + rows.count) * table[i].cols, kNormChunk);
-      if (rows.count > 0)
-        chunks_of_[static_cast<size_t>(rank)].push_back({chunks + first, last - first});
+    const int64_t before = chunks, cols = table[i].cols;
+    for (int part = 0; part < grid.shape().tp; ++part) {
+      int64_t part_rows = 0;
+      for (int rank = 0; rank < everyone_->size(); ++rank) {
+        if (grid.place_of(rank).tp != part || !sharding_.stands_for(i, rank)) continue;
+        const RowRange rows = sharding_.rows(i, rank);
+        const int64_t first = rows.first * cols / kNormChunk;
+        const int64_t last = div_ceil((rows.first + rows.count) * cols, kNormChunk);
+        part_rows += rows.count;
+        if (rows.count > 0)
+          chunks_of_[static_cast<size_t>(rank)].push_back({chunks + first, last - first});
+      }
+      chunks += div_ceil(part_rows * cols, kNormChunk);
     }
-    chunks += div_ceil(table[i].size(), kNormChunk);
+    chunk_counts_.push_back(chunks - before);
   }
   chunks_.resize(static_cast<size_t>(chunks));
   for (int rank = 0; rank < everyone_->size(); ++rank) {
@@ -197,6 +221,49 @@ void ShardExchange::finish_gradients() {
     }
   }
   if (tied_) join_head();
+  join_parts();
+}
+
+void ShardExchange::plan_parts() {
+  if (part_wire_->size() == 1) return;
+  const DType dtype = parameters_.flat().dtype;
+  const int64_t elements = uncut_elements(sharding_, table_);
+  if (elements == 0) return;
+  uncut_ = allocate_host(static_cast<size_t>(elements * part_wire_->size()) * size_of(dtype),
+                         "the other parts' gradients");
+  for (int64_t part = 0; part < part_wire_->size(); ++part)
+    uncut_of_.push_back(make_view(
+        uncut_.data() + static_cast<size_t>(part * elements) * size_of(dtype), dtype, 1, elements));
+}
+
+/// They are few and small: norms, biases that are added once, learned positions.
+void ShardExchange::join_parts() {
+  if (uncut_of_.empty()) return;
+  const auto each = [&](View packed, const auto& copy) {
+    int64_t at = 0;
+    for (size_t i = 0; i < table_.size(); ++i) {
+      const RowRange rows = sharding_.rows(i);
+      if (table_[i].placement != Placement::replicated || rows.count == 0) continue;
+      const View mine = rows_of(gradients_.part(0)[i], rows);
+      copy(flat(mine), packed.columns(at, mine.size()));
+      at += mine.size();
+    }
+  };
+  const View mine = uncut_of_[static_cast<size_t>(part_wire_->rank())];
+  each(mine, [&](View gradient, View packed) { backend_.copy(gradient, packed); });
+  backend_.synchronize();
+  gather_sends_.clear();
+  gather_receives_.clear();
+  for (int part = 0; part < part_wire_->size(); ++part) {
+    if (part == part_wire_->rank()) continue;
+    const View theirs = uncut_of_[static_cast<size_t>(part)];
+    gather_sends_.push_back({part, mine.data, mine.bytes()});
+    gather_receives_.push_back({part, theirs.data, theirs.bytes()});
+  }
+  part_wire_->exchange(gather_sends_, gather_receives_);
+  for (size_t part = 1; part < uncut_of_.size(); ++part)
+    backend_.add(uncut_of_[part], uncut_of_[0]);
+  each(uncut_of_[0], [&](View gradient, View sum) { backend_.copy(sum, gradient); });
 }
 
 void ShardExchange::join_head() {
@@ -228,7 +295,7 @@ std::span<const double> ShardExchange::share_numbers(std::span<double> slot_loss
   ParamBuffer& sum = gradients_.part(0);
   for (size_t i = 0; i < table_.size(); ++i) {
     const RowRange rows = sharding_.rows(i);
-    if (rows.count == 0) continue;
+    if (rows.count == 0 || !sharding_.stands_for(i, everyone_->rank())) continue;
     const View view = rows_of(sum[i], rows);
     for (int64_t first = 0; first < view.size(); first += kNormChunk)
       *out++ = backend_.sum_squares(
@@ -291,23 +358,24 @@ void ShardExchange::finish_parameters(size_t bucket) {
 void ShardExchange::start_tied() {
   const size_t tied = table_.size() - 1;
   const ProcessGrid& grid = sharding_.grid();
-  const int last = grid.shape().pp - 1;
+  const int last = grid.shape().pp - 1, tp = grid.place().tp;
   gather_sends_.clear();
   gather_receives_.clear();
   for (int dp = 0; dp < grid.shape().dp; ++dp) {
     if (grid.first_stage()) {
       const View mine = rows_of(parameters_[tied], sharding_.rows(tied));
-      gather_sends_.push_back({grid.rank_at({dp, 0, last}), mine.data, mine.bytes()});
+      gather_sends_.push_back({grid.rank_at({dp, tp, last}), mine.data, mine.bytes()});
     } else if (grid.last_stage()) {
       const View theirs = rows_of(parameters_[tied], sharding_.rows_of_copy(tied, dp));
-      gather_receives_.push_back({grid.rank_at({dp, 0, 0}), theirs.data, theirs.bytes()});
+      gather_receives_.push_back({grid.rank_at({dp, tp, 0}), theirs.data, theirs.bytes()});
     }
   }
   tied_ticket_ = tied_wire_->start_exchange(gather_sends_, gather_receives_);
 }
 
 WireTotals ShardExchange::wire_totals() const {
-  return wire_->wire_totals() + everyone_->wire_totals() + tied_wire_->wire_totals();
+  return wire_->wire_totals() + everyone_->wire_totals() + tied_wire_->wire_totals() +
+         part_wire_->wire_totals();
 }
 
 void ShardExchange::gather_gradients() {
@@ -338,6 +406,8 @@ size_t ShardExchange::bytes_for(const Sharding& sharding,
     if (grid.last_stage()) elements += static_cast<size_t>(rows) * others;
     if (grid.first_stage() && grid.shape().pp > 1) elements += static_cast<size_t>(rows);
   }
+  const int tp = grid.shape().tp;
+  if (tp > 1) elements += static_cast<size_t>(tp * uncut_elements(sharding, table));
   return elements * size_of(dtype);
 }
 

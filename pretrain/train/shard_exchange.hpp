@@ -7,6 +7,10 @@
 // head's gradient of a tied matrix is summed on the last stage and then joins the first stage's,
 // row for row, and the updated matrix goes back to every rank of the last.
 //
+// With tensor parallelism all of that goes among the ranks that have the same part. Gradients of
+// tensors that are not cut are sums over the parts' slices of the tokens: their owners add them
+// once the slots are added, in the order of the parts.
+//
 // All of it goes bucket by bucket, and start_* return at once: gradients leave while the backward
 // pass still computes earlier blocks, parameters arrive while the next step's forward pass has
 // begun. Everything is planned in the constructor, which also takes the memory for what arrives:
@@ -29,8 +33,8 @@ class ShardExchange {
     int64_t first = 0, count = 0;
   };
 
-  /// Collective. Borrows all of them. `gradient_table` is `table`, or one row longer (the head's
-  /// gradient of a tied matrix, which is the table's last).
+  /// Collective. Borrows all of them. `table` is our part's; `gradient_table` is the same, or one
+  /// row longer (the head's gradient of a tied matrix, which is the table's last).
   ShardExchange(Communicator& ranks,
                 const Sharding& sharding,
                 const ParamTable& table,
@@ -52,6 +56,8 @@ class ShardExchange {
   /// Fills in the other ranks' slots, and returns the sums of squares of every chunk of every
   /// parameter (kNormChunk), in table order; valid until the next call.
   std::span<const double> share_numbers(std::span<double> slot_losses);
+  /// How many chunks each parameter has, over all its parts.
+  std::span<const int64_t> chunks() const { return chunk_counts_; }
 
   /// Our rows of a bucket of the parameters are updated: sends them and receives the others'.
   void start_parameters(size_t bucket);
@@ -82,6 +88,8 @@ class ShardExchange {
   View elements(size_t part, Span span, int64_t staged) const;
   bool one_stage() const { return sharding_.grid().shape().pp == 1; }
   void join_head();
+  void plan_parts();
+  void join_parts();
   void start_tied();
 
   const Sharding& sharding_;
@@ -89,6 +97,7 @@ class ShardExchange {
   std::unique_ptr<Communicator> wire_;       // our stage's ranks
   std::unique_ptr<Communicator> everyone_;   // for numbers
   std::unique_ptr<Communicator> tied_wire_;  // all ranks, for what the stages of a tied matrix say
+  std::unique_ptr<Communicator> part_wire_;  // those that share each matrix with us
   const ParamTable& table_;
   GradientTree& gradients_;
   ParamBuffer& parameters_;
@@ -106,12 +115,15 @@ class ShardExchange {
   Communicator::Ticket tied_ticket_ = 0;
   Buffer head_rows_;  // the first stage's: our rows of the head's gradient, from the last
   std::vector<Message> gather_sends_, gather_receives_;  // scratch
+  Buffer uncut_;  // our rows of the gradients of tensors that are not cut, of each part
+  std::vector<View> uncut_of_;  // per part, in one row
   Buffer staging_;
   int64_t staged_elements_ = 0;  // of one part
 
   std::vector<double> numbers_;               // ours: losses, then chunks
   std::vector<std::vector<double>> arrived_;  // of every rank
   std::vector<double> chunks_;
+  std::vector<int64_t> chunk_counts_;
   std::vector<std::vector<Span>> chunks_of_;  // per rank: where its chunks lie among all
   std::vector<SlotRange> slots_of_rank_;
 };

@@ -39,15 +39,16 @@ Stepper::Stepper(
 
 void Stepper::initialize() {
   step_.fill_parameters([&](ParamBuffer& parameters) {
-    if (initialize_ && step_.sharding().grid().shape().pp > 1) {
-      ParamBuffer whole(run_.table, backend_.state_dtype(), "the parameters of all stages");
+    const Sharding& sharding = step_.sharding();
+    if (initialize_ && sharding.parted()) {
+      ParamBuffer whole(run_.table, backend_.state_dtype(), "the parameters of all ranks");
       initialize_(whole);
       for (size_t i = 0; i < run_.table.size(); ++i)
-        if (parameters[i]) std::memcpy(parameters[i].data, whole[i].data, whole[i].bytes());
+        if (parameters[i]) take_part(whole[i], parameters[i], sharding.cut(run_.table, i));
     } else if (initialize_) {
       initialize_(parameters);
     } else {
-      initialize_parameters(run_.table, run_.config.data.seed, parameters);
+      initialize_parameters(run_.table, run_.config.data.seed, parameters, sharding);
     }
   });
   for (ParamBuffer* moment : {&step_.optimizer.m, &step_.optimizer.v})

@@ -11,8 +11,17 @@ namespace {
 
 Sharding sharding_for(const RunConfig& config, const ParamTable& table, const Communicator* ranks) {
   if (!ranks) return Sharding(table);
-  const GridShape shape = fit_grid(ranks->size(), 1, static_cast<int>(config.parallel.pp));
-  return Sharding(table, ProcessGrid(shape, ranks->rank()));
+  return Sharding(table, ProcessGrid(grid_shape(config, ranks->size()), ranks->rank()));
+}
+
+std::optional<TensorParallel> parts_for(const BatchPlan& plan,
+                                        const ModelConfig& model,
+                                        const ProcessGrid& grid,
+                                        Backend& backend,
+                                        Communicator* ranks) {
+  if (grid.shape().tp == 1) return std::nullopt;
+  return std::optional<TensorParallel>(std::in_place, grid.split_tp(*ranks), backend,
+                                       plan.micro_tokens(), model.d_model);
 }
 
 SlotRange slots_for(const BatchPlan& plan, const ProcessGrid& grid) {
@@ -49,7 +58,17 @@ BlockShape block_shape(const RunConfig& config, const BatchPlan& plan, const Pro
           .recompute = parse_recompute(config.compute.recompute),
           .training = true,
           .stage = blocks_of_stage(config.model.layers, grid.place().pp, grid.shape().pp),
-          .in_flight = most_in_flight(schedule_for(plan, plan.micro_batches, grid))};
+          .in_flight = most_in_flight(schedule_for(plan, plan.micro_batches, grid)),
+          .part = grid.place().tp,
+          .parts = grid.shape().tp};
+}
+
+GridShape grid_shape(const RunConfig& config, int ranks) {
+  const ParallelConfig& parallel = config.parallel;
+  const GridShape shape =
+      fit_grid(ranks, static_cast<int>(parallel.tp), static_cast<int>(parallel.pp));
+  require_parts(config);
+  return shape;
 }
 
 TrainStep::TrainStep(const RunConfig& config,
@@ -58,7 +77,10 @@ TrainStep::TrainStep(const RunConfig& config,
                      Backend& backend,
                      Communicator* ranks)
     : sharding_(sharding_for(config, table, ranks)),
-      parameters(table,
+      part_model_(
+          part_of_model(config.model, sharding_.grid().place().tp, sharding_.grid().shape().tp)),
+      part_table_(sharding_.part_of_table(table)),
+      parameters(part_table_,
                  backend.state_dtype(),
                  "parameters",
                  held_parameters(config.model, sharding_),
@@ -73,15 +95,22 @@ TrainStep::TrainStep(const RunConfig& config,
       micro_batches_(plan.micro_batches),
       in_flight_(most_in_flight(schedule_)),
       ranks_(ranks),
+      parts_(parts_for(plan, config.model, sharding_.grid(), backend, ranks)),
       grid_(grid_for(config, table)),
-      rounded_(grid_ ? ParamBuffer(table,
+      rounded_(grid_ ? ParamBuffer(part_table_,
                                    backend.state_dtype(),
                                    "weights on the grid",
                                    held_parameters(config.model, sharding_),
                                    allocator_of(backend))
                      : ParamBuffer()),
-      model_(config.model, table, weights(), backend, block_shape(config, plan, sharding_.grid())),
-      gradient_table_(make_gradient_table(config.model)),
+      model_(part_model_,
+             part_table_,
+             weights(),
+             backend,
+             block_shape(config, plan, sharding_.grid()),
+             {},
+             parts_ ? &*parts_ : nullptr),
+      gradient_table_(make_gradient_table(part_model_)),
       gradients_(
           gradient_table_, backend, plan.slots, slots_, held_gradients(config.model, sharding_)),
       arriving_(sharding_.buckets().size(), false),
@@ -92,10 +121,11 @@ TrainStep::TrainStep(const RunConfig& config,
   if (sharding_.ranks() == 1) return;
   ISOFLOP_CHECK(backend.in_host_memory(), "several ranks on devices with memory of their own");
   if (sharding_.grid().shape().pp > 1)
-    links_.emplace(sharding_.grid().split_pp(*ranks), backend, plan.micro_tokens(),
+    links_.emplace(sharding_.grid().split_pp(*ranks), backend,
+                   block_shape(config, plan, sharding_.grid()).largest_slice(),
                    config.model.d_model, backend.activation_dtype());
-  exchange_.emplace(*ranks, sharding_, table, gradient_table_, plan.slots, gradients_, parameters,
-                    backend);
+  exchange_.emplace(*ranks, sharding_, part_table_, gradient_table_, plan.slots, gradients_,
+                    parameters, backend);
   model_.set_hooks(this);
 }
 
@@ -127,8 +157,12 @@ StepResult TrainStep::compute(int64_t step, const SequenceSource& source) {
     backend_.add(gradients[table_.size()], gradients[table_.size() - 1]);
 
   StepResult result;
-  result.grad_norm = exchange_ ? gradient_norm(table_, exchange_->share_numbers(slot_losses_))
-                               : gradient_norm(table_, gradients, backend_);
+  if (exchange_) {
+    const std::span<const double> squares = exchange_->share_numbers(slot_losses_);
+    result.grad_norm = gradient_norm(exchange_->chunks(), squares);
+  } else {
+    result.grad_norm = gradient_norm(table_, gradients, backend_);
+  }
   result.loss = tree_sum(slot_losses_) / static_cast<double>(plan_.tokens_at(step));
   return result;
 }
@@ -139,9 +173,9 @@ void TrainStep::carry_out(const PipeInstruction& instruction,
   const int64_t micro = instruction.micro;
   switch (instruction.op) {
     case PipeOp::receive_input:
-      return links_->receive_input(plan_.micro_tokens());
+      return links_->receive_input(slice_of(plan_.micro_tokens()));
     case PipeOp::receive_gradient:
-      return links_->receive_gradient(plan_.micro_tokens());
+      return links_->receive_gradient(slice_of(plan_.micro_tokens()));
     case PipeOp::send_output:
       return links_->send_output(output_);
     case PipeOp::send_gradient:
@@ -174,7 +208,7 @@ void TrainStep::backward(int64_t micro, int64_t step, const SequenceSource& sour
 double TrainStep::evaluate(const Batch& batch) {
   if (!links_) return model_.evaluate(batch);
   const int64_t tokens = batch.sequences * batch.length;
-  if (!model_.embeds()) links_->receive_input(tokens);
+  if (!model_.embeds()) links_->receive_input(slice_of(tokens));
   const View output = model_.forward_stage(0, batch, links_->take_input());
   if (!model_.predicts()) links_->send_output(output);
   return model_.score_stage(batch);
@@ -263,7 +297,10 @@ Batch TrainStep::micro_batch(int64_t micro, int64_t step, const SequenceSource& 
 
 WireTotals TrainStep::wire_totals() const {
   if (!exchange_) return {};
-  return links_ ? exchange_->wire_totals() + links_->wire_totals() : exchange_->wire_totals();
+  WireTotals totals = exchange_->wire_totals();
+  if (links_) totals = totals + links_->wire_totals();
+  if (parts_) totals = totals + parts_->wire_totals();
+  return totals;
 }
 
 void TrainStep::visit_all(const ParamBuffer& ours,
@@ -276,18 +313,40 @@ void TrainStep::visit_on_host(const ParamBuffer& ours,
                               const std::function<void(size_t param, View value)>& visit) {
   const bool collects = !ranks_ || ranks_->is_root();
   for (size_t i = 0; i < table_.size(); ++i) {
-    const int owner = sharding_.grid().rank_at({0, 0, sharding_.stage_of(i)});
-    if (owner == 0) {
-      if (collects) visit(i, ours[i]);
-    } else if (collects) {
-      const ParamBuffer one({table_[i]}, ours.flat().dtype, "a parameter of another rank");
-      const Message from[] = {{owner, one[0].data, one[0].bytes()}};
-      ranks_->exchange({}, from);
-      visit(i, one[0]);
-    } else if (owner == ranks_->rank()) {
+    if (collects && ours[i] && sharding_.cut(table_, i).whole()) {
+      visit(i, ours[i]);
+      continue;
+    }
+    const ParamBuffer one(collects ? ParamTable{table_[i]} : ParamTable{}, ours.flat().dtype,
+                          "a parameter of other ranks");
+    collect(i, ours, collects ? one[0] : View{});
+    if (collects) visit(i, one[0]);
+  }
+}
+
+/// From the first copy's ranks of its stage to the first rank, which puts the parts together.
+void TrainStep::collect(size_t i, const ParamBuffer& ours, View whole) {
+  const ProcessGrid& grid = sharding_.grid();
+  const int parts = table_[i].placement == Placement::replicated ? 1 : grid.shape().tp;
+  for (int part = 0; part < parts; ++part) {
+    const int owner = grid.rank_at({.dp = 0, .tp = part, .pp = sharding_.stage_of(i)});
+    const bool owns = owner == grid.rank();
+    if (!owns && !whole) continue;
+    if (owns && !whole) {
       const Message to[] = {{0, ours[i].data, ours[i].bytes()}};
       ranks_->exchange(to, {});
+      continue;
     }
+    const TensorCut cut = sharding_.cut(table_, i, owner);
+    if (owns) {
+      put_part(ours[i], whole, cut);
+      continue;
+    }
+    const ParamBuffer arrived({cut_spec(table_[i], part, grid.shape().tp)}, ours.flat().dtype,
+                              "a part of a parameter of another rank");
+    const Message from[] = {{owner, arrived[0].data, arrived[0].bytes()}};
+    ranks_->exchange({}, from);
+    put_part(arrived[0], whole, cut);
   }
 }
 

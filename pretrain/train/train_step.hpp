@@ -4,6 +4,7 @@
 #pragma once
 #include "pretrain/config/batch_plan.hpp"
 #include "pretrain/model/model.hpp"
+#include "pretrain/model/parts.hpp"
 #include "pretrain/optim/optimizer.hpp"
 #include "pretrain/train/gradient_tree.hpp"
 #include "pretrain/train/shard_exchange.hpp"
@@ -35,13 +36,16 @@ struct StepResult {
 /// the matrix of a tied head, too, and has that head's gradient.
 std::vector<bool> held_parameters(const ModelConfig& model, const Sharding& sharding);
 std::vector<bool> held_gradients(const ModelConfig& model, const Sharding& sharding);
-/// The blocks and activations of a rank's stage.
+/// The blocks and activations of a rank's stage, of its part of the model.
 BlockShape block_shape(const RunConfig& config, const BatchPlan& plan, const ProcessGrid& grid);
+/// The grid that a config makes of so many ranks. UserError when they do not fit.
+GridShape grid_shape(const RunConfig& config, int ranks);
 
 /// Over several ranks every one calls the same functions in the same order. Each computes its own
 /// slots and owns a share of the optimizer's state. It has the parameters of its stage: all of
 /// them unless parallel.pp says that there are more; then the micro-batches of its slots go
-/// through the pipeline one after another.
+/// through the pipeline one after another. With parallel.tp it has a part of each, and the ranks
+/// that have the others' compute each micro-batch with it.
 class TrainStep : private PassHooks {
  public:
   /// Borrows all of them; without `ranks` it is alone.
@@ -69,11 +73,15 @@ class TrainStep : private PassHooks {
   void fill_parameters(const std::function<void(ParamBuffer& parameters)>& fill);
 
  private:
-  Sharding sharding_;  // first: what is made below is shaped by it
+  // First: what is made below is shaped by them.
+  Sharding sharding_;
+  ModelConfig part_model_;  // the model as our part of it
+  ParamTable part_table_;   // our part of each tensor
 
  public:
-  /// fp32 masters of our stage, which the optimizer moves, in the backend's memory like all that
-  /// follows. After apply() the other ranks' rows may be still on their way: settle() first.
+  /// fp32 masters of our stage and part, which the optimizer moves, in the backend's memory like
+  /// all that follows. After apply() the other ranks' rows may be still on their way: settle()
+  /// first.
   ParamBuffer parameters;
   Optimizer optimizer;
   int64_t updates = 0;  // applied so far: steps less skipped ones
@@ -89,8 +97,8 @@ class TrainStep : private PassHooks {
   }
   /// Waits for what other ranks updated. The model's passes do so by themselves.
   void settle();
-  /// Every tensor of the parameters or weights() in table order, settled: at the first rank,
-  /// `visit` sees each of them in host memory, whoever has it. Collective.
+  /// Every tensor of the parameters or weights() in table order, whole and settled: at the first
+  /// rank, `visit` sees each of them in host memory, whoever has it. Collective.
   void visit_all(const ParamBuffer& ours,
                  const std::function<void(size_t param, View value)>& visit);
   const Sharding& sharding() const { return sharding_; }
@@ -109,11 +117,13 @@ class TrainStep : private PassHooks {
   size_t bucket_of(int block) const;
   void refresh_weights(size_t first, size_t last);
   void settle(size_t bucket);
+  int64_t slice_of(int64_t tokens) const { return parts_ ? parts_->slice(tokens).count : tokens; }
   void begin(int64_t step);
   void carry_out(const PipeInstruction& instruction, int64_t step, const SequenceSource& source);
   void backward(int64_t micro, int64_t step, const SequenceSource& source);
   void visit_on_host(const ParamBuffer& ours,
                      const std::function<void(size_t param, View value)>& visit);
+  void collect(size_t param, const ParamBuffer& ours, View whole);
   Batch micro_batch(int64_t micro, int64_t step, const SequenceSource& source);
 
   const RunConfig& config_;
@@ -125,6 +135,7 @@ class TrainStep : private PassHooks {
   int64_t micro_batches_;  // of a slot in this step
   int64_t in_flight_;
   Communicator* ranks_;
+  std::optional<TensorParallel> parts_;  // with more than one part
   std::optional<WeightGrid> grid_;
   ParamBuffer rounded_;  // with a grid
   bool quantized_ = false;

@@ -386,11 +386,11 @@ void Trainer::show_sample() {
   const InPhase phase(Phase::eval);
   const Trace::Span span(options_.trace, "sample");
   TrainStep& train_step = stepper_.train_step();
-  const bool staged = train_step.sharding().grid().shape().pp > 1;
+  const bool parted = train_step.sharding().parted();
   std::optional<ParamBuffer> whole;  // at the first rank
-  if (staged && speaks_)
-    whole.emplace(run_.table, train_step.parameters.flat().dtype, "the parameters of all stages");
-  if (staged)
+  if (parted && speaks_)
+    whole.emplace(run_.table, train_step.parameters.flat().dtype, "the parameters of all ranks");
+  if (parted)
     train_step.visit_all(train_step.weights(), [&](size_t i, View value) {
       std::memcpy((*whole)[i].data, value.data, value.bytes());
     });
@@ -398,7 +398,7 @@ void Trainer::show_sample() {
     train_step.settle();
   if (!speaks_) return;
   const int64_t step = stepper_.state.step;
-  const std::string text = options_.sample(staged ? *whole : train_step.weights());
+  const std::string text = options_.sample(parted ? *whole : train_step.weights());
   note(fmt::format("step {} writes: {}", step, text));
   recorder_->text(step, "sample", text);
   std::error_code ignored;

@@ -52,6 +52,25 @@ TEST_F(Certify, EveryExportUnlessToldOtherwise) {
       0);
 }
 
+TEST_F(Certify, WhatCannotBeCheckedIsSaidBeforeAnythingIsWritten) {
+  const struct {
+    std::vector<std::string> flags;
+    const char* says;
+  } cases[] = {{{"--for", "toaster"}, "toaster"},
+               {{"--text", "nowhere.txt"}, "nowhere.txt"},
+               {{"--tokens", "0"}, "--tokens 0"},
+               {{"--no-certify", "--for", "ollama"}, "--no-certify"},
+               {{"--no-certify", "--text", text_}, "--no-certify"}};
+  for (const auto& [flags, says] : cases) {
+    std::vector<std::string> arguments = {"export", file("run"), "--out", file("a.gguf")};
+    arguments.insert(arguments.end(), flags.begin(), flags.end());
+    const ProgramResult refused = run_isoflop(arguments);
+    EXPECT_EQ(refused.code, 2) << says;
+    EXPECT_NE(refused.err.find(says), std::string::npos) << refused.err;
+    EXPECT_FALSE(std::filesystem::exists(path("a.gguf"))) << says;
+  }
+}
+
 TEST_F(Certify, AChangedFileFails) {
   ASSERT_EQ(run_isoflop({"export", file("run"), "--type", "q8_0", "--out", file("a.gguf")}).code,
             0);

@@ -5,6 +5,7 @@
 
 #include "core/error.hpp"
 #include "datasets/tokenizer/sentencepiece_file.hpp"
+#include "export/verify.hpp"
 #include "pretrain/hf_import.hpp"
 #include "pretrain/model_source.hpp"
 #include "tests/export/small_models.hpp"
@@ -14,6 +15,7 @@
 
 #include <cmath>
 #include <cstring>
+#include <fstream>
 #include <limits>
 
 namespace isoflop {
@@ -58,6 +60,25 @@ HfReport write_folder(const ModelConfig& config,
 HfReport write_folder(const SmallModel& source, const fs::path& out, DType dtype = DType::f32) {
   return write_folder(source.config, source.table, source.parameters, source.tokenizer.get(), out,
                       dtype);
+}
+
+/// Adds 1 to the first value of an F32 tensor where it lies in the file.
+void damage(const fs::path& file, const std::string& tensor) {
+  std::fstream stream(file, std::ios::in | std::ios::out | std::ios::binary);
+  uint64_t header_bytes = 0;
+  stream.read(reinterpret_cast<char*>(&header_bytes), sizeof(header_bytes));
+  std::string header(header_bytes, ' ');
+  stream.read(header.data(), static_cast<std::streamsize>(header_bytes));
+  const auto at = static_cast<std::streamoff>(
+      sizeof(header_bytes) + header_bytes +
+      Json::parse(header).at(tensor).at("data_offsets").at(0).get<uint64_t>());
+  float value = 0;
+  stream.seekg(at);
+  stream.read(reinterpret_cast<char*>(&value), sizeof(value));
+  value += 1;
+  stream.seekp(at);
+  stream.write(reinterpret_cast<const char*>(&value), sizeof(value));
+  ASSERT_TRUE(stream.good()) << file << " " << tensor;
 }
 
 struct Case {
@@ -138,6 +159,27 @@ TEST_P(EveryModelToHf, RoundTripIsByteForByteTheSameFolder) {
     fs::remove_all(path("first"));
     fs::remove_all(path("second"));
   }
+}
+
+// What export --hf --verify does after it has read the folder again.
+TEST_P(EveryModelToHf, ADamagedFolderIsNamedByItsFirstActivationThatDiffers) {
+  const SmallModel from = source(false);
+  write_folder(from, path("hf"));
+  const auto backend = make_reference_backend(DType::f32);
+  const ModelTrace whole = trace_model(from.config, from.table, from.parameters, *backend, 12);
+  const auto compare = [&] {
+    const Loaded read(path("hf"));
+    return compare_traces(
+        whole, trace_model(read.model.config(), read.table, read.parameters, *backend, 12),
+        from.config, trace_tolerance(DType::f32));
+  };
+  EXPECT_EQ(compare().first, "");
+  const char* const tensor = GetParam().arch == Arch::gpt3 ? "transformer.h.1.attn.c_attn.weight"
+                             : GetParam().arch == Arch::pythia
+                                 ? "gpt_neox.layers.1.attention.query_key_value.weight"
+                                 : "model.layers.1.self_attn.q_proj.weight";
+  damage(path("hf") / "model.safetensors", tensor);
+  EXPECT_EQ(compare().first, "blocks.1.qkv");
 }
 
 TEST_P(EveryModelToHf, ShardsAreTheSameModel) {

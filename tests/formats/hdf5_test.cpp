@@ -109,8 +109,8 @@ TEST_F(Hdf5, VirtualDatasetShowsItsPieces) {
   {
     File file = File::create(path("whole.h5"));
     const uint64_t shape[] = {4, 3};
-    const std::vector<hdf5::VirtualPiece> pieces = {{"part0.h5", "/w", 0, {2, 3}},
-                                                    {"part1.h5", "/w", 2, {2, 3}}};
+    const std::vector<hdf5::VirtualPiece> pieces = {{"part0.h5", "/w", {2, 3}, 0, 2, 0},
+                                                    {"part1.h5", "/w", {2, 3}, 0, 2, 2}};
     file.create_virtual_dataset("/deep/w", Type::f32, shape, pieces);
     file.close();
   }

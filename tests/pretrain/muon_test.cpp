@@ -251,7 +251,8 @@ TEST(Muon, UpdatesTheMatricesOfBlocks) {
       updated += block_matrix;
       int64_t rows = 0;
       for (const int64_t count : spec.parts) rows += count;
-      EXPECT_TRUE(spec.parts.empty() || rows == spec.rows) << spec.name;
+      EXPECT_TRUE(spec.parts.empty() || rows == (spec.is_vector() ? spec.cols : spec.rows))
+          << spec.name;
     }
     EXPECT_EQ(updated, arch == Arch::llama ? 14 : 8);
   }
