@@ -13,11 +13,8 @@
 #include "parallel/pulse.hpp"
 #include "pretrain/config/dump.hpp"
 #include "pretrain/config/quantity.hpp"
-<<<<<<< HEAD
-#include "pretrain/model/architecture.hpp"
-=======
 #include "pretrain/config/resolve.hpp"
->>>>>>> lead
+#include "pretrain/model/architecture.hpp"
 #include "pretrain/model_source.hpp"
 #include "pretrain/train/data_manifest.hpp"
 #include "pretrain/train/prepare.hpp"
@@ -202,17 +199,6 @@ double measure_limit(const Run& run, Machine& machine) {
                          [&](const auto& a, const auto& b) { return work(a) < work(b); })});
 }
 
-<<<<<<< HEAD
-/// The ranks fit the grid, the stages the blocks, and the copies the slots.
-void require_grid(const Run& run, int ranks) {
-  const int pp = static_cast<int>(run.config.parallel.pp), copies = fit_grid(ranks, 1, pp).dp;
-  blocks_of_stage(run.config.model.layers, 0, pp);
-  if (run.batch.slots >= copies) return;
-  fail_user(
-      "{} ranks cannot share {} slots; start at most {}, or begin a run with schedule.slots={}",
-      ranks, run.batch.slots, run.batch.slots * pp, copies);
-}
-
 /// A large model that begins anew has to pass the coordinate check.
 void hold_to_coordinates(const TrainRequest& request, const Run& run, const Context& context) {
   const bool skipped =
@@ -223,8 +209,6 @@ void hold_to_coordinates(const TrainRequest& request, const Run& run, const Cont
   require_coordinates(run.config, coordcheck_cache(), context);
 }
 
-=======
->>>>>>> lead
 /// Data is checked and built in the run folder; a start that is refused there leaves no folder
 /// behind.
 Run prepare(const TrainRequest& request,
@@ -293,15 +277,10 @@ Start decide(const TrainRequest& request, const Context& context, World* world) 
   settle_path(config, origins, machine, context);
   if (!config.schedule.budget.empty())
     spend_budget(config, request.tokens_per_parameter, machine, context);
-<<<<<<< HEAD
+  settle_slots(config, ranks);
   start.run =
       std::make_unique<Run>(prepare(request, config, origins, folder, start.resume.has_value(),
                                     trunk, machine, context, ranks, start.lock));
-=======
-  settle_slots(config, ranks);
-  start.run = std::make_unique<Run>(prepare(config, origins, folder, start.resume.has_value(),
-                                            trunk, machine, context, ranks, start.lock));
->>>>>>> lead
   const Run& run = *start.run;
   // A branch differs by what it is; it is saved at once, as its own.
   start.config_changed =
