@@ -14,6 +14,7 @@
 #include "pretrain/config/dump.hpp"
 #include "pretrain/config/quantity.hpp"
 #include "pretrain/config/resolve.hpp"
+#include "pretrain/model/architecture.hpp"
 #include "pretrain/model_source.hpp"
 #include "pretrain/train/data_manifest.hpp"
 #include "pretrain/train/prepare.hpp"
@@ -198,9 +199,20 @@ double measure_limit(const Run& run, Machine& machine) {
                          [&](const auto& a, const auto& b) { return work(a) < work(b); })});
 }
 
+/// A large model that begins anew has to pass the coordinate check.
+void hold_to_coordinates(const TrainRequest& request, const Run& run, const Context& context) {
+  const bool skipped =
+      std::find(request.skip.begin(), request.skip.end(), "coordcheck") != request.skip.end();
+  const double tokens = static_cast<double>(run.batch.tokens_before(run.schedule.steps));
+  const double flops = tokens * training_flops_per_token(run.config.model);
+  if (skipped || flops < request.coordcheck_above || !run.config.model.init.empty()) return;
+  require_coordinates(run.config, coordcheck_cache(), context);
+}
+
 /// Data is checked and built in the run folder; a start that is refused there leaves no folder
 /// behind.
-Run prepare(const RunConfig& config,
+Run prepare(const TrainRequest& request,
+            const RunConfig& config,
             const Origins& origins,
             const fs::path& folder,
             bool resumes,
@@ -227,6 +239,7 @@ Run prepare(const RunConfig& config,
     require_grid(run, ranks);
     if (!resumes && !run.config.model.init.empty())
       require_tensors_of(*open_model(run.config.model.init), run.table);
+    if (!resumes) hold_to_coordinates(request, run, context);
     return run;
   } catch (...) {
     std::error_code ignored;
@@ -265,8 +278,9 @@ Start decide(const TrainRequest& request, const Context& context, World* world) 
   if (!config.schedule.budget.empty())
     spend_budget(config, request.tokens_per_parameter, machine, context);
   settle_slots(config, ranks);
-  start.run = std::make_unique<Run>(prepare(config, origins, folder, start.resume.has_value(),
-                                            trunk, machine, context, ranks, start.lock));
+  start.run =
+      std::make_unique<Run>(prepare(request, config, origins, folder, start.resume.has_value(),
+                                    trunk, machine, context, ranks, start.lock));
   const Run& run = *start.run;
   // A branch differs by what it is; it is saved at once, as its own.
   start.config_changed =

@@ -3,6 +3,7 @@
 #include "core/error.hpp"
 #include "core/file.hpp"
 #include "launch/context.hpp"
+#include "launch/coord_gate.hpp"
 #include "launch/machine.hpp"
 #include "parallel/communicator.hpp"
 #include "pretrain/train/run.hpp"
@@ -29,8 +30,10 @@ struct TrainRequest {
   double tokens_per_parameter = kTokensPerParameter;  // of a budget
   bool dry_run = false;
   bool accept_new_kernel_plan = false;
-  bool extend = false;  // a resumed run may become longer
-  std::string profile;  // file for a trace; empty = none
+  bool extend = false;                  // a resumed run may become longer
+  std::string profile;                  // file for a trace; empty = none
+  std::vector<std::string> skip;        // checks to leave out: "coordcheck"
+  double coordcheck_above = kLargeRun;  // FLOPs of a run that has to pass it first
 };
 
 struct TrainOutcome {

@@ -152,6 +152,7 @@ std::vector<std::string> train_words(const Options& options,
   if (!request.resume.empty()) words.insert(words.end(), {"--resume", request.resume});
   if (request.extend) words.push_back("--extend");
   if (request.accept_new_kernel_plan) words.push_back("--new-kernel-plan");
+  for (const std::string& check : request.skip) words.insert(words.end(), {"--skip", check});
   if (context.json) words.push_back("--json");
   if (context.quiet) words.push_back("--quiet");
   return words;
@@ -169,6 +170,8 @@ LaunchPlan plan_of(Options& options, const Context& context) {
   // same again, since its changes may not be stored yet.
   if (request.resume.empty()) {
     plan.resume_words = {"train", "--resume", "auto", "--out", plan.run.string()};
+    for (const std::string& check : request.skip)
+      plan.resume_words.insert(plan.resume_words.end(), {"--skip", check});
     if (context.json) plan.resume_words.push_back("--json");
     if (context.quiet) plan.resume_words.push_back("--quiet");
   }
@@ -247,6 +250,8 @@ Action declare(Flags& app, Context& context) {
                "go on longer than the run was planned for (schedule.steps=N with --resume)");
   app.add_flag("--new-kernel-plan", request.accept_new_kernel_plan,
                "go on although this machine's kernels give other bits");
+  app.add_option("--skip", request.skip, "a check to leave out, as in train: coordcheck")
+      ->check(one_of({"coordcheck"}));
   app.add_option("-n,--ranks", options->ranks, "ranks; default all slots of the hosts")
       ->check(in_range(1, 1 << 20));
   app.add_option("--hosts", options->hosts, "hosts and ranks on each: a:8,b:8");

@@ -54,6 +54,13 @@ Action declare(Flags& app, Context& context) {
                "go on longer than the run was planned for (schedule.steps=N with --resume)");
   app.add_flag("--new-kernel-plan", request.accept_new_kernel_plan,
                "go on although this machine's kernels give other bits");
+  app.add_option(
+         "--skip", request.skip,
+         "a check to leave out: coordcheck, of small models of the family before a large run")
+      ->check(one_of({"coordcheck"}));
+  app.add_option("--coordcheck-above", request.coordcheck_above,
+                 "FLOPs of a run that is large under mup and completep; default 1e18")
+      ->check(in_range(0.0, 1e30));
   return [options, &context] { return run(*options, context); };
 }
 
