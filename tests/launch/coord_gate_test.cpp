@@ -17,7 +17,7 @@ RunConfig load(const std::vector<std::string>& overrides) {
   return resolved(load_config(std::nullopt, overrides, origins));
 }
 
-TEST(CoordGate, TheSmallModelsAreTheLargeOnesFamily) {
+TEST(CoordGateFamily, TheSmallModelsAreTheLargeOnesFamily) {
   const RunConfig large =
       load({"model.arch=llama", "model.layers=40", "model.d_model=4096", "model.heads=64",
             "model.kv_heads=8", "model.context=2048", "model.vocabulary=50257", "schedule.steps=1",
