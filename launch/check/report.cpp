@@ -202,8 +202,8 @@ Json json_of(const RankReport& rank) {
           {"config", rank.config},
           {"data", rank.data},
           {"trouble", rank.trouble},
-          {"products_gflops", rank.products * 1e-9},
-          {"memory_gb_per_s", rank.memory * 1e-9},
+          {"products_gflops", rank.products / 1e9},
+          {"memory_gb_per_s", rank.memory / 1e9},
           {"product_bits", rank.product_bits},
           {"sum_bits", rank.sum_bits},
           {"steady", rank.steady}};

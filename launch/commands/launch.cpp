@@ -251,7 +251,8 @@ Action declare(Flags& app, Context& context) {
   app.add_flag("--new-kernel-plan", request.accept_new_kernel_plan,
                "go on although this machine's kernels give other bits");
   app.add_option("--skip", request.skip, "a check to leave out, as in train: coordcheck")
-      ->check(one_of({"coordcheck"}));
+      ->check(one_of({"coordcheck"}))
+      ->allow_extra_args(false);
   app.add_option("-n,--ranks", options->ranks, "ranks; default all slots of the hosts")
       ->check(in_range(1, 1 << 20));
   app.add_option("--hosts", options->hosts, "hosts and ranks on each: a:8,b:8");

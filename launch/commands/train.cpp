@@ -57,7 +57,8 @@ Action declare(Flags& app, Context& context) {
   app.add_option(
          "--skip", request.skip,
          "a check to leave out: coordcheck, of small models of the family before a large run")
-      ->check(one_of({"coordcheck"}));
+      ->check(one_of({"coordcheck"}))
+      ->allow_extra_args(false);
   app.add_option("--coordcheck-above", request.coordcheck_above,
                  "FLOPs of a run that is large under mup and completep; default 1e18")
       ->check(in_range(0.0, 1e30));

@@ -47,9 +47,13 @@ TEST_F(Certify, EveryExportUnlessToldOtherwise) {
   ASSERT_EQ(run_isoflop({"export", file("run"), "--out", file("b.gguf"), "--no-certify"}).code, 0);
   EXPECT_FALSE(std::filesystem::exists(path("b.certificate.json")));
   EXPECT_EQ(run_isoflop({"certify", file("b.gguf")}).code, 2) << "nothing says what it was made of";
-  EXPECT_EQ(
-      run_isoflop({"certify", file("b.gguf"), "--against", file("run"), "--for", "gpt4all"}).code,
-      0);
+  const auto certified_for = [&](const char* program) {
+    return run_isoflop({"certify", file("b.gguf"), "--against", file("run"), "--for", program});
+  };
+  EXPECT_EQ(certified_for("ollama").code, 0);
+  const ProgramResult tied = certified_for("gpt4all");
+  EXPECT_EQ(tied.code, 3);
+  EXPECT_NE((tied.out + tied.err).find("tied_embeddings"), std::string::npos) << tied.err;
 }
 
 TEST_F(Certify, WhatCannotBeCheckedIsSaidBeforeAnythingIsWritten) {

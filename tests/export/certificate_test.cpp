@@ -183,12 +183,14 @@ TEST_F(Certified, AnArchitectureOutsideGpt4AllsListIsAProblem) {
     EXPECT_NE(all.find(what), std::string::npos) << what << " in " << all;
 }
 
-// Met with gpt4all 2.8.2: "tensor 'output.weight' not found", "unknown pre-tokenizer type: 'smollm'".
+// Met with gpt4all 2.8.2: "tensor 'output.weight' not found", "unknown pre-tokenizer type:
+// 'smollm'".
 TEST_F(Certified, WhatGpt4AllsOldLibraryDoesNotLoadIsAProblem) {
   for (const bool own_head : {false, true}) {
     GgufWriter writer(path("gpt2.gguf"));
     writer.put_text("general.architecture", "gpt2");
     writer.put_u32("gpt2.block_count", 1);
+    writer.put_u32("gpt2.context_length", 8);
     writer.put_text("tokenizer.ggml.model", "gpt2");
     writer.put_text("tokenizer.ggml.pre", own_head ? "gpt-2" : "smollm");
     writer.put_texts("tokenizer.ggml.tokens", {"a", "b"});
