@@ -3,10 +3,10 @@
 #include "core/math.hpp"
 #include "parallel/grid.hpp"
 #include "parallel/pipeline.hpp"
-#include "parallel/slot_tree.hpp"
 #include "pretrain/gguf_recipe.hpp"
 #include "pretrain/train/trainer.hpp"
 #include "report/humanize.hpp"
+#include "scaling/step_model.hpp"
 
 #include <algorithm>
 
@@ -27,29 +27,14 @@ size_t total(const std::vector<MemoryRow>& rows) {
   return sum;
 }
 
-/// Bytes of the parameters of the stage that has the most.
-double stage_bytes(const Run& run, DType dtype, int stages) {
-  std::vector<int64_t> elements(static_cast<size_t>(stages), 0);
-  for (const ParamSpec& spec : run.table)
-    elements[static_cast<size_t>(
-        stage_of_block(spec.stage_block, run.config.model.layers, stages))] += spec.size();
-  return static_cast<double>(*std::max_element(elements.begin(), elements.end())) *
-         static_cast<double>(size_of(dtype));
-}
-
 /// The price of the ranks: what each sends in a step, and what waits while the one with the most
 /// slots computes.
-void print_copies(const Run& run, const Backend& backend, const Context& context, GridShape grid) {
+void print_copies(const Run& run, const Context& context, GridShape grid) {
   const int ranks = grid.dp;
   const int64_t slots = run.batch.slots, most = div_ceil(slots, ranks);
-  const double bytes = stage_bytes(run, backend.state_dtype(), grid.pp);
-  const std::vector<TreePart> parts = tree_parts(slots, ranks);
-  int64_t sent = 0;  // subtree sums of the rank that has the most
-  for (int rank = 0; rank < ranks; ++rank)
-    sent = std::max<int64_t>(sent, std::count_if(parts.begin(), parts.end(), [&](const auto& part) {
-                               return part.rank == rank;
-                             }));
-  const double share = static_cast<double>(ranks - 1) / ranks;
+  const StepTraffic traffic =
+      traffic_of({run.config.model, run.batch, grid,
+                  largest_stage(run.table, run.config.model.layers, grid.pp)});
   context.note(
       "ranks    {}{}, of {} slots at most {} each{}; a rank sends {} of gradients and {} of "
       "parameters a step",
@@ -59,7 +44,7 @@ void print_copies(const Run& run, const Backend& backend, const Context& context
           ? fmt::format(" ({:.0f}% of the ranks' time is used)",
                         100.0 * static_cast<double>(slots) / static_cast<double>(most * ranks))
           : std::string(),
-      human_bytes(static_cast<double>(sent) * share * bytes), human_bytes(share * bytes));
+      human_bytes(traffic.gradients), human_bytes(traffic.parameters));
 }
 
 void print_stages(const Run& run, const Backend& backend, const Context& context, GridShape grid) {
@@ -79,7 +64,7 @@ void print_stages(const Run& run, const Backend& backend, const Context& context
 
 void print_ranks(const Run& run, const Backend& backend, const Context& context, int ranks) {
   const GridShape grid = fit_grid(ranks, 1, static_cast<int>(run.config.parallel.pp));
-  print_copies(run, backend, context, grid);
+  print_copies(run, context, grid);
   if (grid.pp > 1) print_stages(run, backend, context, grid);
 }
 

@@ -11,6 +11,7 @@
 #include "launch/supervise/beat.hpp"
 #include "launch/train_plan.hpp"
 #include "parallel/pulse.hpp"
+#include "pretrain/config/copies.hpp"
 #include "pretrain/config/dump.hpp"
 #include "pretrain/config/quantity.hpp"
 #include "pretrain/config/resolve.hpp"
@@ -367,7 +368,7 @@ ComputeConfig for_ranks(ComputeConfig compute, World* world) {
 void settle_slots(RunConfig& config, int ranks) {
   if (config.schedule.slots != 0) return;
   const int copies = fit_grid(ranks, 1, static_cast<int>(config.parallel.pp)).dp;
-  if (copies > 1) config.schedule.slots = resolved(config).schedule.slots;
+  if (copies > 1) config.schedule.slots = resolved_for(config, copies).schedule.slots;
 }
 
 void require_grid(const Run& run, int ranks) {

@@ -2,6 +2,7 @@
 
 #include "core/error.hpp"
 #include "core/hash.hpp"
+#include "parallel/plain_sum.hpp"
 #include "parallel/pulse.hpp"
 
 #if ISOFLOP_MPI
@@ -256,6 +257,18 @@ class MpiCommunicator : public Communicator {
   }
   WireTotals wire_totals() const override { return engine_.totals(group_); }
 
+  void plain_sum(float* data, size_t count) {
+    wait(engine_.start(
+        group_,
+        [=, comm = group_.comm](Engine::Requests& requests) {
+          in_pieces(data, count * sizeof(float), [&](void* piece, int bytes) {
+            MPI_Iallreduce(MPI_IN_PLACE, piece, bytes / static_cast<int>(sizeof(float)), MPI_FLOAT,
+                           MPI_SUM, comm, &requests.emplace_back());
+          });
+        },
+        count * sizeof(float)));
+  }
+
   MPI_Comm comm() const { return group_.comm; }
 
  private:
@@ -338,6 +351,13 @@ std::unique_ptr<World> make_mpi_world() {
   return std::make_unique<MpiWorld>();
 }
 
+void plain_sum(Communicator& group, float* data, size_t count) {
+  if (group.size() == 1) return;
+  auto* const ranks = dynamic_cast<MpiCommunicator*>(&group);
+  ISOFLOP_CHECK(ranks, "a plain sum over ranks that MPI does not know");
+  ranks->plain_sum(data, count);
+}
+
 std::string mpi_version() {
 #ifdef OMPI_MAJOR_VERSION
   return fmt::format("Open MPI {}.{}.{}", OMPI_MAJOR_VERSION, OMPI_MINOR_VERSION,
@@ -355,6 +375,10 @@ namespace isoflop {
 
 std::unique_ptr<World> make_mpi_world() {
   return nullptr;
+}
+
+void plain_sum(Communicator& group, float*, size_t) {
+  ISOFLOP_CHECK(group.size() == 1, "a plain sum over ranks without MPI");
 }
 
 std::string mpi_version() {

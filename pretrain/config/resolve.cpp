@@ -3,12 +3,14 @@
 #include "core/math.hpp"
 #include "datasets/tokenizer/spec.hpp"
 #include "pretrain/config/batch_plan.hpp"
+#include "pretrain/config/copies.hpp"
 #include "pretrain/config/quantity.hpp"
 #include "pretrain/model/parametrized.hpp"
 #include "pretrain/optim/schedule.hpp"
 
 #include <algorithm>
 #include <cmath>
+#include <utility>
 
 namespace isoflop {
 
@@ -16,8 +18,7 @@ namespace {
 
 constexpr int64_t kMicroBatchTokens =
     4096;  // what keeps the matrix products busy without much memory
-constexpr int64_t kSlotTokens = 1024;
-constexpr int64_t kMostSlots = 8;
+constexpr int64_t kUsualSlots = 8;
 
 double rotary_fraction(const ModelConfig& model) {
   if (!has_rope(model.arch)) return 0;
@@ -81,14 +82,17 @@ void check_length(const ScheduleConfig& schedule) {
       batch_tokens, unit_text, unit, nearest, nearest, nearest == below ? above : below);
 }
 
-/// Largest S <= kMostSlots that cuts `sequences` into equal slots, each whole micro-batches of
-/// `micro` (1 when that is still open) and at least kSlotTokens long.
-int64_t automatic_slots(int64_t sequences, int64_t micro, int64_t context) {
-  for (int64_t slots = kMostSlots; slots > 1; --slots) {
-    if (sequences % (slots * micro) == 0 && sequences / slots * context >= kSlotTokens)
-      return slots;
-  }
-  return 1;
+/// Largest S <= max(kUsualSlots, copies) that cuts `sequences` into equal slots, each whole
+/// micro-batches of `micro` (1 when that is still open); when that is less than a slot for each
+/// copy, the smallest S that is not, if there is one.
+int64_t automatic_slots(int64_t sequences, int64_t micro, int64_t copies) {
+  const auto cuts = [&](int64_t slots) { return sequences % (slots * micro) == 0; };
+  int64_t usual = std::max(kUsualSlots, copies);
+  while (usual > 1 && !cuts(usual)) --usual;
+  if (usual >= copies) return usual;
+  for (int64_t slots = copies + 1; slots <= sequences / micro; ++slots)
+    if (cuts(slots)) return slots;
+  return usual;
 }
 
 int64_t automatic_micro_batch(int64_t slot_sequences, int64_t context) {
@@ -99,7 +103,7 @@ int64_t automatic_micro_batch(int64_t slot_sequences, int64_t context) {
   return 1;
 }
 
-void resolve_batch(const ModelConfig& model, ScheduleConfig& schedule) {
+void resolve_batch(const ModelConfig& model, ScheduleConfig& schedule, int64_t copies) {
   const int64_t context = model.context;
   const int64_t slots = std::max<int64_t>(schedule.slots, 1);
   const int64_t micro = std::max<int64_t>(schedule.micro_batch, 1);
@@ -118,7 +122,7 @@ void resolve_batch(const ModelConfig& model, ScheduleConfig& schedule) {
                  text + fmt::format("context {}", context));
   }
   const int64_t sequences = schedule.batch_tokens / context;
-  if (!schedule.slots) schedule.slots = automatic_slots(sequences, micro, context);
+  if (!schedule.slots) schedule.slots = automatic_slots(sequences, micro, copies);
   if (!schedule.micro_batch) {
     schedule.micro_batch = automatic_micro_batch(sequences / schedule.slots, context);
   }
@@ -148,6 +152,10 @@ void check_config(const RunConfig& config) {
 }
 
 RunConfig resolved(RunConfig config) {
+  return resolved_for(std::move(config), 1);
+}
+
+RunConfig resolved_for(RunConfig config, int64_t copies) {
   check_shapes(config.model);
   ModelConfig& model = config.model;
   if (!model.kv_heads) model.kv_heads = model.heads;
@@ -158,7 +166,7 @@ RunConfig resolved(RunConfig config) {
   }
   model.rotary_fraction = rotary_fraction(model);
   resolve_parametrization(config);
-  resolve_batch(model, config.schedule);
+  resolve_batch(model, config.schedule, copies);
   return config;
 }
 

@@ -1,5 +1,6 @@
 // What the values of a run say together, and what "auto" becomes.
 #include "core/error.hpp"
+#include "pretrain/config/copies.hpp"
 #include "pretrain/config/load.hpp"
 #include "pretrain/config/presets.hpp"
 #include "pretrain/config/resolve.hpp"
@@ -56,8 +57,8 @@ struct BatchCase {
 TEST(ConfigResolve, CutsTheStep) {
   const BatchCase cases[] = {
       {16384, 256, 0, 0, 8, 8},  // 64 sequences: 8 slots of 8, 2048 tokens
-      {768, 64, 0, 0, 1, 12},    // 12 sequences: no two slots of 1024 tokens
-      {2048, 64, 0, 0, 2, 16},   // 32 sequences: two slots of exactly 1024
+      {768, 64, 0, 0, 6, 2},     // 12 sequences: 6 is the most up to 8 that cuts them evenly
+      {2048, 64, 0, 0, 8, 4},    // 32 sequences: 8 slots, however short
       {12 * 1024, 1024, 0, 0, 6, 2},
       {7 * 2048, 2048, 0, 0, 7, 1},
       {13 * 1024, 1024, 0, 0, 1, 1},   // 13 is prime and 13 sequences exceed 4096 tokens
@@ -87,6 +88,22 @@ TEST(ConfigResolve, CutsTheStep) {
     EXPECT_EQ(again.schedule.slots, c.want_slots);
     EXPECT_EQ(again.schedule.micro_batch, c.want_micro);
   }
+}
+
+// What two ranks can share, two ranks or more may begin.
+TEST(ConfigResolve, MoreCopiesThanUsualSlotsGetASlotEachWhereTheBatchAllows) {
+  const auto slots = [](const char* batch, int64_t copies) {
+    RunConfig config = make({"model.context=64", "schedule.slots=auto"});
+    config.schedule.slots = config.schedule.micro_batch = 0;
+    config.schedule.batch_tokens = std::stoll(batch);
+    return resolved_for(config, copies).schedule.slots;
+  };
+  EXPECT_EQ(slots("2048", 2), 8);
+  EXPECT_EQ(slots("2048", 16), 16);
+  EXPECT_EQ(slots("2048", 20), 32);  // 32 sequences: 20 do not come out even, 16 are too few
+  EXPECT_EQ(slots("2048", 40), 32);  // no more than there are sequences
+  EXPECT_EQ(slots("1536", 12), 12);
+  EXPECT_EQ(slots("64", 4), 1);  // one sequence cannot be shared
 }
 
 TEST(ConfigResolve, ABatchThatDoesNotFitNamesTheNearest) {

@@ -1,0 +1,13 @@
+// A step's terms for people and programs: what `plan` and `launch --simulate` show.
+#pragma once
+#include "launch/context.hpp"
+#include "scaling/step_model.hpp"
+
+#include <nlohmann/json.hpp>
+
+namespace isoflop {
+
+void print_step_terms(const StepTerms& terms, const Context& context);
+nlohmann::ordered_json step_json(const StepTerms& terms);
+
+}  // namespace isoflop
