@@ -112,7 +112,7 @@ ProductShape shape_of(const RunConfig& config) {
 }
 
 void print(const CheckReport& report,
-           const std::vector<Finding>& findings,
+           const std::vector<CheckFinding>& findings,
            const Context& context) {
   for (const std::string& line : table_of(report)) context.print("{}", line);
   if (!report.alone.empty())
@@ -120,7 +120,7 @@ void print(const CheckReport& report,
                   report.ranks.size() == 1 ? "" : "s", report.alone);
   else
     context.print("steps: not taken, the ranks do not agree on what to do");
-  for (const Finding& finding : findings) context.print("FOUND {}", finding.text);
+  for (const CheckFinding& finding : findings) context.print("FOUND {}", finding.text);
   context.print("{}", findings.empty() ? "nothing is wrong" : "do not launch like this");
 }
 
@@ -181,7 +181,7 @@ ExitCode check_ranks(const TrainRequest& request,
     report.ranks = gather(mine, ranks);
     if (alike(report)) compare_steps(config, *machine->backend, ranks, report);
   }
-  const std::vector<Finding> findings = judge(report);
+  const std::vector<CheckFinding> findings = judge(report);
   if (ranks.is_root()) {
     print(report, findings, context);
     context.result(json_of(report, findings));

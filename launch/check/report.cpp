@@ -39,10 +39,10 @@ class Judge {
  public:
   explicit Judge(const CheckReport& report) : report_(report) {}
 
-  std::vector<Finding> run() {
+  std::vector<CheckFinding> run() {
     for (size_t i = 0; i < report_.ranks.size(); ++i)
       if (!report_.ranks[i].trouble.empty())
-        add(Finding::Kind::differs, i, report_.ranks[i].trouble);
+        add(CheckFinding::Kind::differs, i, report_.ranks[i].trouble);
     same("program", &RankReport::program);
     same("config", &RankReport::config);
     same("data", &RankReport::data);
@@ -52,7 +52,7 @@ class Judge {
     fast("memory traffic", &RankReport::memory);
     links();
     if (report_.together != report_.alone)
-      findings_.push_back({Finding::Kind::wrong,
+      findings_.push_back({CheckFinding::Kind::wrong,
                            {},
                            fmt::format("steps of all ranks end with parameters {}, the same steps "
                                        "of one rank with {}",
@@ -61,7 +61,7 @@ class Judge {
   }
 
  private:
-  void add(Finding::Kind kind, size_t rank, const std::string& text) {
+  void add(CheckFinding::Kind kind, size_t rank, const std::string& text) {
     findings_.push_back({kind,
                          {static_cast<int>(rank)},
                          fmt::format("rank {} on {}: {}", rank, report_.ranks[rank].host, text)});
@@ -72,7 +72,7 @@ class Judge {
     for (size_t i = 0; i < report_.ranks.size(); ++i) {
       const RankReport& rank = report_.ranks[i];
       if (rank.*what != most && rank.trouble.empty())
-        add(Finding::Kind::differs, i,
+        add(CheckFinding::Kind::differs, i,
             fmt::format("its {} ({}) is not that of the others ({})", name, rank.*what, most));
     }
   }
@@ -82,11 +82,11 @@ class Judge {
     for (size_t i = 0; i < report_.ranks.size(); ++i) {
       const RankReport& rank = report_.ranks[i];
       if (!rank.steady)
-        add(Finding::Kind::wrong, i, "the same work gave other bits when it was done again");
+        add(CheckFinding::Kind::wrong, i, "the same work gave other bits when it was done again");
       else if (rank.product_bits != usual(report_.ranks, &RankReport::product_bits))
-        add(Finding::Kind::wrong, i, "its matrix products have other bits than the others'");
+        add(CheckFinding::Kind::wrong, i, "its matrix products have other bits than the others'");
       else if (rank.sum_bits != usual(report_.ranks, &RankReport::sum_bits))
-        add(Finding::Kind::wrong, i, "its sums over memory have other bits than the others'");
+        add(CheckFinding::Kind::wrong, i, "its sums over memory have other bits than the others'");
     }
   }
 
@@ -96,7 +96,7 @@ class Judge {
     const double median = middle(all);
     for (size_t i = 0; i < all.size(); ++i)
       if (all[i] < kSlowRank * median)
-        add(Finding::Kind::slow, i,
+        add(CheckFinding::Kind::slow, i,
             fmt::format("{} at {:.0f}% of the ranks' median", name, 100 * all[i] / median));
   }
 
@@ -117,9 +117,9 @@ class Judge {
                                                 link.b, host(link.a), host(link.b));
         if (!link.intact)
           findings_.push_back(
-              {Finding::Kind::wrong, {link.a, link.b}, between + "bytes arrive changed"});
+              {CheckFinding::Kind::wrong, {link.a, link.b}, between + "bytes arrive changed"});
         else if (link.bytes_per_s < kSlowLink * median)
-          findings_.push_back({Finding::Kind::slow,
+          findings_.push_back({CheckFinding::Kind::slow,
                                {link.a, link.b},
                                between + fmt::format("bytes go at {:.0f}% of the median",
                                                      100 * link.bytes_per_s / median)});
@@ -129,11 +129,13 @@ class Judge {
   const std::string& host(int rank) const { return report_.ranks[static_cast<size_t>(rank)].host; }
 
   const CheckReport& report_;
-  std::vector<Finding> findings_;
+  std::vector<CheckFinding> findings_;
 };
 
-const char* name_of(Finding::Kind kind) {
-  return kind == Finding::Kind::slow ? "slow" : kind == Finding::Kind::wrong ? "wrong" : "differs";
+const char* name_of(CheckFinding::Kind kind) {
+  return kind == CheckFinding::Kind::slow    ? "slow"
+         : kind == CheckFinding::Kind::wrong ? "wrong"
+                                             : "differs";
 }
 
 std::string rate_text(double bytes_per_s) {
@@ -183,13 +185,13 @@ bool alike(const CheckReport& report) {
   });
 }
 
-std::vector<Finding> judge(const CheckReport& report) {
+std::vector<CheckFinding> judge(const CheckReport& report) {
   return Judge(report).run();
 }
 
-ExitCode code_of(const std::vector<Finding>& findings) {
-  for (const Finding& finding : findings)
-    if (finding.kind == Finding::Kind::wrong) return ExitCode::kIo;
+ExitCode code_of(const std::vector<CheckFinding>& findings) {
+  for (const CheckFinding& finding : findings)
+    if (finding.kind == CheckFinding::Kind::wrong) return ExitCode::kIo;
   return findings.empty() ? ExitCode::kDone : ExitCode::kGate;
 }
 
@@ -221,14 +223,14 @@ RankReport rank_report_of(const Json& json) {
           .steady = json.at("steady")};
 }
 
-Json json_of(const CheckReport& report, const std::vector<Finding>& findings) {
+Json json_of(const CheckReport& report, const std::vector<CheckFinding>& findings) {
   Json json = {{"pass", findings.empty()},
                {"findings", Json::array()},
                {"ranks", Json::array()},
                {"links", Json::array()},
                {"parameters_together", report.together},
                {"parameters_alone", report.alone}};
-  for (const Finding& finding : findings)
+  for (const CheckFinding& finding : findings)
     json["findings"].push_back(
         {{"kind", name_of(finding.kind)}, {"ranks", finding.ranks}, {"text", finding.text}});
   for (const RankReport& rank : report.ranks) json["ranks"].push_back(json_of(rank));

@@ -36,7 +36,7 @@ struct CheckReport {
   std::string together, alone;    // parameters after the ranks' steps, and after those of one rank
 };
 
-struct Finding {
+struct CheckFinding {
   enum class Kind {
     differs,  // another program, config, data or kernel
     slow,
@@ -53,14 +53,15 @@ inline constexpr double kSlowRank = 0.8;
 inline constexpr double kSlowLink = 0.5;
 
 /// What is wrong, by rank. When ranks differ, those in the minority are named; of two, the second.
-std::vector<Finding> judge(const CheckReport& report);
+std::vector<CheckFinding> judge(const CheckReport& report);
 /// Whether all ranks would do the same: nothing below it was tried where they would not.
 bool alike(const CheckReport& report);
 
 /// kDone; kIo when something computes or carries wrong bits, else kGate.
-ExitCode code_of(const std::vector<Finding>& findings);
+ExitCode code_of(const std::vector<CheckFinding>& findings);
 
-nlohmann::ordered_json json_of(const CheckReport& report, const std::vector<Finding>& findings);
+nlohmann::ordered_json json_of(const CheckReport& report,
+                               const std::vector<CheckFinding>& findings);
 nlohmann::ordered_json json_of(const RankReport& rank);
 RankReport rank_report_of(const nlohmann::ordered_json& json);
 

@@ -15,7 +15,7 @@
 namespace isoflop {
 namespace {
 
-using Kind = Finding::Kind;
+using Kind = CheckFinding::Kind;
 
 CheckReport good_report(int ranks) {
   CheckReport report;
@@ -40,7 +40,7 @@ CheckReport good_report(int ranks) {
   return report;
 }
 
-std::vector<int> only_ranks(const std::vector<Finding>& findings, Kind kind) {
+std::vector<int> only_ranks(const std::vector<CheckFinding>& findings, Kind kind) {
   if (findings.size() != 1 || findings[0].kind != kind) return {-1};
   return findings[0].ranks;
 }
@@ -57,7 +57,7 @@ TEST(CheckReport, WhoDiffersIsNamedByTheMajority) {
        {&RankReport::program, &RankReport::config, &RankReport::data, &RankReport::kernels}) {
     CheckReport report = good_report(4);
     report.ranks[0].*what = "other";
-    const std::vector<Finding> findings = judge(report);
+    const std::vector<CheckFinding> findings = judge(report);
     EXPECT_EQ(only_ranks(findings, Kind::differs), std::vector<int>{0});
     EXPECT_EQ(code_of(findings), ExitCode::kGate);
     EXPECT_FALSE(alike(report));
@@ -68,7 +68,7 @@ TEST(CheckReport, ARankThatCannotReadItsDataSaysWhy) {
   CheckReport report = good_report(2);
   report.ranks[1].trouble = "no such file";
   report.ranks[1].data = "";
-  const std::vector<Finding> findings = judge(report);
+  const std::vector<CheckFinding> findings = judge(report);
   ASSERT_EQ(only_ranks(findings, Kind::differs), std::vector<int>{1});
   EXPECT_NE(findings[0].text.find("rank 1 on b: no such file"), std::string::npos);
   EXPECT_FALSE(alike(report));
@@ -85,7 +85,7 @@ TEST(CheckReport, SlowRanksAndLinksAreNamed) {
   report.ranks[2].memory = 50;
   for (LinkReport& link : report.links)
     if (link.a == 1 && link.b == 5) link.bytes_per_s = 0.4e9;
-  const std::vector<Finding> findings = judge(report);
+  const std::vector<CheckFinding> findings = judge(report);
   EXPECT_EQ(only_ranks(findings, Kind::slow), (std::vector<int>{1, 5}));
   EXPECT_EQ(code_of(findings), ExitCode::kGate);
 }
@@ -102,7 +102,7 @@ TEST(CheckReport, WrongBitsAreAFailureAndNotAGate) {
   EXPECT_EQ(only_ranks(judge(report), Kind::wrong), (std::vector<int>{0, 2}));
   report.links[1].intact = true;
   report.together = "i";
-  const std::vector<Finding> findings = judge(report);
+  const std::vector<CheckFinding> findings = judge(report);
   EXPECT_EQ(only_ranks(findings, Kind::wrong), std::vector<int>{});
   EXPECT_EQ(code_of(findings), ExitCode::kIo);
 }
