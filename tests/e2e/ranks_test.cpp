@@ -127,7 +127,7 @@ TEST_F(RanksE2e, GoesOnOnAnotherNumberOfRanks) {
 }
 
 // Of bpe:301, so that the vocabulary is uneven.
-TEST_F(RanksE2e, SharedMatricesGiveTheSameBitsForAnyNumberOfCopiesAndStages) {
+TEST_F(RanksE2e, SlowSharedMatricesGiveTheSameBitsForAnyNumberOfCopiesAndStages) {
   for (const char* arch : {"gpt3", "llama"}) {
     const std::vector<std::string> more = {"parallel.tp=2", "data.tokenizer=bpe:301",
                                            "output.layer_stats_every=0", "eval.sample_every=10",
@@ -173,7 +173,8 @@ TEST_F(RanksE2e, GoesOnOnAnotherNumberOfParts) {
   ASSERT_EQ(expected.size(), 20u);
   ASSERT_EQ(got.size(), expected.size());
   // Rounding at 2^-24, grown by AdamW: an update has the size of the rate whatever the gradient's,
-  // so where a gradient is nearly zero its rounding moves a weight. Measured after 20 steps: 2e-6.
+  // so where a gradient is nearly zero its rounding moves a weight, by 20 steps x 1e-2 at most; a
+  // loss that misses a part of the model is off by more than a tenth.
   for (size_t i = 0; i < expected.size(); ++i) EXPECT_NEAR(got[i], expected[i], 1e-4) << i;
 }
 

@@ -26,7 +26,7 @@ inline Program::Environment rank_environment() {
 /// `mpirun -n RANKS isoflop arguments...`, ended after two minutes.
 inline Program::Words on_ranks(int ranks, const std::vector<std::string>& arguments) {
   Program::Words command{
-      {"mpirun", "--timeout", "120", "-n", std::to_string(ranks), ISOFLOP_PROGRAM}};
+      {"mpirun", "--timeout", "300", "-n", std::to_string(ranks), ISOFLOP_PROGRAM}};
   command.words.insert(command.words.end(), arguments.begin(), arguments.end());
   return command;
 }
