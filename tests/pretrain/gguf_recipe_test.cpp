@@ -35,13 +35,14 @@ double mib_of(const ModelConfig& model, const char* recipe) {
   return bytes / (1024.0 * 1024.0);
 }
 
+constexpr const char* kRecipes[] = {"q4_0", "q4_k_s", "q4_k_m", "q5_k_m", "q6_k", "q8_0"};
+
 // What a dry run of llama.cpp's own llama-quantize (34af94c, August 2026) says of published shapes,
 // in MiB. A fused matrix of queries, keys and values under another type would miss by several.
 TEST(GgufRecipe, WholeFilesHaveTheSizesOfTheRuntimesOwn) {
-  const char* const recipes[] = {"q4_0", "q4_k_s", "q4_k_m", "q5_k_m", "q6_k", "q8_0"};
   const struct {
     std::vector<std::string> model;
-    double mib[std::size(recipes)];
+    double mib[std::size(kRecipes)];
     double tolerance;  // of its digits, some of which were rounded twice
   } files[] = {{{"model.preset=gpt2-124m"}, {79.2, 80.4, 85.3, 92.5, 100.1, 128.6}, 0.06},
                {{"model.preset=pythia-160m"}, {97.0, 98.1, 103.1, 114.8, 127.4, 164.8}, 0.06},
@@ -54,9 +55,9 @@ TEST(GgufRecipe, WholeFilesHaveTheSizesOfTheRuntimesOwn) {
                 {693, 698, 732, 856, 987, 1279},
                 0.51}};
   for (const auto& [settings, mib, tolerance] : files)
-    for (size_t i = 0; i < std::size(recipes); ++i)
-      EXPECT_NEAR(mib_of(model_of(settings), recipes[i]), mib[i], tolerance)
-          << settings.front() << " " << recipes[i];
+    for (size_t i = 0; i < std::size(kRecipes); ++i)
+      EXPECT_NEAR(mib_of(model_of(settings), kRecipes[i]), mib[i], tolerance)
+          << settings.front() << " " << kRecipes[i];
 }
 
 }  // namespace
