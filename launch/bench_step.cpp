@@ -87,6 +87,8 @@ Run run_without_data(RunConfig config, Origins origins) {
     fail_user(
         "schedule.budget chooses a model for the time; bench measures the one it is given: set "
         "schedule.steps instead");
+  config.schedule.batch_ramp = 0;  // full steps are taken
+  config.schedule.batch_ramp_from = 0;
   config.data.train.clear();
   config.data.valid.clear();
   const TokenizerSpec spec = parse_tokenizer_spec(config.data.tokenizer);

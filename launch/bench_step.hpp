@@ -33,9 +33,9 @@ struct StepBench {
   std::vector<OpTotal> operations;  // of all profiled steps, the longest first
 };
 
-/// A run of `config` without its data: they are not looked at, and what the vocabulary leaves open
-/// comes from data.tokenizer. UserError when that cannot tell, or when a budget is to choose the
-/// model.
+/// A run of `config` without its data and of full steps (no batch_ramp): data are not looked at,
+/// and what the vocabulary leaves open comes from data.tokenizer. UserError when that cannot tell,
+/// or when a budget is to choose the model.
 Run run_without_data(RunConfig config, Origins origins);
 
 /// The products of one micro-batch, each shape once.

@@ -13,7 +13,6 @@
 #include "parallel/pulse.hpp"
 #include "pretrain/config/dump.hpp"
 #include "pretrain/config/quantity.hpp"
-#include "pretrain/config/resolve.hpp"
 #include "pretrain/model/architecture.hpp"
 #include "pretrain/model_source.hpp"
 #include "pretrain/train/data_manifest.hpp"
@@ -277,7 +276,6 @@ Start decide(const TrainRequest& request, const Context& context, World* world) 
   settle_path(config, origins, machine, context);
   if (!config.schedule.budget.empty())
     spend_budget(config, request.tokens_per_parameter, machine, context);
-  settle_slots(config, ranks);
   start.run =
       std::make_unique<Run>(prepare(request, config, origins, folder, start.resume.has_value(),
                                     trunk, machine, context, ranks, start.lock));
@@ -378,14 +376,6 @@ ComputeConfig for_ranks(ComputeConfig compute, World* world) {
   return compute;
 }
 
-void settle_slots(RunConfig& config, int ranks) {
-  if (config.schedule.slots != 0) return;
-  const ParallelConfig& parallel = config.parallel;
-  const int copies =
-      fit_grid(ranks, static_cast<int>(parallel.tp), static_cast<int>(parallel.pp)).dp;
-  if (copies > 1) config.schedule.slots = resolved(config).schedule.slots;
-}
-
 void require_grid(const Run& run, int ranks) {
   const GridShape grid = grid_shape(run.config, ranks);
   blocks_of_stage(run.config.model.layers, 0, grid.pp);
@@ -480,7 +470,6 @@ Json dry_run(const TrainRequest& request, const Context& context, int ranks) {
   settle_path(config, origins, machine, context);
   if (!config.schedule.budget.empty())
     spend_budget(config, request.tokens_per_parameter, machine, context);
-  settle_slots(config, ranks);
   const Run run = plan_run(config, origins, run_folder(request, config));
   require_grid(run, ranks);
   print_plan(run, *machine.backend, context, ranks);

@@ -55,10 +55,6 @@ fs::path run_folder(const TrainRequest& request, const RunConfig& config);
 /// cannot share a model.
 ComputeConfig for_ranks(ComputeConfig compute, World* world);
 
-/// A run that more copies begin than there usually are slots has one for each, if the batch allows;
-/// only where schedule.slots is auto.
-void settle_slots(RunConfig& config, int ranks);
-
 /// UserError unless the ranks fit the grid, the stages the blocks, and the copies the slots.
 void require_grid(const Run& run, int ranks);
 

@@ -6,6 +6,7 @@
 #include "launch/check/links.hpp"
 #include "launch/check/stress.hpp"
 #include "launch/failure.hpp"
+#include "launch/supervise/sockets.hpp"
 #include "parallel/pulse.hpp"
 #include "pretrain/config/dump.hpp"
 #include "pretrain/config/resolve.hpp"
@@ -14,8 +15,6 @@
 #include "pretrain/train/prepare.hpp"
 #include "pretrain/train/random_source.hpp"
 #include "pretrain/train/stepper.hpp"
-
-#include <unistd.h>
 
 #include <algorithm>
 
@@ -27,12 +26,6 @@ using Json = nlohmann::ordered_json;
 
 constexpr int64_t kSteps = 2;   // the second one uses what the first has gathered
 constexpr double kRate = 1e-3;  // moves every parameter
-
-std::string host_name() {
-  char name[256] = {};
-  ::gethostname(name, sizeof(name) - 1);
-  return name;
-}
 
 /// Of the bytes of every text, in order.
 std::string hash_of_texts(const RunConfig& config) {
@@ -67,7 +60,7 @@ std::string hash_of_data(const RunConfig& config, const fs::path& folder, bool v
 /// What this rank finds for itself.
 RankReport identify(const TrainRequest& request, Communicator& ranks, RunConfig& config) {
   RankReport report;
-  report.host = host_name();
+  report.host = own_host_name();
   const MappedFile program("/proc/self/exe");
   report.program = hash_hex(hash_bytes(program.data(), program.size()));
   const std::vector<std::string> hosts = ranks.gather_texts(report.host);
@@ -125,8 +118,7 @@ void print(const CheckReport& report,
 }
 
 /// `config` with little to do, whose steps still go through every message of the run's.
-Run short_run(RunConfig config, int ranks) {
-  settle_slots(config, ranks);
+Run short_run(RunConfig config) {
   const RunConfig whole = resolved(config);
   config.model.layers = std::min(config.model.layers, std::max<int64_t>(2, config.parallel.pp));
   if (config.model.vocabulary == 0) config.model.vocabulary = 512;  // ids are random anyway
@@ -156,7 +148,7 @@ void compare_steps(const RunConfig& config,
                    Backend& backend,
                    Communicator& ranks,
                    CheckReport& report) {
-  const Run run = short_run(config, ranks.size());
+  const Run run = short_run(config);
   require_grid(run, ranks.size());
   report.together = hash_after_steps(run, backend, ranks.size() > 1 ? &ranks : nullptr);
   if (ranks.is_root()) report.alone = hash_after_steps(run, backend, nullptr);

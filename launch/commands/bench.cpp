@@ -79,8 +79,6 @@ Run read_run(const StepOptions& options, const Context& context) {
       load_config(words.file(), with_length(words.overrides(), options.bench), origins);
   for (const std::string& note : origins.notes) context.note("{}", note);
   if (options.threads > 0) config.compute.threads = options.threads;
-  config.schedule.batch_ramp = 0;  // full steps are measured
-  config.schedule.batch_ramp_from = 0;
   return run_without_data(std::move(config), std::move(origins));
 }
 
