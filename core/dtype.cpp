@@ -11,6 +11,12 @@ bf16 to_bf16(float value) {
   return {static_cast<uint16_t>(bits >> 16)};
 }
 
+bf16 to_bf16_at_random(float value, uint32_t random) {
+  const uint32_t bits = std::bit_cast<uint32_t>(value);
+  if ((bits & 0x7fffffffu) > 0x7f800000u) return to_bf16(value);
+  return {static_cast<uint16_t>((bits + random) >> 16)};
+}
+
 f16 to_f16(float value) {
   const uint32_t bits = std::bit_cast<uint32_t>(value);
   const uint32_t sign = (bits >> 16) & 0x8000u;

@@ -19,6 +19,9 @@ struct f16 {
 };
 
 bf16 to_bf16(float value);
+/// One of the two neighbours: the one further from zero in as many of the 65,536 values of `random`
+/// as makes their mean `value`. NaN stays NaN.
+bf16 to_bf16_at_random(float value, uint32_t random);
 f16 to_f16(float value);
 inline float to_float(bf16 value) {
   return std::bit_cast<float>(uint32_t{value.bits} << 16);

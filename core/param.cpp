@@ -46,17 +46,15 @@ ParamBuffer::ParamBuffer(const ParamTable& table,
   flat_ = make_view(buffer_.data(), dtype, 1, offset);
 }
 
-ParamBuffer ParamBuffer::twin_on_host(const std::string& what) const {
-  ParamBuffer twin;
-  twin.buffer_ = allocate_host(buffer_.bytes(), what);
-  const auto move = [&](View view) {
-    if (view)
-      view.data = twin.buffer_.data() + (static_cast<std::byte*>(view.data) - buffer_.data());
-    return view;
-  };
-  twin.flat_ = move(flat_);
-  for (const View& view : views_) twin.views_.push_back(move(view));
-  return twin;
+ParamBuffer ParamBuffer::twin_on_host(const std::string& what, DType dtype) const {
+  ParamTable shapes(views_.size());
+  std::vector<bool> holds;
+  for (size_t i = 0; i < views_.size(); ++i) {
+    shapes[i].rows = views_[i].rows;
+    shapes[i].cols = views_[i].cols;
+    holds.push_back(static_cast<bool>(views_[i]));
+  }
+  return ParamBuffer(shapes, dtype, what, holds);
 }
 
 int find_param(const ParamTable& table, std::string_view name) {

@@ -93,7 +93,10 @@ class ParamBuffer {
               const std::vector<bool>& holds,
               const Allocate& allocate = allocate_host);
   /// Another of the same shape, zeros, in host memory.
-  ParamBuffer twin_on_host(const std::string& what) const;
+  ParamBuffer twin_on_host(const std::string& what) const {
+    return twin_on_host(what, flat_.dtype);
+  }
+  ParamBuffer twin_on_host(const std::string& what, DType dtype) const;
 
   View operator[](size_t i) const { return views_[i]; }
   size_t count() const { return views_.size(); }

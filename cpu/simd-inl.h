@@ -62,11 +62,15 @@ HWY_INLINE void store(hn::Vec<D> v, D d, float* to) {
   hn::StoreU(v, d, to);
 }
 template <class D>
-HWY_INLINE void store(hn::Vec<D> v, D d, bf16* to) {
+HWY_INLINE void store_upper_half(hn::Vec<hn::RebindToUnsigned<D>> bits, D, bf16* to) {
   const hn::Rebind<uint16_t, D> half;
   const hn::RebindToSigned<D> integer;
-  const auto bits = hn::BitCast(integer, hn::ShiftRight<16>(round_to_bf16(d, v)));
-  hn::StoreU(hn::DemoteTo(half, bits), half, reinterpret_cast<uint16_t*>(to));
+  const auto upper = hn::BitCast(integer, hn::ShiftRight<16>(bits));
+  hn::StoreU(hn::DemoteTo(half, upper), half, reinterpret_cast<uint16_t*>(to));
+}
+template <class D>
+HWY_INLINE void store(hn::Vec<D> v, D d, bf16* to) {
+  store_upper_half(round_to_bf16(d, v), d, to);
 }
 
 /// Single elements, where a kernel needs one.

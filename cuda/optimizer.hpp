@@ -25,22 +25,57 @@ ISOFLOP_KERNEL const Segment& segment_of(const Segment* segments, int64_t count,
 struct AdamWSegment {
   float* p;
   const float* g;
-  float* m;
-  float* v;
+  void *m, *v;
   int64_t size, first_block;
   float lr, decay, beta1, beta2, rest1, rest2;  // decay = lr * weight_decay; rest = 1 - beta
   float eps, correction1, correction2, grad_scale;
+  RandomRounding rounding;
 };
 
+/// philox of core/rng.hpp.
+ISOFLOP_KERNEL Words random_words(const RandomRounding& at, uint64_t counter) {
+  uint32_t c0 = static_cast<uint32_t>(counter), c1 = static_cast<uint32_t>(counter >> 32);
+  uint32_t c2 = static_cast<uint32_t>(at.stream), c3 = static_cast<uint32_t>(at.stream >> 32);
+  uint32_t k0 = static_cast<uint32_t>(at.seed), k1 = static_cast<uint32_t>(at.seed >> 32);
+  ISOFLOP_UNROLL for (int round = 0; round < 10; ++round) {
+    const uint64_t p0 = uint64_t{0xD2511F53u} * c0, p1 = uint64_t{0xCD9E8D57u} * c2;
+    c0 = static_cast<uint32_t>(p1 >> 32) ^ c1 ^ k0;
+    c2 = static_cast<uint32_t>(p0 >> 32) ^ c3 ^ k1;
+    c1 = static_cast<uint32_t>(p1);
+    c3 = static_cast<uint32_t>(p0);
+    k0 += 0x9E3779B9u;
+    k1 += 0xBB67AE85u;
+  }
+  return {{c0, c1, c2, c3}};
+}
+
+/// What moments are stored as; `random` has 16 bits.
+ISOFLOP_KERNEL void store_moment(float* to, float value, uint32_t /*random*/) {
+  *to = value;
+}
+ISOFLOP_KERNEL void store_moment(bf16* to, float value, uint32_t random) {
+#ifdef __CUDACC__
+  const uint32_t bits = __float_as_uint(value);
+  to->bits = static_cast<uint16_t>((value != value ? bits | 0x400000u : bits + random) >> 16);
+#else
+  *to = to_bf16_at_random(value, random);
+#endif
+}
+
 /// One element; the formula of ops/optimizer.hpp.
-ISOFLOP_KERNEL void adamw_element(const AdamWSegment& s, int64_t i) {
+template <class Moment>
+ISOFLOP_KERNEL void adamw_element(const AdamWSegment& s, int64_t i, uint32_t random) {
+  Moment *to_m = static_cast<Moment*>(s.m) + i, *to_v = static_cast<Moment*>(s.v) + i;
   const float g = s.g[i] * s.grad_scale;
-  const float m = s.m[i] = s.beta1 * s.m[i] + s.rest1 * g;
-  const float v = s.v[i] = s.beta2 * s.v[i] + s.rest2 * g * g;
+  const float m = s.beta1 * load(to_m) + s.rest1 * g;
+  const float v = s.beta2 * load(to_v) + s.rest2 * g * g;
+  store_moment(to_m, m, random & 0xffffu);
+  store_moment(to_v, v, random >> 16);
   const float step = m / s.correction1 / (sqrtf(v / s.correction2) + s.eps);
   s.p[i] = s.p[i] - s.decay * s.p[i] - s.lr * step;
 }
 
+template <class Moment>
 struct AdamWKernel {
   const AdamWSegment* segments;
   int64_t count;
@@ -50,7 +85,17 @@ struct AdamWKernel {
     const AdamWSegment& s = segment_of(segments, count, t.block());
     const int64_t first = (t.block() - s.first_block) * kChunk;
     const int64_t last = first + kChunk < s.size ? first + kChunk : s.size;
-    for (int64_t i = first + t.thread(); i < last; i += t.threads()) adamw_element(s, i);
+    if constexpr (sizeof(Moment) == sizeof(float)) {
+      for (int64_t i = first + t.thread(); i < last; i += t.threads())
+        adamw_element<Moment>(s, i, 0);
+    } else {  // four neighbours share a call of philox
+      for (int64_t four = first + 4 * t.thread(); four < last; four += 4 * t.threads()) {
+        const Words words =
+            random_words(s.rounding, s.rounding.counter + static_cast<uint64_t>(four / 4));
+        ISOFLOP_UNROLL for (int k = 0; k < 4; ++k) if (four + k < last)
+            adamw_element<Moment>(s, four + k, words.w[k]);
+      }
+    }
   }
 };
 
@@ -95,13 +140,15 @@ struct SquaresKernel {
 
 inline AdamWSegment segment_of(const AdamW& a, int64_t first_block) {
   const auto f = [](double x) { return static_cast<float>(x); };
-  return {a.p.as<float>(), a.g.as<float>(),  a.m.as<float>(),  a.v.as<float>(),
+  return {a.p.as<float>(), a.g.as<float>(),  a.m.data,         a.v.data,
           a.p.size(),      first_block,      f(a.lr),          f(a.lr * a.weight_decay),
           f(a.beta1),      f(a.beta2),       f(1 - a.beta1),   f(1 - a.beta2),
-          f(a.eps),        f(a.correction1), f(a.correction2), f(a.grad_scale)};
+          f(a.eps),        f(a.correction1), f(a.correction2), f(a.grad_scale),
+          a.rounding};
 }
 
-/// `segments` is the caller's, so that a step allocates nothing once it has seen the list.
+/// All moments of the list have one type. `segments` is the caller's, so that a step allocates
+/// nothing once it has seen the list.
 template <class Device>
 void adamw(Device& device, std::span<const AdamW> list, std::vector<AdamWSegment>& segments) {
   segments.clear();
@@ -113,7 +160,12 @@ void adamw(Device& device, std::span<const AdamW> list, std::vector<AdamWSegment
   }
   if (blocks == 0) return;
   const AdamWSegment* there = device.send(std::span<const AdamWSegment>(segments));
-  device.launch({blocks, kThreads, 0}, AdamWKernel{there, static_cast<int64_t>(segments.size())});
+  const Launch launch{blocks, kThreads, 0};
+  const auto count = static_cast<int64_t>(segments.size());
+  if (list[0].m.dtype == DType::bf16)
+    device.launch(launch, AdamWKernel<bf16>{there, count});
+  else
+    device.launch(launch, AdamWKernel<float>{there, count});
 }
 
 /// The chunks of the tensors one after another, on the host.

@@ -292,8 +292,9 @@ void check(const AdamW& a) {
   ISOFLOP_CHECK(state_dtype_of(a.p.dtype) == a.p.dtype, "masters in {}", name_of(a.p.dtype));
   require_contiguous("p", a.p, rows, cols, a.p.dtype);
   require_contiguous("g", a.g, rows, cols, a.p.dtype);
-  require_contiguous("m", a.m, rows, cols, a.p.dtype);
-  require_contiguous("v", a.v, rows, cols, a.p.dtype);
+  const DType moments = a.m.dtype == DType::bf16 ? DType::bf16 : a.p.dtype;
+  require_contiguous("m", a.m, rows, cols, moments);
+  require_contiguous("v", a.v, rows, cols, moments);
   ISOFLOP_CHECK(a.correction1 > 0 && a.correction2 > 0, "bias corrections {} and {}", a.correction1,
                 a.correction2);
 }

@@ -1,8 +1,11 @@
-// Parameter buffers of a backend as host code sees them. Where the backend computes in host memory
-// nothing is copied, and host code works on the buffer itself.
+// Parameter buffers of a backend as host code sees them: in fp32, whatever moments are kept in.
+// Where the backend computes in host memory and in fp32 nothing is copied, and host code works on
+// the buffer itself.
 #pragma once
 #include "ops/backend.hpp"
 
+#include <algorithm>
+#include <string>
 #include <utility>
 
 namespace isoflop {
@@ -13,23 +16,49 @@ inline Allocate allocator_of(Backend& backend) {
       [&backend](size_t bytes, const std::string& what) { return backend.allocate(bytes, what); };
 }
 
+/// A contiguous tensor in bf16 from one in fp32, to the nearest, both in host memory.
+inline void narrow(View from, View to) {
+  std::transform(from.as<float>(), from.as<float>() + from.size(), to.as<bf16>(), to_bf16);
+}
+/// The other way. `from` may be the second half of `to`'s memory.
+inline void widen(View from, View to) {
+  const bf16* values = from.as<bf16>();
+  float* wide = to.as<float>();
+  for (int64_t i = 0; i < from.size(); ++i) wide[i] = to_float(values[i]);
+}
+
 /// What host code is about to write: fill *copy, then send(). Starts as zeros where it is a copy.
 class HostCopy {
  public:
   /// Both outlive it.
-  HostCopy(Backend& backend, ParamBuffer& there, const std::string& what)
-      : backend_(backend), there_(there) {
+  HostCopy(Backend& backend, ParamBuffer& there, std::string what)
+      : backend_(backend),
+        there_(there),
+        what_(std::move(what)),
+        narrow_(there.flat().dtype == DType::bf16),
+        copied_(narrow_ || !backend.in_host_memory()) {
     backend.synchronize();
-    if (!backend.in_host_memory()) copy_ = there.twin_on_host(what);
+    if (copied_) copy_ = there.twin_on_host(what_, narrow_ ? DType::f32 : there.flat().dtype);
   }
-  ParamBuffer& operator*() { return backend_.in_host_memory() ? there_ : copy_; }
+  ParamBuffer& operator*() { return copied_ ? copy_ : there_; }
   void send() {
-    if (!backend_.in_host_memory()) backend_.upload(copy_.flat(), there_.flat());
+    if (!copied_) return;
+    if (narrow_) {
+      const ParamBuffer narrowed = there_.twin_on_host(what_);
+      for (size_t i = 0; i < copy_.count(); ++i)
+        if (copy_[i]) narrow(copy_[i], narrowed[i]);
+      copy_ = ParamBuffer();
+      backend_.upload(narrowed.flat(), there_.flat());
+    } else {
+      backend_.upload(copy_.flat(), there_.flat());
+    }
   }
 
  private:
   Backend& backend_;
   ParamBuffer& there_;
+  std::string what_;
+  bool narrow_, copied_;
   ParamBuffer copy_;
 };
 

@@ -4,16 +4,27 @@
 //   g' = g * grad_scale
 //   m = beta1 m + (1-beta1) g';  v = beta2 v + (1-beta2) g'^2
 //   p = p - lr * weight_decay * p - lr * (m / correction1) / (sqrt(v / correction2) + eps)
+// Moments in bf16 are rounded at random after p has been made of them: rounded to the nearest, a
+// moment that changes by less than 2^-9 of itself would never change at all. Element i takes word
+// i % 4 of philox(seed, stream, counter + i / 4): its lower half for m, its upper half for v.
 #pragma once
 #include "core/view.hpp"
 
+#include <cstdint>
+
 namespace isoflop {
 
+/// Where the random numbers of a tensor's moments in bf16 begin.
+struct RandomRounding {
+  uint64_t seed = 0, stream = 0, counter = 0;
+};
+
 struct AdamW {
-  View p, g, m, v;  // same shape, state dtype
+  View p, g, m, v;  // same shape; p and g in the state dtype, m and v both in that or in bf16
   double lr = 0, beta1 = 0.9, beta2 = 0.95, eps = 1e-8, weight_decay = 0;
   double correction1 = 1, correction2 = 1;  // 1 - beta^t
   double grad_scale = 1;                    // the clip factor
+  RandomRounding rounding = {};             // of m and v in bf16
 };
 
 /// y = a x + b y; with b 0, y is not read.

@@ -1,6 +1,7 @@
 // Definitions of AdamW, of a combination and of the sum of squares; contracts in ops/optimizer.hpp
 // and ops/backend.hpp.
 #pragma once
+#include "core/rng.hpp"
 #include "ops/optimizer.hpp"
 #include "ops/reference/scalar.hpp"
 
@@ -9,17 +10,33 @@
 namespace isoflop::reference {
 
 template <class S>
+S moment(const View& view, int64_t i) {
+  if (view.dtype == DType::bf16) return S(to_float(view.as<bf16>()[i]));
+  return view.as<S>()[i];
+}
+template <class S>
+void set_moment(const View& view, int64_t i, S value, uint32_t random) {
+  if (view.dtype == DType::bf16)
+    view.as<bf16>()[i] = to_bf16_at_random(static_cast<float>(real_part(value)), random);
+  else
+    view.as<S>()[i] = value;
+}
+
+template <class S>
 void adamw(const AdamW& a) {
   S* p = a.p.as<S>();
   const S* g = a.g.as<S>();
-  S* m = a.m.as<S>();
-  S* v = a.v.as<S>();
   for (int64_t i = 0; i < a.p.size(); ++i) {
     const S gi = g[i] * S(a.grad_scale);
-    m[i] = S(a.beta1) * m[i] + S(1 - a.beta1) * gi;
-    v[i] = S(a.beta2) * v[i] + S(1 - a.beta2) * gi * gi;
-    const S step = m[i] / S(a.correction1) / (std::sqrt(v[i] / S(a.correction2)) + S(a.eps));
+    const S m = S(a.beta1) * moment<S>(a.m, i) + S(1 - a.beta1) * gi;
+    const S v = S(a.beta2) * moment<S>(a.v, i) + S(1 - a.beta2) * gi * gi;
+    const S step = m / S(a.correction1) / (std::sqrt(v / S(a.correction2)) + S(a.eps));
     p[i] = p[i] - S(a.lr * a.weight_decay) * p[i] - S(a.lr) * step;
+    const RandomRounding& r = a.rounding;
+    const uint32_t random =
+        philox(r.seed, r.stream, r.counter + static_cast<uint64_t>(i / 4))[i % 4];
+    set_moment(a.m, i, m, random & 0xffffu);
+    set_moment(a.v, i, v, random >> 16);
   }
 }
 

@@ -1,6 +1,7 @@
 #include "pretrain/checkpoint/writer.hpp"
 
 #include "core/error.hpp"
+#include "ops/host_copy.hpp"
 #include "pretrain/checkpoint/checkpoint.hpp"
 
 #include <fcntl.h>
@@ -92,12 +93,19 @@ CheckpointWriter::~CheckpointWriter() {
 }
 
 void CheckpointWriter::copy(View from, View to, const char* what) const {
-  ISOFLOP_CHECK(from.rows == to.rows && from.cols == to.cols && from.dtype == to.dtype,
+  ISOFLOP_CHECK(from.rows == to.rows && from.cols == to.cols,
                 "{} do not have the shape of the parameter table", what);
+  View here = to;
+  if (from.dtype == DType::bf16) {  // into the second half of its place, to be widened from there
+    here =
+        make_view(static_cast<std::byte*>(to.data) + to.bytes() / 2, DType::bf16, to.rows, to.cols);
+  }
+  ISOFLOP_CHECK(from.dtype == here.dtype, "{} in {}", what, name_of(from.dtype));
   if (options_.backend)
-    options_.backend->download(from, to);
+    options_.backend->download(from, here);
   else
-    std::memcpy(to.data, from.data, to.bytes());
+    std::memcpy(here.data, from.data, here.bytes());
+  if (here.dtype == DType::bf16) widen(here, to);
 }
 
 void CheckpointWriter::save(const TrainState& state,
@@ -112,8 +120,10 @@ void CheckpointWriter::save(const TrainState& state,
     if (rows.count == 0) continue;
     copy(rows_of(parameters[i], rows), parameters_[i], "parameters");
   }
-  copy(first_moments.flat(), first_moments_.flat(), "first moments");
-  copy(second_moments.flat(), second_moments_.flat(), "second moments");
+  for (size_t i = 0; i < table_.size(); ++i) {
+    if (first_moments_[i]) copy(first_moments[i], first_moments_[i], "first moments");
+    if (second_moments_[i]) copy(second_moments[i], second_moments_[i], "second moments");
+  }
   busy_ = true;
   changed_.notify_all();
 }

@@ -266,6 +266,10 @@ void add_optimizer(std::vector<Field>& list) {
   add(real("optimizer.weight_decay", 0, 1e3, "decoupled, on matrices and embeddings"),
       &O::weight_decay);
   add(real("optimizer.clip", 0, kHuge, "largest global gradient norm; 0 = off"), &O::clip);
+  add(text(
+          "optimizer.state", {"fp32", "bf16"},
+          "type of AdamW's moments; bf16: half the memory, rounded at random (docs/optimizers.md)"),
+      &O::state);
 }
 
 void add_parametrization(std::vector<Field>& list) {

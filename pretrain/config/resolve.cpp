@@ -157,6 +157,11 @@ void check_config(const RunConfig& config) {
           "schedule.batch_ramp needs a run whose length is known; give schedule.tokens instead of "
           "schedule.budget");
   }
+  if (config.optimizer.kind == "muon" && config.optimizer.state == "bf16")
+    fail_user(
+        "optimizer.state = \"bf16\" is for AdamW's two moments; Muon has one, in fp32 "
+        "(optimizer.kind "
+        "= \"muon\")");
   const std::string& name = config.output.name;
   if (name.empty() || name == "." || name == ".." || name.find('/') != name.npos) {
     fail_user("output.name = \"{}\" must be a plain folder name; --out takes a path", name);

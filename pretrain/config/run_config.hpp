@@ -120,7 +120,8 @@ struct OptimizerConfig {
   double eps = 1e-8;
   double momentum = 0.95;  // of muon
   double weight_decay = 0.1;
-  double clip = 1.0;  // 0 = off
+  double clip = 1.0;           // 0 = off
+  std::string state = "fp32";  // fp32 | bf16: what moments are kept in
 };
 
 /// What the sizes are compared with, and the multipliers that all sizes share; the rules are in

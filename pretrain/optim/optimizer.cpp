@@ -1,6 +1,8 @@
 #include "pretrain/optim/optimizer.hpp"
 
+#include "core/hash.hpp"
 #include "core/math.hpp"
+#include "core/rng.hpp"
 #include "ops/host_copy.hpp"
 
 #include <algorithm>
@@ -27,17 +29,43 @@ double clip_factor(double norm, double clip) {
   return clip > 0 ? std::min(1.0, clip / (norm + 1e-6)) : 1.0;
 }
 
+DType moment_dtype(const OptimizerConfig& config, DType state) {
+  return config.state == "bf16" ? DType::bf16 : state;
+}
+
+/// The random numbers of `rows` of a tensor at update number `updates`. They follow the element's
+/// place in the tensor, so that ranks may share it in any way; 2^40 draws of four are kept for each
+/// update. Shares begin at multiples of four elements (parallel/sharding.hpp).
+static RandomRounding rounding_of(const ParamSpec& spec,
+                                  RowRange rows,
+                                  uint64_t seed,
+                                  int64_t updates) {
+  const auto first = static_cast<uint64_t>(rows.first * spec.cols);
+  ISOFLOP_CHECK(first % 4 == 0, "a share of {} begins at element {}", spec.name, first);
+  return {.seed = seed,
+          .stream =
+              rng_stream(RngUse::stochastic_rounding, static_cast<uint32_t>(hash_text(spec.name))),
+          .counter = (static_cast<uint64_t>(updates) << 40) + first / 4};
+}
+
 Optimizer::Optimizer(const ParamTable& table,
                      const OptimizerConfig& config,
                      Backend& backend,
-                     const Sharding& sharding)
-    : m(sharding.buffer(table, backend.state_dtype(), "first moments", allocator_of(backend))),
-      v(sharding.second_moments(
-          table, backend.state_dtype(), "second moments", allocator_of(backend))),
+                     const Sharding& sharding,
+                     uint64_t seed)
+    : m(sharding.buffer(table,
+                        moment_dtype(config, backend.state_dtype()),
+                        "first moments",
+                        allocator_of(backend))),
+      v(sharding.second_moments(table,
+                                moment_dtype(config, backend.state_dtype()),
+                                "second moments",
+                                allocator_of(backend))),
       table_(table),
       config_(config),
       backend_(backend),
       sharding_(sharding),
+      seed_(seed),
       muon_(table, backend) {
   list_.reserve(table.size());
 }
@@ -78,7 +106,8 @@ void Optimizer::update(ParamBuffer& parameters,
                      .weight_decay = weight_decay,
                      .correction1 = 1 - std::pow(config_.beta1, t),
                      .correction2 = 1 - std::pow(config_.beta2, t),
-                     .grad_scale = grad_scale});
+                     .grad_scale = grad_scale,
+                     .rounding = rounding_of(spec, rows, seed_, updates)});
   }
   backend_.adamw_all(list_);
 }

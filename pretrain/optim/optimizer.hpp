@@ -23,16 +23,20 @@ double gradient_norm(std::span<const int64_t> chunks, std::span<const double> ch
 /// min(1, clip / (norm + 1e-6)); 1 when clip is 0 (off).
 double clip_factor(double norm, double clip);
 
+/// What moments are kept in where masters are in `state`.
+DType moment_dtype(const OptimizerConfig& config, DType state);
+
 class Optimizer {
  public:
   /// The moments lie in the backend's memory.
   Optimizer(const ParamTable& table, const OptimizerConfig& config, Backend& backend)
-      : Optimizer(table, config, backend, Sharding(table)) {}
-  /// Of one rank's share.
+      : Optimizer(table, config, backend, Sharding(table), 0) {}
+  /// Of one rank's share; `seed` of the random rounding of moments in bf16.
   Optimizer(const ParamTable& table,
             const OptimizerConfig& config,
             Backend& backend,
-            const Sharding& sharding);
+            const Sharding& sharding,
+            uint64_t seed);
 
   /// One update of every tensor, of the rows that are ours; whole buffers of parameters and
   /// gradients; decay only where the spec says so. `updates` counts those before.
@@ -49,6 +53,7 @@ class Optimizer {
   OptimizerConfig config_;
   Backend& backend_;
   Sharding sharding_;
+  uint64_t seed_;
   Muon muon_;
   std::vector<AdamW> list_;  // of the update at hand
 };

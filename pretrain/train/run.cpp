@@ -1,7 +1,7 @@
 #include "pretrain/train/run.hpp"
 
 #include "pretrain/checkpoint/writer.hpp"
-#include "pretrain/optim/muon.hpp"
+#include "pretrain/optim/optimizer.hpp"
 #include "pretrain/train/shard_exchange.hpp"
 
 #include <algorithm>
@@ -51,7 +51,7 @@ std::vector<MemoryRow> memory_of_rank(const RunConfig& config,
       {"parameters", held_bytes(table, state, held_parameters(config.model, sharding))},
       {"gradients", held_bytes(gradient_table, state, held_gradients(config.model, sharding)) *
                         static_cast<size_t>(most_open_sums(batch.slots, slots))},
-      {"optimizer moments", moments(state)},
+      {"optimizer moments", moments(moment_dtype(config.optimizer, state))},
       {"activations", plan_activations(model, shape, activation, state).bytes()},
       {"checkpoint staging", share(DType::f32) + moments(DType::f32)},
   };

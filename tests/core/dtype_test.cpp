@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <set>
 #include <vector>
 
 namespace isoflop {
@@ -130,6 +131,24 @@ TEST(Bf16, LimitsAndNaN) {
   EXPECT_EQ(to_bf16(from_bits(0x7f800001)).bits, 0x7fc0) << "a NaN in low bits must not become inf";
   EXPECT_EQ(to_bf16(from_bits(0xffffffff)).bits, 0xffff);
   EXPECT_EQ(to_bf16(std::numeric_limits<float>::denorm_min()).bits, 0);
+}
+
+TEST(Bf16, AtRandomTheMeanIsTheValue) {
+  for (const float x :
+       {1.0f, 1.001f, -3.14159f, 0x1.fffffep0f, 1e-39f, -0x1.01p-126f, 3e38f, 0.0f}) {
+    double sum = 0;
+    std::set<uint16_t> seen;
+    for (uint32_t random = 0; random < 0x10000; ++random) {
+      const bf16 rounded = to_bf16_at_random(x, random);
+      sum += double{to_float(rounded)};
+      seen.insert(rounded.bits);
+    }
+    EXPECT_EQ(sum / 0x10000, double{x});  // a sum of 2^16 numbers of 8 bits is exact
+    EXPECT_LE(seen.size(), 2u) << x;
+  }
+  EXPECT_EQ(to_bf16_at_random(-INFINITY, 0xffff).bits, 0xff80);
+  EXPECT_EQ(to_bf16_at_random(std::numeric_limits<float>::max(), 0xffff).bits, kBf16.infinity());
+  EXPECT_EQ(to_bf16_at_random(from_bits(0xffffffff), 0xffff).bits, 0xffff);
 }
 
 TEST(F16, LimitsAndNaN) {

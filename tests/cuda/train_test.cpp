@@ -96,6 +96,7 @@ INSTANTIATE_TEST_SUITE_P(Architectures,
                          ::testing::Values(Case{"gpt3", "gpt3", "model.tied_embeddings=true"},
                                            Case{"llama", "llama", "model.kv_heads=1"},
                                            Case{"pythia", "pythia", "model.qk_norm=true"},
+                                           Case{"bf16_moments", "gpt3", "optimizer.state=bf16"},
                                            Case{"muon", "llama", "optimizer.kind=muon"}),
                          [](const auto& test) { return test.param.name; });
 

@@ -1,5 +1,7 @@
+#include "core/rng.hpp"
 #include "cpu/backend.hpp"
 #include "ops/reference/backend.hpp"
+#include "tests/cuda/emulated_device.hpp"
 #include "tests/ops/op_case.hpp"
 
 #include <cmath>
@@ -30,6 +32,26 @@ OpCase adamw(int64_t rows, int64_t cols) {
     for (int number = 1; number <= 5; ++number) backend.adamw(step(t, rows, cols, number));
   };
   c.bound = fp32_bound(25);  // five steps of a few roundings
+  return c;
+}
+
+/// Moments in bf16. One that differs in its last fp32 bit may be rounded to the other neighbour, by
+/// 2^-7 of it at most, and the steps that follow, of 0.01 at most, are made of it.
+OpCase adamw_bf16(int64_t rows, int64_t cols) {
+  OpCase c;
+  c.name = fmt::format("adamw_bf16_{}x{}", rows, cols);
+  c.forward = [=](Backend& backend, Tensors& t) {
+    const Tensor m(DType::bf16, rows, cols), v(DType::bf16, rows, cols);
+    for (int number = 1; number <= 5; ++number) {
+      AdamW a = step(t, rows, cols, number);
+      a.m = m;
+      a.v = v;
+      a.rounding = {
+          .seed = 3, .stream = 4, .counter = 0xfffffff0u + static_cast<uint64_t>(number) * 5};
+      backend.adamw(a);
+    }
+  };
+  c.bound = 4 * 0.01 * (0x1p-7 + 0x1p-8);  // m and the root of v, in four steps that follow
   return c;
 }
 
@@ -69,6 +91,9 @@ const std::vector<OpCase> kAll = {adamw(1, 1),
                                   adamw(33, 384),
                                   adamw(1, 2053),
                                   adamw(40, 2053),
+                                  adamw_bf16(1, 1),
+                                  adamw_bf16(7, 9),
+                                  adamw_bf16(40, 2053),
                                   state_product(1, 1, 1, false, false, 0),
                                   state_product(33, 96, 40, false, false, -4.775),
                                   state_product(33, 33, 260, false, true, 0),
@@ -95,6 +120,41 @@ TEST(AdamW, ConstantGradient) {
       double& w = want[static_cast<size_t>(i)];
       w -= 0.01 * 0.1 * w + 0.01 * gi / (std::abs(gi) + 1e-8);
       EXPECT_NEAR(value_at(p, 0, i), w, 1e-13) << number;
+    }
+  }
+}
+
+// With beta 0 and no scaling the moments before rounding are g and g^2 in every backend, so that
+// what they become shows the random words; the counter passes 2^32.
+TEST(AdamW, MomentsInBf16AreRoundedByTheWordsOfTheirPlace) {
+  ThreadTeam one(1), three(3);
+  std::vector<std::unique_ptr<Backend>> backends;
+  backends.push_back(make_reference_backend(DType::f32));
+  backends.push_back(make_cpu_backend(one));
+  backends.push_back(make_cpu_backend(three));
+  backends.push_back(make_emulated_gpu());
+  for (const int64_t size : {1, 3, 4, 67, 1024, 1029, 70'003}) {
+    const Tensor g(DType::f32, 1, size);
+    fill_normal(g, 5);
+    set_value(g, 0, size / 2, std::nan(""));
+    const uint64_t seed = 0x123456789abcdefu, stream = 0xfedcba987654321u, counter = 0xfffffffau;
+    for (const auto& backend : backends) {
+      const Tensor p(DType::f32, 1, size), m(DType::bf16, 1, size), v(DType::bf16, 1, size);
+      backend->adamw({.p = p,
+                      .g = g,
+                      .m = m,
+                      .v = v,
+                      .beta1 = 0,
+                      .beta2 = 0,
+                      .rounding = {seed, stream, counter}});
+      for (int64_t i = 0; i < size; ++i) {
+        const float x = g.view().as<float>()[i];
+        const uint32_t word = philox(seed, stream, counter + static_cast<uint64_t>(i / 4))[i % 4];
+        ASSERT_EQ(m.view().as<bf16>()[i].bits, to_bf16_at_random(x, word & 0xffffu).bits)
+            << backend->description() << " of " << size << " at " << i;
+        ASSERT_EQ(v.view().as<bf16>()[i].bits, to_bf16_at_random(x * x, word >> 16).bits)
+            << backend->description() << " of " << size << " at " << i;
+      }
     }
   }
 }

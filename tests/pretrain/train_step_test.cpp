@@ -78,9 +78,9 @@ TEST(TrainStep, TenStepsAllocateNothing) {
 
 TEST(TrainStep, BitsDoNotDependOnThreads) {
   const BatchPlan plan{.slots = 3, .micro_batches = 1, .micro_batch = 2, .context = 24};
-  for (const char* optimizer : {"adamw", "muon"}) {
+  for (const char* optimizer : {"adamw", "bf16", "muon"}) {
     RunConfig config = tiny_run(Arch::llama);
-    config.optimizer.kind = optimizer;
+    (optimizer == std::string("bf16") ? config.optimizer.state : config.optimizer.kind) = optimizer;
     Rig one(config, plan, 1);
     const double loss = one.run(5).loss;
     for (const int threads : {2, 3}) {
@@ -184,6 +184,43 @@ TEST(Optimizer, MomentsAreCorrectedByTheUpdatesDone) {
     p -= 0.1 * (m / (1 - std::pow(0.9, t))) / (std::sqrt(v / (1 - std::pow(0.95, t))) + config.eps);
     EXPECT_NEAR(parameters[0].as<float>()[0], p, 1e-6) << "update " << t;  // fp32
   }
+}
+
+// A second moment of 1 that goes to 1.01: bf16 has no number between 1 and 1.0078, and a step of
+// the average moves it by 0.0005 at most. Rounded to the nearest it would stay where it is; rounded
+// at random, the mean over 4,096 of them follows what fp32 does within a few deviations of the
+// mean: each update adds at most a variance of (2^-7)^2 / 4, of which 0.95^2 is left after another.
+TEST(Optimizer, MomentsInBf16FollowTheirMeans) {
+  ParamSpec spec;
+  spec.name = "w";
+  spec.rows = 64;
+  spec.cols = 64;
+  const ParamTable table = {spec};
+  ThreadTeam team(1);
+  const auto backend = make_cpu_backend(team);
+  OptimizerConfig config;
+  config.beta1 = 0.9;
+  config.beta2 = 0.95;
+  config.state = "bf16";
+  Optimizer optimizer(table, config, *backend);
+  ParamBuffer parameters(table, DType::f32, "p"), gradients(table, DType::f32, "g");
+  const auto mean = [](View view) {
+    double sum = 0;
+    for (int64_t i = 0; i < view.size(); ++i) sum += to_float(view.as<bf16>()[i]);
+    return sum / static_cast<double>(view.size());
+  };
+  for (int64_t i = 0; i < spec.size(); ++i) optimizer.v[0].as<bf16>()[i] = to_bf16(1);
+  std::fill_n(gradients[0].as<float>(), spec.size(), std::sqrt(1.01f));
+  double m = 0, v = 1;
+  for (int64_t t = 0; t < 100; ++t) {
+    optimizer.update(parameters, gradients, 0.1, 1, t);
+    m = 0.9 * m + 0.1 * std::sqrt(1.01);
+    v = 0.95 * v + 0.05 * 1.01;
+  }
+  const double deviation = 0x1p-8 / std::sqrt((1 - 0.95 * 0.95) * 4096.0);
+  EXPECT_NEAR(mean(optimizer.v[0]), v, 5 * deviation);
+  EXPECT_GT(v - 1, 20 * deviation) << "staying at 1 must be told apart";
+  EXPECT_NEAR(mean(optimizer.m[0]), m, 5 * deviation);
 }
 
 // What the matrix gets as a table and as a head, which are two parameters in an untied twin.

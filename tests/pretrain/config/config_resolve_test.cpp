@@ -48,6 +48,12 @@ TEST(ConfigResolve, RefusesShapesThatDoNotFit) {
   EXPECT_NE(complaint({"model.kv_heads=4"}).find("does not divide"), std::string::npos);
 }
 
+TEST(ConfigResolve, RefusesMuonsMomentumInBf16) {
+  EXPECT_EQ(complaint({"optimizer.state=bf16"}), "");
+  EXPECT_NE(complaint({"optimizer.state=bf16", "optimizer.kind=muon"}).find("AdamW's two moments"),
+            std::string::npos);
+}
+
 struct BatchCase {
   int64_t batch, context, slots, micro;  // 0 = auto
   int64_t want_slots, want_micro;

@@ -70,6 +70,14 @@ TEST(Ranks, TakeTheStepOfOneInBf16) {
                 {.slots = 8, .micro_batches = 1, .micro_batch = 2, .context = 16}, DType::bf16);
 }
 
+TEST(Ranks, TakeTheStepOfOneWithMomentsInBf16) {
+  RunConfig config = tiny_run(Arch::llama, true);
+  config.optimizer.state = "bf16";
+  const BatchPlan plan{.slots = 8, .micro_batches = 1, .micro_batch = 2, .context = 16};
+  compare_steps(config, plan, DType::f32);
+  for (const int pp : pipelines()) compare_steps(staged(config, pp), plan, DType::f32);
+}
+
 TEST(Ranks, TakeTheStepOfOneWhileTheBatchGrows) {
   BatchPlan plan{.slots = 8, .micro_batches = 3, .micro_batch = 1, .context = 16};
   plan.ramp = {{0, 1, 0}, {1, 2, 8}, {3, 3, 40}};
