@@ -15,6 +15,14 @@ if(ISOFLOP_FUZZ)
   target_compile_options(isoflop_flags INTERFACE -fsanitize=fuzzer-no-link)
 endif()
 
+# Parses once what nearly every file of a target reads, half of a small file's time. Not for our own code in
+# the usual build, which would no longer notice an include that is missing.
+function(isoflop_precompile target)
+  target_precompile_headers(${target} PRIVATE <algorithm> <chrono> <cmath> <filesystem> <functional> <map> <memory>
+    <mutex> <optional> <set> <span> <string> <string_view> <thread> <unordered_map> <vector>
+    <fmt/format.h> <fmt/chrono.h> <nlohmann/json.hpp> ${ARGN})
+endfunction()
+
 # isoflop_library(folder LINK target... [PROTO file.proto])
 function(isoflop_library folder)
   cmake_parse_arguments(arg "" "PROTO" "LINK" ${ARGN})
@@ -31,6 +39,9 @@ function(isoflop_library folder)
   if(sources)
     add_library(isoflop_${folder} STATIC ${sources})
     target_link_libraries(isoflop_${folder} PUBLIC isoflop_flags ${links})
+    if(ISOFLOP_SANITIZE)
+      isoflop_precompile(isoflop_${folder})
+    endif()
   else()
     add_library(isoflop_${folder} INTERFACE)
     target_link_libraries(isoflop_${folder} INTERFACE isoflop_flags ${links})
@@ -75,6 +86,7 @@ function(isoflop_tests folder)
   endif()
   add_executable(test_${folder} ${sources})
   target_link_libraries(test_${folder} PRIVATE ${arg_LINK} isoflop_test_support GTest::gtest_main)
+  isoflop_precompile(test_${folder} <gtest/gtest.h>)
   gtest_discover_tests(test_${folder} TEST_FILTER "-*Slow*" DISCOVERY_TIMEOUT 120
     PROPERTIES LABELS "fast;${folder}" TIMEOUT 300 RUN_SERIAL ${arg_SERIAL})
   gtest_discover_tests(test_${folder} TEST_FILTER "*Slow*" TEST_SUFFIX ".slow" DISCOVERY_TIMEOUT 120

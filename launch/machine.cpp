@@ -107,12 +107,16 @@ std::unique_ptr<Backend> Machine::make_backend() {
   return make_cpu_backend(team, choice.path.activation, choice.path.kernel);
 }
 
+std::string kernels_in(const std::string& kernel_plan) {
+  return text_of(parse_plan(kernel_plan), "kernels");
+}
+
 std::string kernel_plan_of(const Machine& machine, const std::string& stored) {
   const ComputeChoice& choice = machine.choice;
   const bool bf16 = choice.path.activation == DType::bf16;
   const std::string kernels = machine.backend->description();
   // The description names device, type, instruction set, kernel and library: all that matters.
-  if (text_of(parse_plan(stored), "kernels") == kernels) return stored;
+  if (kernels_in(stored) == kernels) return stored;
   Json plan = {{"device", choice.gpu ? "cuda" : "cpu"},
                {"dtype", bf16 ? "bf16" : "fp32"},
                {"kernels", kernels}};

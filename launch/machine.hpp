@@ -48,6 +48,8 @@ struct Machine {
 /// Text of kernel-plan.json: what must be the same for the bits to be, and how it was chosen.
 /// `stored`, that of a run to go on with, is returned as it is when this machine computes so.
 std::string kernel_plan_of(const Machine& machine, const std::string& stored = {});
+/// The kernels in it: device, type, instruction set, kernel and library.
+std::string kernels_in(const std::string& kernel_plan);
 
 /// `plan` with what the backend has chosen by timing since it started.
 std::string with_choices(const std::string& plan, const Backend& backend);

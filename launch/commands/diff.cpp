@@ -1,5 +1,6 @@
 #include "launch/commands.hpp"
 #include "launch/context.hpp"
+#include "launch/machine.hpp"
 #include "pretrain/checkpoint/checkpoint.hpp"
 #include "pretrain/config/load.hpp"
 #include "pretrain/model/parametrized.hpp"
@@ -76,6 +77,10 @@ ExitCode run(const std::string& a, const std::string& b, const Context& context)
     context.print("identical: parameters, moments, step {} and order", left.state.step);
   else
     context.print("different: {}", difference);
+  const std::string one = kernels_in(left.state.kernel_plan);
+  const std::string two = kernels_in(right.state.kernel_plan);
+  if (!difference.empty() && one != two)
+    context.print("other kernels give other bits: {} and {} (see compute.bf16_kernel)", one, two);
   context.result({{"identical", difference.empty()}, {"difference", difference}});
   return difference.empty() ? ExitCode::kDone : ExitCode::kBug;
 }

@@ -89,14 +89,15 @@ TEST_P(GemmBf16On, IsExactOnWholeNumbersOfEveryOddShape) {
       for (const int64_t n : kSizes) {
         const Tensor a = whole_numbers(m, k, 1), b = whole_numbers(k, n, 2);
         Tensor want(DType::f32, m, n), got = matrix(m, n, DType::f32), twice(DType::f32, m, n);
-        for (int64_t r = 0; r < m; ++r)
-          for (int64_t c = 0; c < n; ++c) set_value(want, r, c, 0);
-        for (int64_t r = 0; r < m; ++r)
+        for (int64_t r = 0; r < m; ++r) {
+          float* row = want.view().row<float>(r);
+          std::fill_n(row, n, 0.0f);
           for (int64_t i = 0; i < k; ++i) {
             const float x = to_float(a.view().row<bf16>(r)[i]);
-            for (int64_t c = 0; c < n; ++c)
-              want.view().row<float>(r)[c] += x * to_float(b.view().row<bf16>(i)[c]);
+            const bf16* weights = b.view().row<bf16>(i);
+            for (int64_t c = 0; c < n; ++c) row[c] += x * to_float(weights[c]);
           }
+        }
         const std::vector<bf16> panels = packed(b.view().columns(0, n));
         GemmBf16 product{.m = m,
                          .n = n,

@@ -75,9 +75,10 @@ TEST_F(RanksE2e, AllLayoutsGiveTheSameBits) {
 }
 
 TEST_F(RanksE2e, AllLayoutsGiveTheSameBitsInBf16WithRecomputation) {
-  const std::vector<std::string> more = {"compute.dtype=bf16", "compute.recompute=block",
-                                         "model.arch=llama", "model.layers=4"};
+  std::vector<std::string> more = {"compute.dtype=bf16", "compute.recompute=block",
+                                   "model.arch=llama", "model.layers=4"};
   ASSERT_EQ(test::run_isoflop(train("alone", more)).code, 0);
+  more.push_back(test::same_kernel_as(out("alone")));
   for (const int ranks : {3, 4}) {
     const std::string name = std::to_string(ranks);
     run(ranks, name, more);

@@ -4,6 +4,8 @@
 #include "report/metrics.hpp"
 #include "tests/support/program.hpp"
 
+#include <nlohmann/json.hpp>
+
 #include <algorithm>
 #include <fstream>
 #include <iterator>
@@ -53,6 +55,12 @@ eval.every = 20
 output.hash_every = 1
 output.tensorboard = false
 )";
+}
+
+/// For runs in bf16 that must have the bits of `run`, whatever another measurement would say.
+inline std::string same_kernel_as(const std::filesystem::path& run) {
+  std::ifstream file(run / "kernel-plan.json");
+  return "compute.bf16_kernel=" + nlohmann::json::parse(file).at("bf16_kernel").get<std::string>();
 }
 
 /// The lines of metrics.jsonl without what the machine decides.
