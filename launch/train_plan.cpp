@@ -1,9 +1,9 @@
 #include "launch/train_plan.hpp"
 
 #include "core/math.hpp"
+#include "launch/step_terms.hpp"
 #include "parallel/grid.hpp"
 #include "parallel/pipeline.hpp"
-#include "parallel/slot_tree.hpp"
 #include "pretrain/gguf_recipe.hpp"
 #include "pretrain/train/trainer.hpp"
 #include "report/humanize.hpp"
@@ -27,29 +27,12 @@ size_t total(const std::vector<MemoryRow>& rows) {
   return sum;
 }
 
-/// Bytes of the parameters of the stage that has the most, of its largest part.
-double stage_bytes(const Run& run, DType dtype, int stages, int parts) {
-  std::vector<int64_t> elements(static_cast<size_t>(stages), 0);
-  for (const ParamSpec& spec : cut_table(run.table, 0, parts))
-    elements[static_cast<size_t>(
-        stage_of_block(spec.stage_block, run.config.model.layers, stages))] += spec.size();
-  return static_cast<double>(*std::max_element(elements.begin(), elements.end())) *
-         static_cast<double>(size_of(dtype));
-}
-
 /// The price of the ranks: what each sends in a step, and what waits while the one with the most
 /// slots computes.
 void print_copies(const Run& run, const Backend& backend, const Context& context, GridShape grid) {
   const int ranks = grid.dp;
   const int64_t slots = run.batch.slots, most = div_ceil(slots, ranks);
-  const double bytes = stage_bytes(run, backend.state_dtype(), grid.pp, grid.tp);
-  const std::vector<TreePart> parts = tree_parts(slots, ranks);
-  int64_t sent = 0;  // subtree sums of the rank that has the most
-  for (int rank = 0; rank < ranks; ++rank)
-    sent = std::max<int64_t>(sent, std::count_if(parts.begin(), parts.end(), [&](const auto& part) {
-                               return part.rank == rank;
-                             }));
-  const double share = static_cast<double>(ranks - 1) / ranks;
+  const StepTraffic traffic = traffic_of(work_of(run, grid, backend.activation_dtype()));
   context.note(
       "ranks    {}{}, of {} slots at most {} each{}; a rank sends {} of gradients and {} of "
       "parameters a step",
@@ -62,7 +45,7 @@ void print_copies(const Run& run, const Backend& backend, const Context& context
           ? fmt::format(" ({:.0f}% of the ranks' time is used)",
                         100.0 * static_cast<double>(slots) / static_cast<double>(most * ranks))
           : std::string(),
-      human_bytes(static_cast<double>(sent) * share * bytes), human_bytes(share * bytes));
+      human_bytes(traffic.gradients), human_bytes(traffic.parameters));
 }
 
 /// Of the residual stream.

@@ -13,6 +13,7 @@
 #include "parallel/pulse.hpp"
 #include "pretrain/config/dump.hpp"
 #include "pretrain/config/quantity.hpp"
+#include "pretrain/config/resolve.hpp"
 #include "pretrain/model/architecture.hpp"
 #include "pretrain/model_source.hpp"
 #include "pretrain/train/data_manifest.hpp"
@@ -30,6 +31,8 @@ namespace isoflop {
 namespace {
 
 using Json = nlohmann::ordered_json;
+
+constexpr size_t kMostSpans = size_t{1} << 18;  // of messages, under --profile
 
 void require_new_or_resumed(const TrainRequest& request, const fs::path& folder) {
   if (holds_run(folder) && request.resume.empty())
@@ -164,12 +167,68 @@ std::function<std::string(const ParamBuffer&)> sampler_for(const Run& run, Backe
   };
 }
 
-void write_trace(const Trace& trace, const fs::path& file, const Context& context) {
-  trace.write(file);
+/// Messages as events of rows of their own, as many as there were ever under way at once.
+void add_messages(std::vector<WireSpan> spans,
+                  const Trace& trace,
+                  int rank,
+                  std::vector<std::string>& rows,
+                  std::vector<TimelineEvent>& events) {
+  std::sort(spans.begin(), spans.end(),
+            [](const WireSpan& a, const WireSpan& b) { return a.start < b.start; });
+  const size_t first = rows.size();
+  std::vector<double> free;  // per row
+  for (const WireSpan& span : spans) {
+    if (span.start < trace.origin()) continue;
+    const auto row = static_cast<size_t>(
+        std::find_if(free.begin(), free.end(), [&](double end) { return end <= span.start; }) -
+        free.begin());
+    if (row == free.size()) {
+      free.push_back(0);
+      rows.push_back(row ? fmt::format("messages {}", row + 1) : "messages");
+    }
+    free[row] = span.end;
+    events.push_back(
+        {rank, static_cast<int>(first + row),
+         fmt::format("{} {}", span.what, human_bytes(static_cast<double>(span.sent_bytes))),
+         span.start - trace.origin(), span.end - trace.origin()});
+  }
+}
+
+/// Everybody's text, at the first rank. Collective.
+std::vector<std::string> collect(Communicator& ranks, std::string mine) {
+  const std::vector<int64_t> sizes = ranks.gather(static_cast<int64_t>(mine.size()));
+  if (!ranks.is_root()) {
+    const Message to[] = {{0, mine.data(), mine.size()}};
+    ranks.exchange(to, {});
+    return {};
+  }
+  std::vector<std::string> all = {std::move(mine)};
+  for (int rank = 1; rank < ranks.size(); ++rank) {
+    std::string& text =
+        all.emplace_back(static_cast<size_t>(sizes[static_cast<size_t>(rank)]), ' ');
+    const Message from[] = {{rank, text.data(), text.size()}};
+    ranks.exchange({}, from);
+  }
+  return all;
+}
+
+/// What all ranks did, into one file. Collective.
+void write_trace(const Trace& trace,
+                 World* world,
+                 Communicator& ranks,
+                 const fs::path& file,
+                 const Context& context) {
+  std::vector<std::string> rows = Trace::kRows;
+  std::vector<TimelineEvent> events = trace.timeline(ranks.rank());
+  if (world) add_messages(world->spans(), trace, ranks.rank(), rows, events);
+  const std::vector<std::string> parts = collect(ranks, timeline_part(rows, events));
+  if (!ranks.is_root()) return;
+  write_timeline(file, parts);
   context.note(
-      "{}: {} events{}; open it in ui.perfetto.dev or chrome://tracing", file.string(),
-      trace.events(),
-      trace.left_out() ? fmt::format(", {} later ones left out", trace.left_out()) : std::string());
+      "{}: {} events{}{}; open it in ui.perfetto.dev or chrome://tracing", file.string(),
+      events.size(),
+      trace.left_out() ? fmt::format(", {} later ones left out", trace.left_out()) : std::string(),
+      ranks.size() > 1 ? ", and those of the other ranks" : "");
 }
 
 Json outcome_json(const Run& run, const TrainSummary& summary) {
@@ -276,6 +335,7 @@ Start decide(const TrainRequest& request, const Context& context, World* world) 
   settle_path(config, origins, machine, context);
   if (!config.schedule.budget.empty())
     spend_budget(config, request.tokens_per_parameter, machine, context);
+  settle_slots(config, ranks);
   start.run =
       std::make_unique<Run>(prepare(request, config, origins, folder, start.resume.has_value(),
                                     trunk, machine, context, ranks, start.lock));
@@ -375,6 +435,14 @@ ComputeConfig for_ranks(ComputeConfig compute, World* world) {
   return compute;
 }
 
+void settle_slots(RunConfig& config, int ranks) {
+  const int copies =
+      fit_grid(ranks, static_cast<int>(config.parallel.tp), static_cast<int>(config.parallel.pp))
+          .dp;
+  if (config.schedule.slots == 0 && copies > 1)
+    config.schedule.slots = resolved(config, copies).schedule.slots;
+}
+
 void require_grid(const Run& run, int ranks) {
   const GridShape grid = grid_shape(run.config, ranks);
   blocks_of_stage(run.config.model.layers, 0, grid.pp);
@@ -415,7 +483,11 @@ TrainOutcome train(const TrainRequest& request, const Context& context, World* w
       context.quiet || !ranks.is_root() ? 0 : ranks.size() * measure_limit(run, machine);
 
   std::optional<Trace> trace;
-  if (!request.profile.empty() && ranks.is_root()) trace.emplace();
+  if (!request.profile.empty()) {
+    if (world) world->record_spans(kMostSpans);
+    ranks.barrier();  // clocks of all ranks begin here
+    trace.emplace();
+  }
   Trace nothing(0);
   ProfilingBackend profiler(*machine.backend, trace ? *trace : nothing);
   profiler.measure(trace.has_value());
@@ -440,7 +512,7 @@ TrainOutcome train(const TrainRequest& request, const Context& context, World* w
                    .sample = sampler_for(run, *machine.backend)},
                   start.resume);
   const TrainSummary summary = trainer.run();
-  if (trace) write_trace(*trace, request.profile, context);
+  if (trace) write_trace(*trace, world, ranks, request.profile, context);
   if (machine.backend->in_host_memory()) print_memory(planned, summary.peak_bytes, context);
   TrainOutcome outcome{ExitCode::kDone, outcome_json(run, summary), folder};
   if (summary.stopped) {
@@ -469,6 +541,7 @@ Json dry_run(const TrainRequest& request, const Context& context, int ranks) {
   settle_path(config, origins, machine, context);
   if (!config.schedule.budget.empty())
     spend_budget(config, request.tokens_per_parameter, machine, context);
+  settle_slots(config, ranks);
   const Run run = plan_run(config, origins, run_folder(request, config));
   require_grid(run, ranks);
   print_plan(run, *machine.backend, context, ranks);

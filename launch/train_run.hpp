@@ -55,6 +55,9 @@ fs::path run_folder(const TrainRequest& request, const RunConfig& config);
 /// cannot share a model.
 ComputeConfig for_ranks(ComputeConfig compute, World* world);
 
+/// Slots that are auto and too few for so many ranks become more. UserError when the ranks do not
+/// fit the grid.
+void settle_slots(RunConfig& config, int ranks);
 /// UserError unless the ranks fit the grid, the stages the blocks, and the copies the slots.
 void require_grid(const Run& run, int ranks);
 

@@ -32,6 +32,13 @@ struct WireTotals {
   double wait_seconds = 0;  // somebody sat in wait() for it
   uint64_t sent_bytes = 0;
 };
+/// What was under way from `start` to `end`, in seconds of the steady clock. What was received
+/// counts with what was sent.
+struct WireSpan {
+  const char* what = "";  // a literal
+  uint64_t sent_bytes = 0;
+  double start = 0, end = 0;
+};
 /// Of two groups: time that both spend counts twice.
 inline WireTotals operator+(const WireTotals& a, const WireTotals& b) {
   return {a.busy_seconds + b.busy_seconds, a.wait_seconds + b.wait_seconds,
@@ -98,6 +105,9 @@ class World {
   virtual Communicator& ranks() = 0;
   /// Ranks on this host that share our cores, us included.
   virtual int ranks_sharing_cores() = 0;
+  /// From now on, keeps the first `most` spans of all groups; and gives them.
+  virtual void record_spans(size_t most) = 0;
+  virtual std::vector<WireSpan> spans() = 0;
   /// To be called by a rank that cannot go on. Waits a moment for others that fail as well.
   virtual FailureVote failed() = 0;
   /// Ends all ranks at once. The exit code of the whole is `code`.

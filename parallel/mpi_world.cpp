@@ -2,6 +2,7 @@
 
 #include "core/error.hpp"
 #include "core/hash.hpp"
+#include "parallel/plain_sum.hpp"
 #include "parallel/pulse.hpp"
 
 #if ISOFLOP_MPI
@@ -35,6 +36,10 @@ double seconds_since(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
 }
 
+double seconds_of(Clock::time_point time) {
+  return std::chrono::duration<double>(time.time_since_epoch()).count();
+}
+
 /// The one thread that calls MPI. Jobs are posted in the order they come in and then polled; a
 /// polling thread that sleeps between looks hides nearly all of the wire behind computation, where
 /// one that blocks in MPI spins and takes a core.
@@ -66,13 +71,18 @@ class Engine {
     thread_.join();
   }
 
-  uint64_t start(Group& group, std::function<void(Requests&)> post, uint64_t sent_bytes) {
+  /// `what` is borrowed for ever: a literal.
+  uint64_t start(Group& group,
+                 const char* what,
+                 std::function<void(Requests&)> post,
+                 uint64_t sent_bytes) {
     const std::lock_guard lock(mutex_);
     const uint64_t ticket = ++last_ticket_;
-    if (group.active++ == 0) group.since = Clock::now();
+    const Clock::time_point now = Clock::now();
+    if (group.active++ == 0) group.since = now;
     group.totals.sent_bytes += sent_bytes;
     unfinished_.insert(ticket);
-    queue_.push_back({&group, std::move(post), {}, ticket});
+    queue_.push_back({&group, what, std::move(post), {}, ticket, sent_bytes, now});
     changed_.notify_all();
     return ticket;
   }
@@ -90,7 +100,7 @@ class Engine {
   /// Calls `call` on the thread and waits for it: for what MPI has no asynchronous form of.
   void run(Group& group, const std::function<void()>& call) {
     wait(group, start(
-                    group, [&](Requests&) { call(); }, 0));
+                    group, "call", [&](Requests&) { call(); }, 0));
   }
   WireTotals totals(const Group& group) const {
     const std::lock_guard lock(mutex_);
@@ -98,13 +108,23 @@ class Engine {
     if (group.active > 0) totals.busy_seconds += seconds_since(group.since);
     return totals;
   }
+  void record_spans(size_t most) {
+    const std::lock_guard lock(mutex_);
+    spans_.reserve(most);
+  }
+  std::vector<WireSpan> spans() {
+    const std::lock_guard lock(mutex_);
+    return spans_;
+  }
 
  private:
   struct Job {
     Group* group;
+    const char* what;
     std::function<void(Requests&)> post;
     Requests requests;
-    uint64_t ticket;
+    uint64_t ticket, sent_bytes;
+    Clock::time_point start;
   };
 
   void work() {
@@ -153,12 +173,15 @@ class Engine {
     unfinished_.erase(job.ticket);
     Group& group = *job.group;
     if (--group.active == 0) group.totals.busy_seconds += seconds_since(group.since);
+    if (spans_.size() < spans_.capacity())
+      spans_.push_back({job.what, job.sent_bytes, seconds_of(job.start), seconds_of(Clock::now())});
   }
 
   mutable std::mutex mutex_;
   std::condition_variable changed_, finished_;
   std::deque<Job> queue_;
   std::unordered_set<uint64_t> unfinished_;
+  std::vector<WireSpan> spans_;
   uint64_t last_ticket_ = 0;
   bool ending_ = false;
   std::thread thread_;  // last: it uses everything above
@@ -207,13 +230,13 @@ class MpiCommunicator : public Communicator {
               MPI_Isend(data, count, MPI_BYTE, m.peer, 0, comm, &requests.emplace_back());
             });
         };
-    return engine_.start(group_, post, bytes);
+    return engine_.start(group_, "exchange", post, bytes);
   }
   Ticket start_all_gather(const void* mine, void* all, size_t bytes) override {
     ISOFLOP_CHECK(bytes <= kMostBytes, "{} bytes are too many to gather at once", bytes);
     pulse().communicate("all-gather");
     return engine_.start(
-        group_,
+        group_, "all-gather",
         [=, comm = group_.comm](Engine::Requests& requests) {
           const int count = static_cast<int>(bytes);
           MPI_Iallgather(mine, count, MPI_BYTE, all, count, MPI_BYTE, comm,
@@ -224,7 +247,7 @@ class MpiCommunicator : public Communicator {
   Ticket start_broadcast(void* data, size_t bytes, int root) override {
     pulse().communicate("broadcast");
     return engine_.start(
-        group_,
+        group_, "broadcast",
         [=, comm = group_.comm](Engine::Requests& requests) {
           in_pieces(data, bytes, [&](void* piece, int count) {
             MPI_Ibcast(piece, count, MPI_BYTE, root, comm, &requests.emplace_back());
@@ -235,7 +258,7 @@ class MpiCommunicator : public Communicator {
   Ticket start_barrier() override {
     pulse().communicate("barrier");
     return engine_.start(
-        group_,
+        group_, "barrier",
         [comm = group_.comm](Engine::Requests& requests) {
           MPI_Ibarrier(comm, &requests.emplace_back());
         },
@@ -256,6 +279,18 @@ class MpiCommunicator : public Communicator {
   }
   WireTotals wire_totals() const override { return engine_.totals(group_); }
 
+  void plain_sum(float* data, size_t count) {
+    wait(engine_.start(
+        group_, "all-reduce",
+        [=, comm = group_.comm](Engine::Requests& requests) {
+          in_pieces(data, count * sizeof(float), [&](void* piece, int bytes) {
+            MPI_Iallreduce(MPI_IN_PLACE, piece, bytes / static_cast<int>(sizeof(float)), MPI_FLOAT,
+                           MPI_SUM, comm, &requests.emplace_back());
+          });
+        },
+        count * sizeof(float)));
+  }
+
   MPI_Comm comm() const { return group_.comm; }
 
  private:
@@ -268,6 +303,9 @@ class MpiWorld : public World {
   Communicator& ranks() override { return ranks_; }
 
   int ranks_sharing_cores() override { return sharing_cores_; }
+
+  void record_spans(size_t most) override { engine_.record_spans(most); }
+  std::vector<WireSpan> spans() override { return engine_.spans(); }
 
   FailureVote failed() override {
     FailureVote vote;
@@ -338,6 +376,13 @@ std::unique_ptr<World> make_mpi_world() {
   return std::make_unique<MpiWorld>();
 }
 
+void plain_sum(Communicator& group, float* data, size_t count) {
+  if (group.size() == 1) return;
+  auto* const ranks = dynamic_cast<MpiCommunicator*>(&group);
+  ISOFLOP_CHECK(ranks, "a plain sum over ranks that MPI does not know");
+  ranks->plain_sum(data, count);
+}
+
 std::string mpi_version() {
 #ifdef OMPI_MAJOR_VERSION
   return fmt::format("Open MPI {}.{}.{}", OMPI_MAJOR_VERSION, OMPI_MINOR_VERSION,
@@ -355,6 +400,10 @@ namespace isoflop {
 
 std::unique_ptr<World> make_mpi_world() {
   return nullptr;
+}
+
+void plain_sum(Communicator& group, float*, size_t) {
+  ISOFLOP_CHECK(group.size() == 1, "a plain sum over ranks without MPI");
 }
 
 std::string mpi_version() {

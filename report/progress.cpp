@@ -40,6 +40,8 @@ std::vector<Field> fields_of(const ProgressState& s) {
   if (!std::isnan(s.memory_bytes)) fields.push_back({7, "mem " + human_bytes(s.memory_bytes)});
   if (!std::isnan(s.eta_seconds)) fields.push_back({1, "eta " + human_duration(s.eta_seconds)});
   if (!std::isnan(s.mfu)) fields.push_back({6, fmt::format("MFU {:.0f}%", 100 * s.mfu)});
+  if (!std::isnan(s.hidden))
+    fields.push_back({7, fmt::format("comm {:.0f}% hidden", 100 * s.hidden)});
   if (!std::isnan(s.costliest_share))
     fields.push_back({8, fmt::format("{} {:.0f}%", s.costliest, 100 * s.costliest_share)});
   return fields;

@@ -1,6 +1,6 @@
 // The one line people watch:
 //   step 1200/9037 13.3% | loss 3.412 | gn 0.81 | lr 5.4e-3 | 18.4k tok/s | mem 3.1G |
-//   eta 1h12m | MFU 81% | matmul_grad_weight 31%
+//   eta 1h12m | MFU 81% | comm 93% hidden | matmul_grad_weight 31%
 // On a terminal it is rewritten in place and cut to the width (the least telling fields go first);
 // elsewhere one plain line every few seconds, and always the last step.
 #pragma once
@@ -25,6 +25,7 @@ struct ProgressState {
   double memory_bytes = kUnknown;
   double eta_seconds = kUnknown;
   double mfu = kUnknown;       // 0..1: share of the machine's measured limit
+  double hidden = kUnknown;    // 0..1: of the time that messages take
   const char* costliest = "";  // the operation that most of a step's time goes to
   double costliest_share = kUnknown;
 };

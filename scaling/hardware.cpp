@@ -13,15 +13,14 @@ namespace isoflop {
 namespace {
 
 /// Peaks and memories are the vendor's (the 2:4-sparse rates that stand beside them are twice as
-/// high). Links: NVLink one way, and a 400 or 200 Gb/s network card per device. Prices are rounded
-/// list prices of rented devices, meant to be replaced.
+/// high). Links: NVLink one way, a 400 or 200 Gb/s network card per device, and the device's
+/// memory. Prices are rounded list prices of rented devices, meant to be replaced.
 const std::array<Hardware, 4> kDevices = {{
-    {"", "h100", 1, 1, 989e12, 80e9, 450e9, 50e9, 2.5},
-    {"", "h200", 1, 1, 989e12, 141e9, 450e9, 50e9, 3.5},
-    {"", "a100", 1, 1, 312e12, 80e9, 300e9, 25e9, 1.5},
-    {"", "a100-40gb", 1, 1, 312e12, 40e9, 300e9, 25e9, 1.2},
+    {"", "h100", 1, 1, 989e12, 80e9, 450e9, 50e9, 3.35e12, 2.5},
+    {"", "h200", 1, 1, 989e12, 141e9, 450e9, 50e9, 4.8e12, 3.5},
+    {"", "a100", 1, 1, 312e12, 80e9, 300e9, 25e9, 2.04e12, 1.5},
+    {"", "a100-40gb", 1, 1, 312e12, 40e9, 300e9, 25e9, 1.56e12, 1.2},
 }};
-constexpr double kAcrossNodes = 0.97;  // of one node's speed, at a fixed batch per device
 
 }  // namespace
 
@@ -32,8 +31,7 @@ double expected_mfu(double parameters) {
 
 double Hardware::training_flops(double parameters) const {
   if (peak_flops == 0) return measured_flops;
-  return peak_flops * expected_mfu(parameters) * static_cast<double>(devices()) *
-         (nodes > 1 ? kAcrossNodes : 1);
+  return peak_flops * expected_mfu(parameters) * static_cast<double>(devices());
 }
 
 Hardware parse_hardware(const std::string& text) {

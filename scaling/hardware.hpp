@@ -13,11 +13,13 @@ struct Hardware {
   double memory_bytes = 0;         // of one device
   double link_bytes_per_s = 0;     // between devices of a node, one way
   double network_bytes_per_s = 0;  // between nodes, per device
+  double memory_bytes_per_s = 0;   // of one device's own memory
   double usd_per_hour = 0;         // of one device; an assumption, --usd-per-hour replaces it
   double measured_flops = 0;       // of whole training steps here, full-attention convention
 
   int64_t devices() const { return nodes * per_node; }
-  /// FLOP/s of all devices together when training a model of this size.
+  /// FLOP/s of all devices together when training a model of this size, without what it costs to
+  /// use several (step_model.hpp).
   double training_flops(double parameters) const;
 };
 

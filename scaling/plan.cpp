@@ -1,6 +1,7 @@
 #include "scaling/plan.hpp"
 
 #include "core/error.hpp"
+#include "parallel/slot_tree.hpp"
 #include "pretrain/config/quantity.hpp"
 #include "pretrain/config/resolve.hpp"
 #include "pretrain/train/prepare.hpp"
@@ -22,6 +23,15 @@ constexpr double kBelowCritical = 0.5;
 /// perplexities that llama.cpp's quantizer prints. Small models lose more: certify measures it.
 constexpr LossRange kFourBits = {0.009, 0.041};
 
+/// Of training, when the budget is a time or money; else there is no limit.
+double seconds_of(const PlanRequest& request) {
+  const Hardware& h = request.hardware;
+  if (request.budget.kind == Budget::Kind::seconds) return request.budget.amount;
+  if (request.budget.kind == Budget::Kind::usd)
+    return request.budget.amount / (h.usd_per_hour * static_cast<double>(h.devices())) * 3600;
+  return std::numeric_limits<double>::infinity();
+}
+
 /// FLOPs that a budget buys for a model of this size; of tokens, none.
 double flops_of(const PlanRequest& request, double parameters) {
   const Hardware& h = request.hardware;
@@ -29,10 +39,8 @@ double flops_of(const PlanRequest& request, double parameters) {
     case Budget::Kind::flops:
       return request.budget.amount;
     case Budget::Kind::seconds:
-      return request.budget.amount * h.training_flops(parameters);
     case Budget::Kind::usd:
-      return request.budget.amount / (h.usd_per_hour * static_cast<double>(h.devices())) * 3600 *
-             h.training_flops(parameters);
+      return seconds_of(request) * h.training_flops(parameters);
     case Budget::Kind::tokens:
       break;
   }
@@ -57,6 +65,7 @@ LawOptimum law_optimum(const PlanRequest& request) {
 struct Candidate {
   ModelConfig model;
   double parameters = 0, law_parameters = 0, tokens = 0, score = 0;
+  double most_seconds = 0;  // of training
 };
 
 /// Best first: the predicted loss where the budget fixes what is spent, the distance from the law's
@@ -67,7 +76,7 @@ std::vector<Candidate> ranked(const PlanRequest& request,
                               double most_seconds) {
   std::vector<Candidate> candidates;
   for (const ModelConfig& model : planned_shapes(request.shapes)) {
-    Candidate c{model, 0, 0, 0, 0};
+    Candidate c{model, 0, 0, 0, 0, std::min(most_seconds, seconds_of(request))};
     c.parameters = static_cast<double>(count_parameters(model, ParameterCount::all));
     c.law_parameters = static_cast<double>(count_parameters(model, request.law.counts));
     const bool fixed = request.budget.kind == Budget::Kind::tokens;
@@ -89,22 +98,32 @@ std::vector<Candidate> ranked(const PlanRequest& request,
   return candidates;
 }
 
-/// Of one rank of `layout`: compute copies and gradients of its share of the weights, masters and
-/// moments cut among the data-parallel ranks as well.
+/// Of one rank of `layout`, as training holds it: masters and compute copies of its stage's
+/// weights, gradients for every sum of slots that is open at once and for those that arrive, and
+/// its share of the moments.
 std::vector<MemoryRow> memory_of_rank(const Plan& plan, const GridLayout& layout) {
   RunConfig config = plan.config;
   config.compute.recompute = layout.recompute;
   const double cut = static_cast<double>(layout.tp * layout.pp);
   const double local = static_cast<double>(plan.parameters) / cut;
+  const double copies = static_cast<double>(layout.dp);
   const BlockShape shape{config.schedule.micro_batch * config.model.context,
                          parse_recompute(layout.recompute), true};
   const double activations =
       static_cast<double>(plan_activations(config.model, shape, DType::bf16, DType::f32).bytes());
+  const int64_t slots = config.schedule.slots;
+  const int ranks = static_cast<int>(layout.dp);
+  int64_t open = 1;
+  for (int rank = 0; rank < ranks; ++rank)
+    open = std::max(open, most_open_sums(slots, slots_of(slots, rank, ranks)));
+  const auto sums = static_cast<double>(tree_parts(slots, ranks).size());
   const auto bytes = [](double value) { return static_cast<size_t>(value); };
   // A pipeline keeps pp micro-batches in flight, each of 1/pp of the layers.
   return {{"weights in bf16", bytes(2 * local)},
-          {"gradients", bytes(4 * local)},
-          {"masters and moments", bytes(12 * local / static_cast<double>(layout.dp))},
+          {"masters", bytes(4 * local)},
+          {"moments", bytes(8 * local / copies)},
+          {"gradients", bytes(4 * local * static_cast<double>(open))},
+          {"gradients of others", bytes(4 * local * (sums - sums / copies) / copies)},
           {"activations", bytes(activations / static_cast<double>(layout.tp))}};
 }
 
@@ -119,29 +138,32 @@ void lay_out(const PlanRequest& request, Plan& plan) {
   }
   const int64_t sequences = plan.config.schedule.batch_tokens / plan.config.model.context;
   for (int64_t pp = 1; pp <= std::min(h.nodes, plan.config.model.layers); pp *= 2)
-    for (int64_t tp = 1; tp <= h.per_node; tp *= 2)
-      for (const char* recompute : {"none", "cheap", "ffn", "block"}) {
-        if (h.devices() % (tp * pp) != 0 || plan.config.model.heads % tp != 0) continue;
-        const GridLayout layout{h.devices() / (tp * pp), tp, pp, recompute};
-        if (layout.dp > sequences) continue;  // a rank without a sequence
-        plan.layout = layout;
-        plan.memory = memory_of_rank(plan, layout);
-        if (plan.memory_bytes() > usable) continue;
+    for (int64_t tp = 1; tp <= h.per_node; tp *= 2) {
+      if (h.devices() % (tp * pp) != 0 || plan.config.model.heads % tp != 0) continue;
+      const int64_t dp = h.devices() / (tp * pp);
+      if (dp > sequences) continue;  // a rank without a sequence
+      plan.config.schedule.slots = 0;
+      plan.config = resolved(plan.config, dp);
+      const auto fits = [&](const char* recompute) {
+        plan.layout = {dp, tp, pp, recompute};
+        plan.memory = memory_of_rank(plan, plan.layout);
+        plan.fits = plan.memory_bytes() <= usable;
         plan.config.compute.recompute = recompute;
-        plan.fits = true;
-        return;
-      }
+        return plan.fits;
+      };
+      if (!fits("block")) continue;  // nor does any that computes less again
+      for (const char* recompute : {"none", "cheap", "ffn", "block"})
+        if (fits(recompute)) return;
+    }
 }
 
-void communicate(const Hardware& h, Plan& plan) {
+StepTerms terms_of(const Hardware& hardware, const Plan& plan) {
   const GridLayout& l = plan.layout;
-  if (l.dp < 2) return;
-  // A reduce-scatter of fp32 gradients and an all-gather of bf16 weights.
-  const double share = static_cast<double>(l.dp - 1) / static_cast<double>(l.dp);
-  plan.communication_bytes =
-      6 * static_cast<double>(plan.parameters) / static_cast<double>(l.tp * l.pp) * share;
-  plan.communication_seconds =
-      plan.communication_bytes / (h.nodes > 1 ? h.network_bytes_per_s : h.link_bytes_per_s);
+  const GridShape grid{static_cast<int>(l.dp), static_cast<int>(l.tp), static_cast<int>(l.pp)};
+  const ModelConfig& model = plan.config.model;
+  const double stage = largest_stage(make_param_table(model), model.layers, grid.pp) / grid.tp;
+  return step_terms({model, batch_plan(plan.config), grid, stage},
+                    speed_of(hardware, static_cast<double>(plan.parameters)), wires_of(hardware));
 }
 
 void warn(const PlanRequest& request, Plan& plan) {
@@ -170,16 +192,15 @@ void warn(const PlanRequest& request, Plan& plan) {
   }
 }
 
-/// The run of a candidate, or nothing below one step.
-std::optional<Plan> plan_of(const PlanRequest& request, const Candidate& c) {
+/// The run of a candidate, or nothing below one step, nor when it has to fit and does not.
+std::optional<Plan> plan_of(const PlanRequest& request, const Candidate& c, bool must_fit) {
   Plan plan;
   plan.critical_batch = critical_batch_tokens(c.law_parameters);
   const Recipe recipe = recipe_for(c.model, c.tokens, kBelowCritical * plan.critical_batch);
   RunConfig& run = plan.config;
   run.model = c.model;
   run.schedule.batch_tokens = recipe.batch_tokens;
-  run.schedule.steps = static_cast<int64_t>(c.tokens / static_cast<double>(recipe.batch_tokens));
-  if (run.schedule.steps < 1) return std::nullopt;
+  run.schedule.steps = 1;  // for now
   run.schedule.decay = "linear";
   run.schedule.final_lr_fraction = 0;
   run.schedule.warmup = "2%";
@@ -187,15 +208,22 @@ std::optional<Plan> plan_of(const PlanRequest& request, const Candidate& c) {
   run.data.tokenizer = fmt::format("bpe:{}", c.model.vocabulary);
   if (request.hardware.devices() > 1) run.schedule.micro_batch = 1;
   run = resolved(run);
+  plan.parameters = static_cast<int64_t>(c.parameters);
+  lay_out(request, plan);
+  if (must_fit && !plan.fits) return std::nullopt;
+  plan.step = terms_of(request.hardware, plan);
+  run.schedule.steps =
+      static_cast<int64_t>(std::min(c.tokens / static_cast<double>(recipe.batch_tokens),
+                                    c.most_seconds / plan.step.step() * (1 + 1e-9)));
+  if (run.schedule.steps < 1) return std::nullopt;
   plan.recipe = recipe.source;
   plan.steps = run.schedule.steps;
   plan.warmup_steps = make_schedule(run, plan.steps).warmup;
-  plan.parameters = static_cast<int64_t>(c.parameters);
   plan.law_parameters = c.law_parameters;
   plan.tokens = static_cast<double>(plan.steps * run.schedule.batch_tokens);
   plan.flops = plan.tokens * training_flops_per_token(c.model);
   const Hardware& h = request.hardware;
-  plan.seconds = plan.flops / h.training_flops(c.parameters);
+  plan.seconds = static_cast<double>(plan.steps) * plan.step.step();
   plan.usd = plan.seconds / 3600 * h.usd_per_hour * static_cast<double>(h.devices());
   plan.loss = request.law.loss(c.law_parameters, plan.tokens, request.unique_tokens);
   plan.range = loss_range(request.law, c.law_parameters, plan.tokens, request.unique_tokens);
@@ -208,11 +236,9 @@ std::optional<Plan> plan_of(const PlanRequest& request, const Candidate& c) {
                 .exponent = request.law.terms.beta,
                 .law = request.law.name};
   plan.range_4bit = {plan.range.low + kFourBits.low, plan.range.high + kFourBits.high};
-  lay_out(request, plan);
   if (request.runs_on)
     plan.on_device = fit_on_device(*request.runs_on, plan.config.model,
                                    weights_of_shape(plan.config.model), plan.config.model.context);
-  communicate(h, plan);
   warn(request, plan);
   return plan;
 }
@@ -222,7 +248,7 @@ std::optional<Plan> first_plan(const PlanRequest& request,
                                const std::vector<Candidate>& candidates,
                                bool feasible) {
   for (const Candidate& c : candidates) {
-    std::optional<Plan> plan = plan_of(request, c);
+    std::optional<Plan> plan = plan_of(request, c, feasible);
     if (plan && (!feasible || plan->feasible())) return plan;
   }
   return std::nullopt;

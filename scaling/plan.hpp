@@ -6,6 +6,7 @@
 #include "scaling/hardware.hpp"
 #include "scaling/law.hpp"
 #include "scaling/shape.hpp"
+#include "scaling/step_model.hpp"
 
 #include <optional>
 #include <string>
@@ -50,8 +51,8 @@ struct Plan {
   std::vector<MemoryRow> memory;  // of one rank
   bool fits = false;              // a rank's memory, and every rank has a sequence
   std::optional<DeviceFit> on_device;
-  double communication_bytes = 0, communication_seconds = 0;  // per rank and step
-  std::string recipe;                                         // where batch and rate are from
+  StepTerms step;      // what a step takes
+  std::string recipe;  // where batch and rate are from
   std::vector<std::string> warnings;
 
   double memory_bytes() const;

@@ -118,7 +118,8 @@ void print(const CheckReport& report,
 }
 
 /// `config` with little to do, whose steps still go through every message of the run's.
-Run short_run(RunConfig config) {
+Run short_run(RunConfig config, int ranks) {
+  settle_slots(config, ranks);
   const RunConfig whole = resolved(config);
   config.model.layers = std::min(config.model.layers, std::max<int64_t>(2, config.parallel.pp));
   if (config.model.vocabulary == 0) config.model.vocabulary = 512;  // ids are random anyway
@@ -148,7 +149,7 @@ void compare_steps(const RunConfig& config,
                    Backend& backend,
                    Communicator& ranks,
                    CheckReport& report) {
-  const Run run = short_run(config);
+  const Run run = short_run(config, ranks.size());
   require_grid(run, ranks.size());
   report.together = hash_after_steps(run, backend, ranks.size() > 1 ? &ranks : nullptr);
   if (ranks.is_root()) report.alone = hash_after_steps(run, backend, nullptr);

@@ -1,10 +1,13 @@
+#include "launch/bench_comm.hpp"
 #include "launch/bench_ops.hpp"
 #include "launch/bench_step.hpp"
 #include "launch/commands.hpp"
 #include "launch/config_arguments.hpp"
 #include "launch/context.hpp"
 #include "launch/machine.hpp"
+#include "launch/ranks.hpp"
 #include "launch/train_plan.hpp"
+#include "launch/train_run.hpp"
 #include "report/humanize.hpp"
 
 #include <nlohmann/json.hpp>
@@ -67,18 +70,19 @@ std::vector<std::string> with_length(std::vector<std::string> overrides,
   return overrides;
 }
 
-Run read_run(const StepOptions& options, const Context& context) {
+Run read_run(const StepOptions& options, const Context& context, int ranks = 1) {
   const ConfigArguments& words = options.words;
   if (!words.others().empty())
-    fail_user("bench step takes a run.toml and key=value changes, no \"{}\"; it needs no data",
+    fail_user("bench takes a run.toml and key=value changes, no \"{}\"; it needs no data",
               words.others().front());
   if (words.words.empty() && words.preset.empty())
-    fail_user("bench step needs a run.toml, --preset NAME or key=value settings of a model");
+    fail_user("bench needs a run.toml, --preset NAME or key=value settings of a model");
   Origins origins;
   RunConfig config =
       load_config(words.file(), with_length(words.overrides(), options.bench), origins);
   for (const std::string& note : origins.notes) context.note("{}", note);
   if (options.threads > 0) config.compute.threads = options.threads;
+  settle_slots(config, ranks);
   return run_without_data(std::move(config), std::move(origins));
 }
 
@@ -177,6 +181,93 @@ Action declare_step(Flags& app, Context& context) {
   return [options, &context] { return run_step(*options, context); };
 }
 
+// --- bench comm
+
+Json summary_of(const CommBench& bench, const Run& run, int ranks) {
+  Json json = {{"ranks", ranks},
+               {"step_ms", bench.with * 1e3},
+               {"silent_step_ms", bench.without * 1e3},
+               {"plain_step_ms", bench.plain * 1e3},
+               {"one_rank_step_ms", bench.one_rank * 1e3},
+               {"simulated_step_ms", bench.simulated * 1e3},
+               {"closed_form_step_ms", bench.closed_form * 1e3},
+               {"hidden", nullptr},
+               {"tokens_per_s", static_cast<double>(run.batch.tokens()) / bench.with},
+               {"wire_gb_per_s", bench.wire_bytes_per_s * 1e-9},
+               {"latency_us", bench.latency * 1e6}};
+  if (bench.hidden) json["hidden"] = *bench.hidden;
+  return json;
+}
+
+void print_comm(const CommBench& bench, const Context& context) {
+  context.print("wire     {:.3f} GB/s from rank to rank, each way, all at once; {:.0f} us one way",
+                bench.wire_bytes_per_s * 1e-9, bench.latency * 1e6);
+  context.print("{:<20} {:>10} {:>10} {:>9} {:>14}", "messages alone", "bytes", "ms", "GB/s",
+                "of the wire");
+  for (const CommOp& op : bench.operations)
+    context.print("{:<20} {:>10} {:>10.3f} {:>9.3f} {:>13.0f}%", op.name, human_bytes(op.bytes),
+                  op.seconds * 1e3, op.bytes_per_s() * 1e-9,
+                  100 * op.bytes_per_s() / bench.wire_bytes_per_s);
+  const auto step = [&](const char* name, double seconds) {
+    if (seconds > 0)
+      context.print("{:<46} {:>10.3f} ms {:>+7.1f}%", name, seconds * 1e3,
+                    100 * (seconds / bench.without - 1));
+  };
+  step("step without messages", bench.without);
+  step("step", bench.with);
+  step("step, each alone, plain all-reduce after it", bench.plain);
+  step("step of one rank with the threads of all", bench.one_rank);
+  step("step, simulated from the figures above", bench.simulated);
+  step("step, in closed form", bench.closed_form);
+  if (bench.hidden)
+    context.print("hidden   {:.0f}% of the messages' time alone", 100 * *bench.hidden);
+}
+
+struct CommOptions {
+  ConfigArguments words;
+  CommBenchOptions bench;
+};
+
+ExitCode run_comm(const CommOptions& options, World& world, const Context& context) {
+  StepOptions step;
+  step.words = options.words;
+  Run run = read_run(step, context, world.ranks().size());
+  run.config.compute = for_ranks(run.config.compute, &world);
+  Machine machine(run.config.compute);
+  print_shape(run, *machine.backend, context);
+  const CommBench bench = bench_comm(run, machine, world, options.bench);
+  print_comm(bench, context);
+  const Json summary = summary_of(bench, run, world.ranks().size());
+  context.print("RESULT {}", summary.dump());
+
+  Json json = summary;
+  json["rank_flops"] = bench.rank_flops;
+  json["memory_gb_per_s"] = bench.memory_bytes_per_s * 1e-9;
+  json["ranks_per_host"] = bench.ranks_per_host;
+  json["device"] = machine.backend->description();
+  json["threads"] = machine.team.size();
+  json["messages"] = Json::array();
+  for (const CommOp& op : bench.operations)
+    json["messages"].push_back({{"name", op.name}, {"bytes", op.bytes}, {"ms", op.seconds * 1e3}});
+  context.result(json);
+  return ExitCode::kDone;
+}
+
+Action declare_comm(Flags& app, Context& context) {
+  auto options = std::make_shared<CommOptions>();
+  app.add_option("run", options->words.words, "run.toml and key=value changes");
+  app.add_option("--preset", options->words.preset, "start from a named shape");
+  app.add_option("--steps", options->bench.steps, "steps in a row of each kind; default 5")
+      ->check(in_range(int64_t{1}, int64_t{1} << 20));
+  app.add_option("--rounds", options->bench.rounds, "in which the kinds take turns; default 5")
+      ->check(in_range(int64_t{1}, int64_t{1} << 20));
+  return [options, &context] {
+    return on_all_ranks(context, [&](World& world, const Context& ours) {
+      return run_comm(*options, world, ours);
+    });
+  };
+}
+
 // --- bench ops
 
 ExitCode run_ops(const OpsOptions& options, const Context& context) {
@@ -221,12 +312,17 @@ Action declare_ops(Flags& app, Context& context) {
 }  // namespace
 
 std::vector<Command> bench_commands() {
-  return {{"bench step", "how fast a model trains here, on random tokens",
-           "isoflop bench step run.toml\n  isoflop bench step --preset gpt2-124m "
-           "schedule.batch_tokens=4096 schedule.micro_batch=2",
-           declare_step},
-          {"bench ops", "how fast each operation is, against the machine's limits",
-           "isoflop bench ops --filter attention", declare_ops}};
+  return {
+      {"bench step", "how fast a model trains here, on random tokens",
+       "isoflop bench step run.toml\n  isoflop bench step --preset gpt2-124m "
+       "schedule.batch_tokens=4096 schedule.micro_batch=2",
+       declare_step},
+      {"bench comm", "what ranks lose to talking to each other, by whole steps without and with it",
+       "mpirun -n 2 isoflop bench comm run.toml\n  mpirun -n 4 isoflop bench comm run.toml "
+       "--json > here.json",
+       declare_comm},
+      {"bench ops", "how fast each operation is, against the machine's limits",
+       "isoflop bench ops --filter attention", declare_ops}};
 }
 
 }  // namespace isoflop

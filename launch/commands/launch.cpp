@@ -5,6 +5,7 @@
 #include "launch/config_arguments.hpp"
 #include "launch/context.hpp"
 #include "launch/ranks.hpp"
+#include "launch/simulate_run.hpp"
 #include "launch/supervise/heartbeat.hpp"
 #include "launch/supervise/slurm.hpp"
 #include "launch/supervise/supervisor.hpp"
@@ -35,6 +36,7 @@ struct Options {
   int probe = -1;
   bool check = false;
   double check_seconds = 60;
+  SimulateOptions simulate;
 };
 
 /// The job's script, whose `launch` is this one inside Slurm.
@@ -224,6 +226,7 @@ ExitCode run(Options& options, const Context& context) {
     answer_probe(SupervisorAddress::parse(address), options.probe);
     return ExitCode::kDone;
   }
+  if (options.simulate.ranks > 0) return simulate_run(request, options.simulate, context);
   LaunchPlan plan = plan_of(options, context);
   if (options.check) plan = check_plan(options, plan);
   if (options.check && !options.dry_run) return check(options, plan, context);
@@ -295,6 +298,14 @@ Action declare(Flags& app, Context& context) {
   app.add_option("--check-seconds", options->check_seconds,
                  "of computing in --check, to find slow and erring ranks by")
       ->check(in_range(0.1, 86400.0));
+  app.add_option("--simulate", options->simulate.ranks,
+                 "start nothing: what a step of so many ranks would take, by a clock that goes "
+                 "through the run's own schedules, buckets and slots")
+      ->check(in_range(1, 1 << 16));
+  app.add_option("--hardware", options->simulate.hardware,
+                 "of --simulate: a name such as 8x8xh100, or a file of bench comm --json");
+  app.add_option("--timeline", options->simulate.timeline,
+                 "of --simulate: write the steps into this file, for ui.perfetto.dev");
   app.add_option("--probe", options->probe)->hidden();
   return [options, &context] { return run(*options, context); };
 }

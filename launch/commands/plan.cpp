@@ -5,6 +5,7 @@
 #include "launch/context.hpp"
 #include "launch/machine.hpp"
 #include "launch/runs_on.hpp"
+#include "launch/step_terms.hpp"
 #include "pretrain/config/dump.hpp"
 #include "pretrain/config/fields.hpp"
 #include "pretrain/config/quantity.hpp"
@@ -112,8 +113,10 @@ Json json_of(const PlanRequest& request, const Plan& plan) {
                {"recipe", plan.recipe},
                {"seconds", plan.seconds},
                {"usd", plan.usd},
-               {"communication_bytes", plan.communication_bytes},
-               {"communication_seconds", plan.communication_seconds}};
+               {"communication_bytes", plan.step.traffic.gradients + plan.step.traffic.parameters},
+               {"communication_seconds", plan.step.gradients + plan.step.parameters}};
+  json["step"] = step_json(plan.step);
+  json["slots"] = plan.config.schedule.slots;
   json["shape"] = {{"arch", name_of(m.arch)},   {"layers", m.layers}, {"d_model", m.d_model},
                    {"heads", m.heads},          {"d_ff", m.d_ff},     {"context", m.context},
                    {"vocabulary", m.vocabulary}};
@@ -165,10 +168,7 @@ void print(const PlanRequest& request, const PlanResult& result, const Context& 
     context.print("device   {}: {} of {} as Q4_0 with {} tokens of context, {:.3g} tokens/s",
                   request.runs_on->name, human_bytes(p.on_device->total()),
                   human_bytes(request.runs_on->memory), m.context, p.on_device->tokens_per_s);
-  if (p.communication_bytes > 0)
-    context.print("network  {} a rank and step, {} of {}", human_bytes(p.communication_bytes),
-                  human_duration(p.communication_seconds),
-                  human_duration(p.seconds / static_cast<double>(p.steps)));
+  print_step_terms(p.step, context);
   context.print("time     {}{}", human_duration(p.seconds),
                 p.usd > 0 ? fmt::format(", {:.2f} USD at {} an hour and device", p.usd,
                                         request.hardware.usd_per_hour)

@@ -229,9 +229,10 @@ void add_schedule(std::vector<Field>& list) {
   add(automatic(integer("schedule.micro_batch", 1, 1e8,
                         "sequences computed at once; auto = as many as make up to 4096 tokens")),
       &S::micro_batch);
-  add(automatic(
-          integer("schedule.slots", 1, 1e6,
-                  "parts of a step that ranks share; auto = up to 8 of at least 1024 tokens")),
+  add(automatic(integer(
+          "schedule.slots", 1, 1e6,
+          "parts of a step that ranks share; auto = up to 8 of at least 1024 tokens, or more "
+          "for more ranks")),
       &S::slots);
   add(text("schedule.decay", {"linear", "cosine", "wsd", "constant"}, "shape after warm-up"),
       &S::decay);

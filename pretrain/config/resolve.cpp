@@ -98,13 +98,16 @@ void check_length(const ScheduleConfig& schedule) {
 }
 
 /// Largest S <= kMostSlots that cuts `sequences` into equal slots, each whole micro-batches of
-/// `micro` (1 when that is still open) and at least kSlotTokens long.
-int64_t automatic_slots(int64_t sequences, int64_t micro, int64_t context) {
-  for (int64_t slots = kMostSlots; slots > 1; --slots) {
-    if (sequences % (slots * micro) == 0 && sequences / slots * context >= kSlotTokens)
-      return slots;
-  }
-  return 1;
+/// `micro` (1 when that is still open) and at least kSlotTokens long. When that is less than a slot
+/// for each copy: the smallest S that is not, however short its slots, if there is one.
+int64_t automatic_slots(int64_t sequences, int64_t micro, int64_t context, int64_t copies) {
+  const auto cuts = [&](int64_t slots) { return sequences % (slots * micro) == 0; };
+  int64_t usual = kMostSlots;
+  while (usual > 1 && !(cuts(usual) && sequences / usual * context >= kSlotTokens)) --usual;
+  if (usual >= copies) return usual;
+  for (int64_t slots = copies; slots * micro <= sequences; ++slots)
+    if (cuts(slots)) return slots;
+  return usual;
 }
 
 int64_t automatic_micro_batch(int64_t slot_sequences, int64_t context) {
@@ -115,7 +118,7 @@ int64_t automatic_micro_batch(int64_t slot_sequences, int64_t context) {
   return 1;
 }
 
-void resolve_batch(const ModelConfig& model, ScheduleConfig& schedule) {
+void resolve_batch(const ModelConfig& model, ScheduleConfig& schedule, int64_t copies) {
   const int64_t context = model.context;
   const int64_t slots = std::max<int64_t>(schedule.slots, 1);
   const int64_t micro = std::max<int64_t>(schedule.micro_batch, 1);
@@ -134,7 +137,7 @@ void resolve_batch(const ModelConfig& model, ScheduleConfig& schedule) {
                  text + fmt::format("context {}", context));
   }
   const int64_t sequences = schedule.batch_tokens / context;
-  if (!schedule.slots) schedule.slots = automatic_slots(sequences, micro, context);
+  if (!schedule.slots) schedule.slots = automatic_slots(sequences, micro, context, copies);
   if (!schedule.micro_batch) {
     schedule.micro_batch = automatic_micro_batch(sequences / schedule.slots, context);
   }
@@ -168,7 +171,7 @@ void check_config(const RunConfig& config) {
   }
 }
 
-RunConfig resolved(RunConfig config) {
+RunConfig resolved(RunConfig config, int64_t copies) {
   check_shapes(config.model);
   ModelConfig& model = config.model;
   if (!model.kv_heads) model.kv_heads = model.heads;
@@ -176,7 +179,7 @@ RunConfig resolved(RunConfig config) {
   resolve_d_ff(config);
   model.rotary_fraction = rotary_fraction(model);
   resolve_parametrization(config);
-  resolve_batch(model, config.schedule);
+  resolve_batch(model, config.schedule, copies);
   return config;
 }
 

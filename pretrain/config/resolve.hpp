@@ -21,8 +21,9 @@ void check_config(const RunConfig& config);
 /// Fills kv_heads, head_dim, d_ff, slots and micro_batch where they are auto. Afterwards
 /// batch_tokens = slots x k x micro_batch x context holds, and every slot has the same number of
 /// sequences. Needs no length; vocabulary, eval.every, threads, device and dtype stay as they are.
-/// Idempotent.
-RunConfig resolved(RunConfig config);
+/// Idempotent. `copies` of the model share the steps: slots that are auto are as many as for one,
+/// so that others can share a run that one rank began, unless that leaves a copy without any.
+RunConfig resolved(RunConfig config, int64_t copies = 1);
 
 /// Steps of a run whose length is given in steps, tokens or tokens per parameter: whole steps,
 /// rounded down, at least 1; a growing batch is counted as it grows. `parameters` counts everything

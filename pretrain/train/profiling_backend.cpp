@@ -1,7 +1,6 @@
 #include "pretrain/train/profiling_backend.hpp"
 
 #include <cstring>
-#include <utility>
 
 namespace isoflop {
 
@@ -33,29 +32,15 @@ void ProfilingBackend::timed(const char* name, const OpWork& work, Call&& call) 
   total.work += work;
 }
 
-// --- the ends of the passes
-
 void ProfilingBackend::embedding_forward(const EmbeddingForward& args) {
-  pass_ = Pass::forward;  // one before it that never reached its end was an evaluation
-  pass_start_ = trace_.now();
   timed("embedding_forward", work_of(args), [&] { backend_.embedding_forward(args); });
 }
 void ProfilingBackend::cross_entropy(const CrossEntropy& args) {
-  if (pass_ == Pass::forward) {
-    const double now = trace_.now();
-    trace_.add(Trace::Row::model, "forward", std::exchange(pass_start_, now), now);
-    pass_ = Pass::backward;
-  }
   timed("cross_entropy", work_of(args), [&] { backend_.cross_entropy(args); });
 }
 void ProfilingBackend::embedding_backward(const EmbeddingBackward& args) {
   timed("embedding_backward", work_of(args), [&] { backend_.embedding_backward(args); });
-  if (pass_ == Pass::backward) trace_.add(Trace::Row::model, "backward", pass_start_, trace_.now());
-  pass_ = Pass::none;
 }
-
-// --- the rest
-
 void ProfilingBackend::matmul(const Matmul& args) {
   timed("matmul", work_of(args), [&] { backend_.matmul(args); });
 }

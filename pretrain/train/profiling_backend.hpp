@@ -1,10 +1,6 @@
 // ProfilingBackend: another backend, with the time of each operation in a trace and summed by name.
 // For `train --profile`, the tables of `bench`, and now and then a step of any run (the costliest
 // operation on the progress line). Results are those of the other backend.
-//
-// It also tells forward from backward: a micro-batch's forward pass is what lies between its
-// embedding and its first loss, the backward pass from there to the embedding's gradient. (The head
-// belongs to the backward pass, since each slice of logits is turned into gradients at once.)
 #pragma once
 #include "ops/backend.hpp"
 #include "ops/work.hpp"
@@ -85,13 +81,10 @@ class ProfilingBackend final : public Backend {
   void timed(const char* name, const OpWork& work, Call&& call);
   OpTotal& total_of(const char* name);
 
-  enum class Pass { none, forward, backward };
   Backend& backend_;
   Trace& trace_;
   std::vector<OpTotal> totals_;
   bool on_ = true;
-  Pass pass_ = Pass::none;
-  double pass_start_ = 0;
 };
 
 }  // namespace isoflop

@@ -33,6 +33,7 @@ Stepper::Stepper(
       }),
       step_(run.config, run.batch, run.table, backend, ranks),
       guard_(run.config.guard, state.guard) {
+  step_.record(trace);
   state.seed = run.config.data.seed;
   state.slots = run.batch.slots;
 }

@@ -181,12 +181,16 @@ void TrainStep::carry_out(const PipeInstruction& instruction,
     case PipeOp::send_gradient:
       return links_->send_gradient(model_.input_gradient());
     case PipeOp::forward:
-      output_ = model_.forward_stage(micro % in_flight_, micro_batch(micro, step, source),
-                                     links_ ? links_->take_input() : View{});
-      return;
+      return forward(micro, step, source);
     case PipeOp::backward:
       return backward(micro, step, source);
   }
+}
+
+void TrainStep::forward(int64_t micro, int64_t step, const SequenceSource& source) {
+  const View input = links_ ? links_->take_input() : View{};
+  const Trace::Span span(trace_, "forward", Trace::Row::model);
+  output_ = model_.forward_stage(micro % in_flight_, micro_batch(micro, step, source), input);
 }
 
 /// Micro-batches come in order on every stage, so a slot's gradients add up as on a single rank.
@@ -198,14 +202,16 @@ void TrainStep::backward(int64_t micro, int64_t step, const SequenceSource& sour
   if (first) loss = 0;
   ParamBuffer& gradients = first ? gradients_.open() : gradients_.newest();
   leaving_ = exchange_ && last && slot + 1 == slots_.last;
+  const View gradient = links_ ? links_->take_gradient() : View{};
+  const Trace::Span span(trace_, "backward", Trace::Row::model);
   loss += model_.backward_stage(micro % in_flight_, micro_batch(micro, step, source), gradients,
-                                1.0 / static_cast<double>(plan_.tokens_at(step)),
-                                links_ ? links_->take_gradient() : View{});
+                                1.0 / static_cast<double>(plan_.tokens_at(step)), gradient);
   if (last) leaving_ ? gradients_.pieces_closed() : gradients_.close();
   leaving_ = false;
 }
 
 double TrainStep::evaluate(const Batch& batch) {
+  const Trace::Span span(trace_, "forward", Trace::Row::model);
   if (!links_) return model_.evaluate(batch);
   const int64_t tokens = batch.sequences * batch.length;
   if (!model_.embeds()) links_->receive_input(slice_of(tokens));

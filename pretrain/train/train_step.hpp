@@ -10,6 +10,7 @@
 #include "pretrain/train/shard_exchange.hpp"
 #include "pretrain/train/stage_links.hpp"
 #include "pretrain/weight_grid.hpp"
+#include "report/trace.hpp"
 
 #include <cmath>
 #include <cstdint>
@@ -102,6 +103,9 @@ class TrainStep : private PassHooks {
   void visit_all(const ParamBuffer& ours,
                  const std::function<void(size_t param, View value)>& visit);
   const Sharding& sharding() const { return sharding_; }
+  /// From now on, passes go into `trace`. (The head belongs to the backward pass, since each slice
+  /// of logits is turned into gradients at once.) Borrowed; null: none.
+  void record(Trace* trace) { trace_ = trace; }
   WireTotals wire_totals() const;
   /// What the model reads: the masters, or with schedule.quantize a copy of them that may lie on
   /// the grid. Settled as they are.
@@ -120,6 +124,7 @@ class TrainStep : private PassHooks {
   int64_t slice_of(int64_t tokens) const { return parts_ ? parts_->slice(tokens).count : tokens; }
   void begin(int64_t step);
   void carry_out(const PipeInstruction& instruction, int64_t step, const SequenceSource& source);
+  void forward(int64_t micro, int64_t step, const SequenceSource& source);
   void backward(int64_t micro, int64_t step, const SequenceSource& source);
   void visit_on_host(const ParamBuffer& ours,
                      const std::function<void(size_t param, View value)>& visit);
@@ -135,6 +140,7 @@ class TrainStep : private PassHooks {
   int64_t micro_batches_;  // of a slot in this step
   int64_t in_flight_;
   Communicator* ranks_;
+  Trace* trace_ = nullptr;
   std::optional<TensorParallel> parts_;  // with more than one part
   std::optional<WeightGrid> grid_;
   ParamBuffer rounded_;  // with a grid

@@ -229,7 +229,10 @@ std::vector<Metric> Trainer::wire_metrics() {
       {"perf/comm_wire_ms", busy * 1e3},
       {"perf/comm_wait_ms", waited * 1e3},
       {"perf/comm_bytes", static_cast<double>(wire_.sent_bytes - before.sent_bytes)}};
-  if (busy > 0) metrics.push_back({"perf/comm_hidden", std::clamp(1 - waited / busy, 0.0, 1.0)});
+  if (busy > 0) {
+    hidden_ = std::clamp(1 - waited / busy, 0.0, 1.0);
+    metrics.push_back({"perf/comm_hidden", hidden_});
+  }
   return metrics;
 }
 
@@ -448,6 +451,7 @@ void Trainer::show_progress(const StepRecord& record) {
                                           run_.batch.tokens_before(record.step)) /
                       recent_rate_,
        .mfu = mfu(),
+       .hidden = hidden_,
        .costliest = profiled ? costliest_.name : "",
        .costliest_share =
            profiled ? costliest_.seconds / profiled_seconds_ : ProgressState::kUnknown});

@@ -107,7 +107,8 @@ class Trainer {
   double recent_rate_ = 0;  // tokens/s, moving average for the progress line
   OpTotal costliest_{};     // of the last step that was profiled
   double profiled_seconds_ = 0;
-  WireTotals wire_;  // until the last step
+  WireTotals wire_;                          // until the last step
+  double hidden_ = ProgressState::kUnknown;  // of the last step's messages
   Forecast forecast_;
   bool left_plan_ = false;  // and that was said
 };

@@ -1,5 +1,7 @@
 // What a run says about itself besides its losses, and that saying it changes no bit.
+#include "parallel/communicator.hpp"
 #include "tests/e2e/tiny_run.hpp"
+#include "tests/support/mpirun.hpp"
 
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
@@ -82,6 +84,42 @@ TEST_F(Telemetry, AProfileShowsPassesAndOperationsAndChangesNothing) {
   EXPECT_GT(count["matmul_grad_weight"], micro_batches);
   EXPECT_LE(time["backward"], time["gradients"]);
   EXPECT_LE(time["gradients"] + time["optimizer"], time["step"]);
+}
+
+TEST_F(Telemetry, AProfileOfSeveralRanksShowsTheirMessages) {
+  if (mpi_version() == "off") GTEST_SKIP() << "skipped: built without MPI";
+  if (!has_mpirun()) GTEST_SKIP() << "skipped: no mpirun (scripts/setup installs it)";
+  const fs::path trace = dir.path() / "trace.json";
+  const ProgramResult result =
+      run_on_ranks(2, {"train", (dir.path() / "run.toml").string(), "--out",
+                       (dir.path() / "run").string(), "schedule.steps=6", "schedule.slots=4",
+                       "compute.threads=1", "--profile", trace.string()});
+  ASSERT_EQ(result.code, 0) << result.err;
+  EXPECT_NE(result.err.find("% hidden"), std::string::npos) << result.err;
+  const auto json = nlohmann::json::parse(slurp(trace));
+  std::map<std::pair<int, int>, std::string> rows;
+  for (const auto& event : json.at("traceEvents"))
+    if (event.at("name") == "thread_name")
+      rows[{event.at("pid"), event.at("tid")}] = event.at("args").at("name");
+  for (const int rank : {0, 1}) {
+    int steps = 0, messages = 0, during_backward = 0;
+    std::vector<std::pair<double, double>> backward, wire;
+    for (const auto& event : json.at("traceEvents")) {
+      if (event.at("ph") != "X" || event.at("pid") != rank) continue;
+      const double start = event.at("ts"), end = start + event.at("dur").get<double>();
+      EXPECT_GE(start, 0);
+      steps += event.at("name") == "step";
+      if (event.at("name") == "backward") backward.push_back({start, end});
+      if (rows[{rank, event.at("tid")}].rfind("messages", 0) == 0) wire.push_back({start, end});
+    }
+    messages = static_cast<int>(wire.size());
+    for (const auto& [start, end] : wire)
+      for (const auto& pass : backward)
+        during_backward += start >= pass.first && start < pass.second;
+    EXPECT_EQ(steps, 6) << rank;
+    EXPECT_GT(messages, 6 * 4) << rank;
+    EXPECT_GE(during_backward, 6) << "gradients leave before the pass is over: " << rank;
+  }
 }
 
 TEST_F(Telemetry, TheProgressLineEndsWithTheShareOfTheLimitAndTheCostliestOperation) {

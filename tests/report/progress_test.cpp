@@ -74,6 +74,8 @@ TEST(Progress, LineReadsAsDesigned) {
   s.planned_loss = 3.39;
   s.planned_margin = 0.05;
   EXPECT_NE(progress_text(s).find("| loss 3.412 (plan 3.39±0.05) | gn"), std::string::npos);
+  s.hidden = 0.93;
+  EXPECT_NE(progress_text(s).find("| MFU 41% | comm 93% hidden | matmul"), std::string::npos);
 }
 
 TEST(Progress, NarrowTerminalLosesTheLeastTellingFields) {

@@ -21,7 +21,7 @@ TEST_F(TraceFile, HoldsCompleteEventsThatNest) {
   const Trace::Span nowhere(nullptr, "costs nothing");
   EXPECT_EQ(trace.events(), 3u);
   EXPECT_EQ(trace.left_out(), 1u);
-  trace.write(path("trace.json"));
+  write_timeline(path("trace.json"), {timeline_part(Trace::kRows, trace.timeline(0))});
 
   const auto json = nlohmann::json::parse(read_file(path("trace.json")));
   std::map<std::string, nlohmann::json> events;

@@ -171,10 +171,25 @@ TEST(Plan, MoreRanksCutWhatIsCut) {
       if (row.kind == kind) return static_cast<double>(row.bytes);
     return 0.0;
   };
-  EXPECT_NEAR(bytes(one, "masters and moments"), 12.0 * static_cast<double>(one.parameters), 1);
-  EXPECT_NEAR(bytes(many, "masters and moments"), 1.5 * static_cast<double>(one.parameters), 1);
-  EXPECT_EQ(one.communication_bytes, 0);
-  EXPECT_NEAR(many.communication_bytes, 6 * 7.0 / 8 * static_cast<double>(many.parameters), 1);
+  const double n = static_cast<double>(one.parameters);
+  EXPECT_NEAR(bytes(one, "moments"), 8 * n, 1);
+  EXPECT_NEAR(bytes(many, "moments"), n, 1);
+  EXPECT_NEAR(bytes(many, "masters"), 4 * n, 1);
+  EXPECT_NEAR(bytes(many, "gradients of others"), 4 * n * 7 / 8, 1);
+  EXPECT_EQ(one.step.traffic.gradients, 0);
+  EXPECT_EQ(one.step.gradients, 0);
+  // fp32 gradients and fp32 parameters, all but one's own rows.
+  EXPECT_NEAR(many.step.traffic.gradients, 4 * 7.0 / 8 * n, 1);
+  EXPECT_NEAR(many.step.traffic.parameters, 4 * 7.0 / 8 * n, 1);
+  EXPECT_LT(many.step.efficiency(), 1);
+}
+
+TEST(Plan, AnyNumberOfDevicesIsUsed) {
+  const Plan odd = make_plan(request("1e20flop", "3x8xh100")).plan;
+  EXPECT_TRUE(odd.fits);
+  EXPECT_GE(odd.config.schedule.slots, odd.layout.dp);
+  EXPECT_GT(odd.step.uneven, 0);
+  EXPECT_NEAR(odd.seconds, static_cast<double>(odd.steps) * odd.step.step(), 1e-9 * odd.seconds);
 }
 
 }  // namespace

@@ -95,6 +95,24 @@ TEST(ConfigResolve, CutsTheStep) {
   }
 }
 
+// As many as one rank would choose wherever every copy gets one: what one begins, others can share.
+TEST(ConfigResolve, MoreCopiesThanUsualSlotsGetASlotEachWhereTheBatchAllows) {
+  const auto slots = [](int64_t batch, int64_t copies) {
+    RunConfig config = make({"model.context=64"});
+    config.schedule.slots = config.schedule.micro_batch = 0;
+    config.schedule.batch_tokens = batch;
+    return resolved(config, copies).schedule.slots;
+  };
+  EXPECT_EQ(slots(16384, 1), 8);
+  EXPECT_EQ(slots(16384, 3), 8);
+  EXPECT_EQ(slots(2048, 1), 2);
+  EXPECT_EQ(slots(2048, 2), 2);
+  EXPECT_EQ(slots(2048, 3), 4);    // 32 sequences: 3 do not come out even
+  EXPECT_EQ(slots(2048, 20), 32);  // nor do 20
+  EXPECT_EQ(slots(2048, 40), 2);   // no more than there are sequences: refused by whoever starts it
+  EXPECT_EQ(slots(1536, 12), 12);
+}
+
 TEST(ConfigResolve, ABatchThatDoesNotFitNamesTheNearest) {
   EXPECT_EQ(complaint({"schedule.batch_tokens=16000", "schedule.slots=8", "model.context=256"}),
             "schedule.batch_tokens = 16000 is not a multiple of 8 slots x context 256 = 2048; the "

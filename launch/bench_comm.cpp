@@ -1,0 +1,314 @@
+#include "launch/bench_comm.hpp"
+
+#include "launch/bench_limits.hpp"
+#include "launch/step_terms.hpp"
+#include "launch/train_run.hpp"
+#include "ops/host_copy.hpp"
+#include "parallel/plain_sum.hpp"
+#include "pretrain/model/architecture.hpp"
+#include "pretrain/train/random_source.hpp"
+#include "pretrain/train/shard_exchange.hpp"
+#include "scaling/simulate.hpp"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+
+namespace isoflop {
+
+namespace {
+
+constexpr double kRate = 1e-4;                  // moves the parameters, lets nothing diverge
+constexpr size_t kWireBytes = size_t{4} << 20;  // a message that is worth a link's while
+constexpr int kPings = 51, kTransfers = 11, kTimes = 7;
+
+double now() {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+
+/// A group in which whatever is sent is gone and whatever is received stays as it was, at once.
+class SilentCommunicator : public Communicator {
+ public:
+  SilentCommunicator(int rank, int size) : rank_(rank), size_(size) {}
+  int rank() const override { return rank_; }
+  int size() const override { return size_; }
+  Ticket start_exchange(std::span<const Message>, std::span<const Message>) override { return 0; }
+  Ticket start_all_gather(const void*, void*, size_t) override { return 0; }
+  Ticket start_broadcast(void*, size_t, int) override { return 0; }
+  Ticket start_barrier() override { return 0; }
+  bool done(Ticket) override { return true; }
+  void wait(Ticket) override {}
+  std::unique_ptr<Communicator> split(int, int) override {
+    ISOFLOP_CHECK(false, "a silent group does not know how to split");
+    return {};
+  }
+  WireTotals wire_totals() const override { return {}; }
+
+ private:
+  int rank_, size_;
+};
+
+/// Splits as the true ranks do; its groups are silent.
+class SilentRanks final : public SilentCommunicator {
+ public:
+  explicit SilentRanks(Communicator& ranks)
+      : SilentCommunicator(ranks.rank(), ranks.size()), ranks_(ranks) {}
+  std::unique_ptr<Communicator> split(int color, int key) override {
+    const std::unique_ptr<Communicator> part = ranks_.split(color, key);
+    return std::make_unique<SilentCommunicator>(part->rank(), part->size());
+  }
+
+ private:
+  Communicator& ranks_;
+};
+
+/// The slowest rank's, at all of them.
+double slowest(Communicator& ranks, double seconds) {
+  std::vector<double> all(static_cast<size_t>(ranks.size()));
+  ranks.all_gather(&seconds, all.data(), sizeof(seconds));
+  return *std::max_element(all.begin(), all.end());
+}
+
+/// Of `call`, which all ranks begin together.
+double seconds_together(Communicator& ranks, const std::function<void()>& call) {
+  ranks.barrier();
+  const double start = now();
+  call();
+  return slowest(ranks, now() - start);
+}
+
+double median_together(Communicator& ranks, int times, const std::function<void()>& call) {
+  call();  // pages, connections
+  std::vector<double> seconds;
+  for (int i = 0; i < times; ++i) seconds.push_back(seconds_together(ranks, call));
+  return median(std::move(seconds));
+}
+
+void measure_wire(Communicator& ranks, CommBench& bench) {
+  const Buffer out = allocate_host(kWireBytes, "messages"),
+               in = allocate_host(kWireBytes, "messages");
+  const int size = ranks.size(), next = (ranks.rank() + 1) % size;
+  const int before = (ranks.rank() + size - 1) % size;
+  const auto pass_on = [&](size_t bytes) {
+    const Message to[] = {{next, out.data(), bytes}}, from[] = {{before, in.data(), bytes}};
+    ranks.exchange(to, from);
+  };
+  bench.latency = median_together(ranks, kPings, [&] { pass_on(4); });
+  const double seconds = median_together(ranks, kTransfers, [&] { pass_on(kWireBytes); });
+  bench.wire_bytes_per_s = static_cast<double>(kWireBytes) / seconds;
+}
+
+/// What copies of the model say in a step, without the step.
+void measure_messages(const Run& run, Backend& backend, Communicator& ranks, CommBench& bench) {
+  const GridShape grid = grid_shape(run.config, ranks.size());
+  const Sharding sharding(run.table, ProcessGrid(grid, ranks.rank()));
+  const ParamTable gradient_table = make_gradient_table(run.config.model);
+  GradientTree gradients(gradient_table, backend, run.batch.slots,
+                         slots_of(run.batch.slots, sharding.grid().place().dp, grid.dp),
+                         held_gradients(run.config.model, sharding));
+  ParamBuffer parameters(run.table, backend.state_dtype(), "parameters",
+                         held_parameters(run.config.model, sharding), allocator_of(backend));
+  ShardExchange exchange(ranks, sharding, run.table, gradient_table, run.batch.slots, gradients,
+                         parameters, backend);
+  const size_t buckets = sharding.buckets().size();
+  std::vector<double> losses(static_cast<size_t>(run.batch.slots));
+  const StepTraffic traffic = traffic_of(work_of(run, grid, backend.activation_dtype()));
+  const double gradient_seconds = median_together(ranks, kTimes, [&] {
+    for (size_t b = 0; b < buckets; ++b)
+      if (sharding.in_stage(sharding.buckets()[b].first)) exchange.start_gradients(b);
+    exchange.finish_gradients();
+  });
+  const double number_seconds =
+      median_together(ranks, kTimes, [&] { exchange.share_numbers(losses); });
+  const double parameter_seconds = median_together(ranks, kTimes, [&] {
+    for (size_t b = buckets; b-- > 0;)
+      if (exchange.takes_part(b)) exchange.start_parameters(b);
+    for (size_t b = buckets; b-- > 0;)
+      if (exchange.takes_part(b)) exchange.finish_parameters(b);
+  });
+  bench.operations.push_back({"gradients", traffic.gradients, gradient_seconds});
+  bench.operations.push_back(
+      {"losses and squares", static_cast<double>(losses.size() * sizeof(double)), number_seconds});
+  bench.operations.push_back({"parameters", traffic.parameters, parameter_seconds});
+
+  const auto count = static_cast<size_t>(parameter_count(run.table));
+  const Buffer all = allocate_host(count * sizeof(float), "an all-reduce");
+  const double plain = median_together(
+      ranks, kTimes, [&] { plain_sum(ranks, reinterpret_cast<float*>(all.data()), count); });
+  // What any all-reduce has to send at least.
+  const double share = 2.0 * (ranks.size() - 1) / ranks.size();
+  bench.operations.push_back(
+      {"plain all-reduce", share * static_cast<double>(count * sizeof(float)), plain});
+}
+
+/// Steps of one model; `after` comes between gradients and update.
+class Steps {
+ public:
+  Steps(const Run& run, Backend& backend, Communicator* ranks)
+      : backend_(backend),
+        source_(random_source(run.config.model.vocabulary, run.config.data.seed)),
+        step_(run.config, run.batch, run.table, backend, ranks) {
+    step_.fill_parameters([&](ParamBuffer& parameters) {
+      initialize_parameters(run.table, run.config.data.seed, parameters, step_.sharding());
+    });
+  }
+  void take(int64_t steps, const std::function<void()>& after = {}) {
+    for (int64_t i = 0; i < steps; ++i) {
+      const StepResult result = step_.compute(taken_++, source_);
+      if (after) after();
+      step_.apply(kRate, result);
+    }
+    step_.settle();
+    backend_.synchronize();
+  }
+
+ private:
+  Backend& backend_;
+  SequenceSource source_;
+  TrainStep step_;
+  int64_t taken_ = 0;
+};
+
+/// The part of the batch that is one copy's, as a run of its own.
+Run part_of(const Run& run, SlotRange slots) {
+  Run part = run;
+  part.batch.slots = slots.size();
+  part.config.schedule.slots = slots.size();
+  part.config.schedule.batch_tokens = part.batch.tokens();
+  part.config.parallel.pp = 1;
+  return part;
+}
+
+/// Of the host that has the most.
+int count_ranks_per_host(Communicator& ranks) {
+  char name[256] = {};
+  ::gethostname(name, sizeof(name) - 1);
+  const std::vector<std::string> hosts = ranks.gather_texts(name);
+  std::ptrdiff_t most = 0;
+  for (const std::string& host : hosts)
+    most = std::max(most, std::count(hosts.begin(), hosts.end(), host));
+  return static_cast<int>(most);
+}
+
+/// Returns this rank's own seconds of a step without messages.
+double measure_steps(const Run& run,
+                     Machine& machine,
+                     Communicator& ranks,
+                     const CommBenchOptions& options,
+                     CommBench& bench) {
+  SilentRanks silence(ranks);
+  Backend& backend = *machine.backend;
+  Steps with(run, backend, &ranks), without(run, backend, &silence);
+  // Copies of the whole model, whatever the grid; a batch may be too small for that.
+  const bool plainly = run.batch.slots >= ranks.size();
+  const Run part = part_of(
+      run, plainly ? slots_of(run.batch.slots, ranks.rank(), ranks.size()) : SlotRange{0, 1});
+  Steps plain(part, backend, nullptr);
+  const auto count = static_cast<size_t>(parameter_count(run.table));
+  const Buffer sums = allocate_host(count * sizeof(float), "an all-reduce");
+  const auto sum = [&] { plain_sum(ranks, reinterpret_cast<float*>(sums.data()), count); };
+
+  // The first rank alone, with as many threads as all have together.
+  const bool one_host = bench.ranks_per_host == ranks.size();
+  ComputeConfig all_threads = with_choice(run.config.compute, machine.choice);
+  all_threads.threads = static_cast<int>(machine.team.size()) * ranks.size();
+  std::unique_ptr<Machine> whole;
+  std::unique_ptr<Steps> one;
+  Run alone = run;
+  alone.config.parallel.pp = 1;
+  if (one_host && ranks.is_root()) {
+    whole = std::make_unique<Machine>(all_threads);
+    one = std::make_unique<Steps>(alone, *whole->backend, nullptr);
+  }
+
+  std::vector<double> seconds[4], own;
+  for (int64_t round = 0; round <= options.rounds; ++round) {
+    double mine = 0;
+    const auto slowest_of = [&](const std::function<void()>& call) {
+      ranks.barrier();
+      const double start = now();
+      call();
+      mine = (now() - start) / static_cast<double>(options.steps);
+      return slowest(ranks, mine);
+    };
+    double taken[4] = {};
+    taken[0] = slowest_of([&] { with.take(options.steps); });
+    taken[1] = slowest_of([&] { without.take(options.steps); });
+    const double silent = mine;
+    taken[2] = slowest_of([&] { plain.take(options.steps, sum); });
+    taken[3] = slowest_of([&] {
+      if (one) one->take(options.steps);
+    });
+    if (round == 0) continue;  // cold
+    for (size_t kind = 0; kind < 4; ++kind) seconds[kind].push_back(taken[kind]);
+    own.push_back(silent);
+  }
+  bench.with = median(seconds[0]);
+  bench.without = median(seconds[1]);
+  if (plainly) bench.plain = median(seconds[2]);
+  if (one_host) bench.one_rank = median(seconds[3]);
+  return median(own);
+}
+
+/// What the ranks compute in a second, all together, by what they compute without messages. Stages
+/// then wait for nobody.
+double flops_of_ranks(
+    const Run& run, Communicator& ranks, const StepWork& work, double optimizer, double seconds) {
+  const ProcessGrid grid(work.grid, ranks.rank());
+  const int64_t slots = slots_of(run.batch.slots, grid.place().dp, work.grid.dp).size();
+  double mine[] = {static_cast<double>(slots * run.batch.micro_batches) *
+                       micro_batch_flops(run.config.model, run.batch, work.grid, grid.place().pp),
+                   std::max(seconds - optimizer, 1e-9)};
+  std::vector<double> all(2 * static_cast<size_t>(ranks.size()));
+  ranks.all_gather(mine, all.data(), sizeof(mine));
+  double flops = 0, busy = 0;
+  for (size_t i = 0; i < all.size(); i += 2) {
+    flops += all[i];
+    busy += all[i + 1];
+  }
+  return flops / busy;
+}
+
+}  // namespace
+
+CommBench bench_comm(const Run& run,
+                     Machine& machine,
+                     World& world,
+                     const CommBenchOptions& options) {
+  Communicator& ranks = world.ranks();
+  if (ranks.size() == 1)
+    fail_user("one rank says nothing to anybody; start it by mpirun -n 2 isoflop bench comm ...");
+  if (run.config.parallel.tp > 1)
+    fail_user(
+        "bench comm compares steps with and without messages, and ranks that share matrices "
+        "(parallel.tp) compute with what they are told; measure copies and stages");
+  require_grid(run, ranks.size());
+  CommBench bench;
+  bench.ranks_per_host = count_ranks_per_host(ranks);
+  measure_wire(ranks, bench);
+  measure_messages(run, *machine.backend, ranks, bench);
+  const double own = measure_steps(run, machine, ranks, options, bench);
+  const GridShape grid = grid_shape(run.config, ranks.size());
+  double alone = 0;
+  for (const CommOp& op : bench.operations)
+    if (op.name != "plain all-reduce") alone += op.seconds;
+  if (grid.dp == ranks.size())
+    bench.hidden = std::min(1.0, 1 - (bench.with - bench.without) / alone);
+
+  ranks.barrier();  // all at once, as in a step
+  bench.memory_bytes_per_s = -slowest(ranks, -measure_bandwidth(*machine.backend));
+  const StepWork work = work_of(run, grid, machine.backend->activation_dtype());
+  Wires wires{.link_bytes_per_s = bench.wire_bytes_per_s,
+              .network_bytes_per_s = bench.wire_bytes_per_s,
+              .latency = bench.latency,
+              .per_host = bench.ranks_per_host};
+  RankSpeed speed{.flops = 1, .memory_bytes_per_s = bench.memory_bytes_per_s};
+  speed.flops = bench.rank_flops =
+      flops_of_ranks(run, ranks, work, step_terms(work, speed, wires).optimizer, own);
+  bench.simulated = simulate_steps(work, run.table, speed, wires).seconds;
+  bench.closed_form = step_terms(work, speed, wires).step();
+  return bench;
+}
+
+}  // namespace isoflop
