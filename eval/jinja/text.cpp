@@ -38,7 +38,7 @@ void append_escape(std::string& out, char32_t c) {
 }
 
 /// repr() of a string: double quotes only where single ones would need an escape.
-std::string quoted(std::string_view text) {
+std::string python_quoted(std::string_view text) {
   const bool has_single = text.find('\'') != text.npos;
   const char quote = has_single && text.find('"') == text.npos ? '"' : '\'';
   std::string out(1, quote);
@@ -90,7 +90,7 @@ void append_text(std::string& out, const Value& value, bool repr, Budget& budget
     out += real_text(*d);
   } else if (value.text()) {
     budget.spend(value.text()->size());
-    out += repr ? quoted(*value.text()) : *value.text();
+    out += repr ? python_quoted(*value.text()) : *value.text();
     return;
   } else if (value.list()) {
     out += '[';
@@ -104,7 +104,7 @@ void append_text(std::string& out, const Value& value, bool repr, Budget& budget
     out += '{';
     for (const auto& [key, item] : *value.dict()) {
       if (&key != &value.dict()->front().first) out += ", ";
-      out += quoted(key) + ": ";
+      out += python_quoted(key) + ": ";
       budget.spend(key.size());
       append_text(out, item, true, budget);
     }
