@@ -4,10 +4,10 @@
   damaged_folder.py --isoflop build/release/isoflop FOLDER [--files 10000] [--seed 1]
 
 Damages the file (bits of the header and of the values, numbers of the header, lengths, pieces cut out, doubled or taken
-from elsewhere, the end cut off) and lets `isoflop inspect FOLDER` read it, a process each. Each has to end with 0, or
-with 2 and one message that names a file of the folder, within the memory that the sound folder takes and twice the
-file's size (it is mapped, and its header is parsed), and within 10 s. Prints what came out; exit 1 when anything else
-did. Standard library only.
+from elsewhere, the end cut off) and lets `isoflop generate FOLDER` write a token with it, a process each. Each has to
+end with 0, or with 2 and one message that names a file of the folder, within the memory that the sound folder takes and
+twice the file's size (it is mapped, and its header is parsed), and within 10 s of processor time. Prints what came out;
+exit 1 when anything else did. Standard library only.
 """
 import argparse
 import collections
@@ -61,9 +61,9 @@ def damaged(good, random):
 
 def run(options, folder):
     """Exit status, what was said, and the peak of its memory in bytes."""
-    process = subprocess.Popen([options.isoflop, "inspect", folder, "--quiet", "--json"], stdout=subprocess.DEVNULL,
-                               stderr=subprocess.PIPE, text=True, errors="replace",
-                               preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_CPU, (10, 10)))
+    process = subprocess.Popen([options.isoflop, "generate", folder, "a", "-n", "1", "--temperature", "0", "--quiet",
+                                "--json", "--threads", "1"], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+                               errors="replace", preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_CPU, (10, 10)))
     said = process.stderr.read()
     _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
