@@ -69,30 +69,22 @@ double Comparison::top1_agreement() const {
   return tokens > 0 ? static_cast<double>(same_top) / static_cast<double>(tokens) : 1;
 }
 
-Comparison compare_models(LanguageModel& reference,
-                          LanguageModel& other,
-                          const std::vector<Window>& windows,
-                          double noise,
-                          ThreadTeam& team) {
-  ISOFLOP_CHECK(reference.config().vocabulary == other.config().vocabulary,
-                "models of {} and {} tokens cannot be compared", reference.config().vocabulary,
-                other.config().vocabulary);
+Comparison compare_models(Reading& reference, Reading& other, double noise, ThreadTeam& team) {
+  const std::vector<Window>& windows = reference.windows();
+  ISOFLOP_CHECK(&windows == &other.windows(), "what was read are not the same windows");
   Comparison result;
   std::vector<double> divergences;
   std::vector<Position> rows(static_cast<size_t>(kHeadTokens));
-  for (const Window& window : windows) {
-    const int64_t length = static_cast<int64_t>(window.size()) - 1;
-    const std::span<const int32_t> tokens = std::span(window).first(window.size() - 1);
-    const Batch batch{1, length, tokens, {}};
-    reference.model().read(batch);
-    other.model().read(batch);
+  for (size_t w = 0; w < windows.size(); ++w) {
+    const int64_t length = static_cast<int64_t>(windows[w].size()) - 1;
     for (int64_t first = 0; first < length; first += kHeadTokens) {
       const int64_t count = std::min(kHeadTokens, length - first);
-      const View p = reference.model().logits(first, count);
-      const View q = other.model().logits(first, count);
+      const View p = reference.logits(w, first, count), q = other.logits(w, first, count);
+      ISOFLOP_CHECK(p.cols == q.cols, "models of {} and {} tokens cannot be compared", p.cols,
+                    q.cols);
       team.run(count, [&](int64_t r, int) {
         rows[static_cast<size_t>(r)] = compare_row(
-            row_of(p, r), row_of(q, r), window[static_cast<size_t>(first + r + 1)], noise);
+            row_of(p, r), row_of(q, r), windows[w][static_cast<size_t>(first + r + 1)], noise);
       });
       for (int64_t r = 0; r < count; ++r) {
         const Position& at = rows[static_cast<size_t>(r)];

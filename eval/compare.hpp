@@ -1,7 +1,8 @@
 // Two models on the same tokens: how far apart the distributions are that they predict.
 #pragma once
 #include "core/threads.hpp"
-#include "eval/language_model.hpp"
+#include "eval/reading.hpp"
+#include "pretrain/train/score.hpp"
 
 #include <cstdint>
 #include <functional>
@@ -9,9 +10,6 @@
 #include <vector>
 
 namespace isoflop {
-
-/// Tokens to compare on: inputs and the token that follows each, in windows of at most the context.
-using Window = std::vector<int32_t>;  // length + 1 ids
 
 /// Over all positions, P the reference and Q the other; sums in double.
 struct Comparison {
@@ -31,14 +29,10 @@ struct Comparison {
   int64_t unexcused() const { return tokens - same_top - excused; }
 };
 
-/// The models have the same vocabulary and at least the windows' lengths as context; logits of
-/// both are computed for a few hundred positions at a time. `noise`: how far the logits of another
-/// program may be off, in units of a logit.
-Comparison compare_models(LanguageModel& reference,
-                          LanguageModel& other,
-                          const std::vector<Window>& windows,
-                          double noise,
-                          ThreadTeam& team);
+/// Both have read the same windows, with the same vocabulary; logits of both are computed for a few
+/// hundred positions at a time. `noise`: how far the logits of another program may be off, in units
+/// of a logit.
+Comparison compare_models(Reading& reference, Reading& other, double noise, ThreadTeam& team);
 
 /// About `tokens` tokens of a sequence of `count` in windows of at most `context` + 1, spread
 /// evenly over it, the first at its start.

@@ -43,9 +43,7 @@ LanguageModel::LanguageModel(const fs::path& path,
 }
 
 const Tokenizer& LanguageModel::tokenizer() const {
-  if (!tokenizer_)
-    fail_user("{} has no tokenizer inside, so it cannot read or write text", origin_);
-  return *tokenizer_;
+  return require_tokenizer(tokenizer_.get(), origin_);
 }
 
 double TextScore::bits_per_byte() const {

@@ -25,7 +25,7 @@ fs::path hashed_file(const fs::path& source) {
   return fs::is_directory(source) ? source / kManifestName : source;
 }
 
-void require_one_shape(const LanguageModel& source, const LanguageModel& file) {
+void require_one_shape(const ModelSource& source, const ModelSource& file) {
   const ModelConfig &a = source.config(), &b = file.config();
   if (a.vocabulary != b.vocabulary || a.layers != b.layers || a.d_model != b.d_model)
     fail_user(
@@ -91,20 +91,27 @@ Json to_json(const Comparison& c) {
 Certificate certify(const CertifyJob& job, Backend& backend, ThreadTeam& team) {
   Certificate certificate;
   certificate.file = job.file;
-  LanguageModel source(job.source, backend, team);
-  certificate.source = source.origin();
-  certificate.source_hashed = hashed_file(source.origin()).string();
+  const std::unique_ptr<ModelSource> source = open_model(job.source), model = open_model(job.file);
+  require_one_shape(*source, *model);
+  certificate.source = source->origin();
+  certificate.source_hashed = hashed_file(source->origin()).string();
   certificate.source_sha256 = sha256_file(certificate.source_hashed);
-  const HeldOutText held_out = find_held_out(source, job.text, job.tokens, backend);
+  const std::unique_ptr<Tokenizer> tokenizer = source->tokenizer();
+  if (tokenizer)
+    certificate.tokenizer = compare_tokenizers(
+        *tokenizer, require_tokenizer(model->tokenizer().get(), model->origin()));
+  const HeldOutText held_out = find_held_out(
+      {.source = *source, .tokenizer = tokenizer.get(), .texts = job.text, .tokens = job.tokens},
+      backend, team);
   certificate.text = held_out.description;
-  certificate.noise = runtime_noise(source.config().arch);
+  certificate.noise = runtime_noise(source->config().arch);
   bool quantized = false;
   {
     const GgufFile file(job.file);
     const BlockType type = coarsest_type(file);
     certificate.type = block_codec(type).name;
     // What was trained on the grid of the file is in it to the last level.
-    const GgufRecipe* grid = find_grid_recipe(source.grid());
+    const GgufRecipe* grid = find_grid_recipe(source->grid());
     certificate.on_grid = grid && grid->matrices == type;
     certificate.limits = certificate_limits(certificate.on_grid ? BlockType::f32 : type);
     quantized = block_codec(type).block_elements > 1;
@@ -112,16 +119,14 @@ Certificate certify(const CertifyJob& job, Backend& backend, ThreadTeam& team) {
   }
   certificate.file_bytes = fs::file_size(job.file);
   certificate.file_sha256 = sha256_file(job.file);
+  Reading wanted(*source, held_out.windows, backend, team);
   {
-    LanguageModel file(job.file, backend, team);
-    require_one_shape(source, file);
-    certificate.weights = compare_models(source, file, held_out.windows, certificate.noise, team);
-    if (source.find_tokenizer())
-      certificate.tokenizer = compare_tokenizers(source.tokenizer(), file.tokenizer());
+    Reading found(*model, held_out.windows, backend, team);
+    certificate.weights = compare_models(wanted, found, certificate.noise, team);
   }
   if (job.as_runtimes && quantized) {
-    LanguageModel file(job.file, backend, team, {.as_stored = true});
-    certificate.runtime = compare_models(source, file, held_out.windows, certificate.noise, team);
+    Reading found(*model, held_out.windows, backend, team, /*as_stored=*/true);
+    certificate.runtime = compare_models(wanted, found, certificate.noise, team);
   }
   judge(certificate);
   return certificate;

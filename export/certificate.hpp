@@ -44,7 +44,8 @@ struct Certificate {
 };
 
 /// Reads both, compares, judges. UserError or FormatError when either cannot be read, or they are
-/// not of one shape. Memory: both models in fp32, one after the other's activations.
+/// not of one shape. Memory: a block and the activations of a window, then both heads and the
+/// hidden states of the text (eval/reading.hpp).
 Certificate certify(const CertifyJob& job, Backend& backend, ThreadTeam& team);
 
 /// What certificate.json holds.

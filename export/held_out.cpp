@@ -1,6 +1,7 @@
 #include "export/held_out.hpp"
 
 #include "eval/generate.hpp"
+#include "eval/language_model.hpp"
 #include "pretrain/config/load.hpp"
 
 #include <algorithm>
@@ -23,17 +24,17 @@ HeldOutText windows_of(std::string description,
           })};
 }
 
-HeldOutText from_texts(LanguageModel& model,
-                       const std::vector<std::string>& texts,
-                       int64_t tokens) {
-  const Tokenizer& tokenizer = model.tokenizer();
+HeldOutText from_texts(const HeldOutRequest& request) {
+  const std::vector<std::string>& texts = request.texts;
+  const Tokenizer& tokenizer = require_tokenizer(request.tokenizer, request.source.origin());
   std::vector<int32_t> ids;
   for (const std::string& document : read_documents(texts)) {
     if (tokenizer.separator() >= 0) ids.push_back(tokenizer.separator());
     tokenizer.encode(document, ids);
   }
   const std::string more = texts.size() > 1 ? fmt::format(" and {} more", texts.size() - 1) : "";
-  HeldOutText text = windows_of(texts.front() + more, ids, model.config().context, tokens);
+  HeldOutText text =
+      windows_of(texts.front() + more, ids, request.source.config().context, request.tokens);
   if (text.windows.empty()) fail_user("{}: there is too little text to compare on", texts.front());
   return text;
 }
@@ -52,41 +53,41 @@ std::vector<fs::path> validation_stores(const fs::path& checkpoint) {
   return stores;
 }
 
-std::optional<HeldOutText> from_run(LanguageModel& model, int64_t tokens) {
-  if (!fs::is_directory(model.origin())) return std::nullopt;
-  for (const fs::path& path : validation_stores(model.origin())) {
+std::optional<HeldOutText> from_run(const HeldOutRequest& request) {
+  const ModelConfig& config = request.source.config();
+  const fs::path origin = request.source.origin();
+  if (!fs::is_directory(origin)) return std::nullopt;
+  for (const fs::path& path : validation_stores(origin)) {
     if (!fs::is_regular_file(path) || !TokenStore::looks_like_store(path)) continue;
-    const auto store = TokenStore::open(path, false, model.find_tokenizer());
-    if (store->tokens() < 2 || store->info().vocabulary > model.config().vocabulary) continue;
+    const auto store = TokenStore::open(path, false, request.tokenizer);
+    if (store->tokens() < 2 || store->info().vocabulary > config.vocabulary) continue;
     return HeldOutText{
         path.string(),
-        spread_windows(store->tokens(), model.config().context, tokens,
+        spread_windows(store->tokens(), config.context, request.tokens,
                        [&](uint64_t first, std::span<int32_t> out) { store->read(first, out); })};
   }
   return std::nullopt;
 }
 
-HeldOutText written_by(LanguageModel& model, int64_t tokens, Backend& backend) {
-  const int separator = model.find_tokenizer() ? model.tokenizer().separator() : -1;
+HeldOutText written_by(const HeldOutRequest& request, Backend& backend, ThreadTeam& team) {
+  LanguageModel model(request.source.origin(), backend, team, {.tokens = 1});
+  const int separator = request.tokenizer ? request.tokenizer->separator() : -1;
   std::vector<int32_t> ids = {std::max(separator, 0)};
   Session session(model.model(), backend);
-  const Generated written = generate(
-      session, ids,
-      {.tokens = std::min(tokens, kMostWritten), .sampling = {.temperature = 1, .seed = 1}});
+  const Generated written = generate(session, ids,
+                                     {.tokens = std::min(request.tokens, kMostWritten),
+                                      .sampling = {.temperature = 1, .seed = 1}});
   ids.insert(ids.end(), written.ids.begin(), written.ids.end());
   return windows_of("text that the source wrote (temperature 1, seed 1)", ids,
-                    model.config().context, tokens);
+                    model.config().context, request.tokens);
 }
 
 }  // namespace
 
-HeldOutText find_held_out(LanguageModel& model,
-                          const std::vector<std::string>& texts,
-                          int64_t tokens,
-                          Backend& backend) {
-  if (!texts.empty()) return from_texts(model, texts, tokens);
-  if (auto text = from_run(model, tokens)) return *std::move(text);
-  return written_by(model, tokens, backend);
+HeldOutText find_held_out(const HeldOutRequest& request, Backend& backend, ThreadTeam& team) {
+  if (!request.texts.empty()) return from_texts(request);
+  if (auto text = from_run(request)) return *std::move(text);
+  return written_by(request, backend, team);
 }
 
 }  // namespace isoflop

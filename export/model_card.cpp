@@ -163,6 +163,8 @@ std::optional<TrainingRecord> read_training_record(const fs::path& model,
   record.state = load_state(checkpoint);
   record.state.config = MappedFile(checkpoint.folder / "config.toml").text();
   const fs::path run = run_of(checkpoint);
+  // What was imported was trained elsewhere.
+  if (record.state.step == 0 && !fs::exists(run / "data-manifest.json")) return std::nullopt;
   fs::path reading = run / "data-manifest.json";
   try {
     if (fs::exists(reading)) read_manifest(reading, record);

@@ -43,8 +43,8 @@ struct TrainingRecord {
   std::vector<QuantizedFile> quantized;  // of this step's model, by type
 };
 
-/// Of a run folder or a checkpoint in one; none for a model in another program's file. A manifest
-/// that cannot be read is left out and said in `notes`.
+/// Of a run folder or a checkpoint in one; none for a model in another program's file, nor for one
+/// imported from there. A manifest that cannot be read is left out and said in `notes`.
 std::optional<TrainingRecord> read_training_record(const fs::path& model,
                                                    std::vector<std::string>& notes);
 

@@ -6,11 +6,16 @@
 
 namespace isoflop {
 
-void declare_certify_options(Flags& app, CertifyOptions& options) {
-  app.add_option("--text", options.text,
-                 "text to compare on; else the run's validation store, or what the model writes");
-  app.add_option("--tokens", options.tokens, "how many tokens of it")->capture_default_str();
-  app.add_option("--for", options.programs, "also check the rules of gpt4all, ollama or llama.cpp");
+void declare_certify_options(Flags& app, CertifyOptions& options, const Flag* needs) {
+  Flag* const flags[] = {
+      app.add_option(
+          "--text", options.text,
+          "text to compare on; else the run's validation store, or what the model writes"),
+      app.add_option("--tokens", options.tokens, "how many tokens of it")->capture_default_str(),
+      app.add_option("--for", options.programs,
+                     "also check the rules of gpt4all, ollama or llama.cpp")};
+  if (needs)
+    for (Flag* flag : flags) flag->needs(needs);
 }
 
 void check_certify_options(const CertifyOptions& options) {

@@ -18,7 +18,8 @@ struct CertifyOptions {
   int64_t tokens = 4096;
   std::vector<std::string> programs;  // --for
 };
-void declare_certify_options(Flags& app, CertifyOptions& options);
+/// `needs`: another flag without which these make no sense.
+void declare_certify_options(Flags& app, CertifyOptions& options, const Flag* needs = nullptr);
 /// Before any work: UserError for a --for that names no program, texts that are not there, --tokens
 /// below 1.
 void check_certify_options(const CertifyOptions& options);

@@ -27,4 +27,8 @@ struct Command {
 
 const std::vector<Command>& commands();
 
+/// What open_model reads, for --help.
+inline constexpr const char* kAnyModel =
+    "run folder, checkpoint, GGUF file, Hugging Face folder or llama2.c .bin";
+
 }  // namespace isoflop

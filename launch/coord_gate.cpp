@@ -7,6 +7,7 @@
 #include "core/rng.hpp"
 #include "launch/coord_run.hpp"
 #include "launch/machine.hpp"
+#include "launch/program.hpp"
 #include "pretrain/config/dump.hpp"
 #include "pretrain/config/resolve.hpp"
 #include "pretrain/model/parametrized.hpp"
@@ -34,8 +35,7 @@ void write_tokens(uint64_t sequence, std::span<int32_t> window) {
 }
 
 fs::path cached_as(const RunConfig& config, const fs::path& cache) {
-  const MappedFile program("/proc/self/exe");
-  std::string family = hash_hex(hash_bytes(program.data(), program.size()));
+  std::string family = program_hash();
   for (const int64_t width : gate_widths(config))
     family += config_to_toml(reduced(config, width), {});
   return cache / (hash_hex(hash_bytes(family.data(), family.size())) + ".toml");

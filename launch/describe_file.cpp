@@ -2,8 +2,12 @@
 #include "datasets/token_store.hpp"
 #include "datasets/tokenizer.hpp"
 #include "formats/gguf.hpp"
+#include "formats/llama2c.hpp"
 #include "launch/describe.hpp"
 #include "pretrain/checkpoint/checkpoint.hpp"
+#include "pretrain/hf_import.hpp"
+#include "pretrain/model/architecture.hpp"
+#include "pretrain/model_source.hpp"
 
 #include <map>
 
@@ -51,6 +55,34 @@ Json describe_gguf(const fs::path& path) {
   return {{"kind", "gguf"}, {"version", file.version()}, {"parameters", parameters},
           {"bytes", bytes}, {"bits_per_weight", bits},   {"types", types},
           {"keys", keys},   {"tensors", tensors}};
+}
+
+const char* type_of(const Tokenizer& tokenizer) {
+  static constexpr const char* kNames[] = {"bytes", "chars", "bpe", "sentencepiece"};
+  return kNames[static_cast<int>(tokenizer.kind())];
+}
+
+/// A model in another program's files, as we would read it.
+Json describe_model(const fs::path& path, const char* kind) {
+  const std::unique_ptr<ModelSource> source = open_model(path);
+  const ModelConfig& c = source->config();
+  const auto tokenizer = source->tokenizer();
+  Json description = {{"kind", kind},
+                      {"arch", name_of(c.arch)},
+                      {"parameters", parameter_count(make_param_table(c))},
+                      {"layers", c.layers},
+                      {"d_model", c.d_model},
+                      {"heads", c.heads},
+                      {"kv_heads", c.kv_heads},
+                      {"d_ff", c.d_ff},
+                      {"context", c.context},
+                      {"vocabulary", c.vocabulary},
+                      {"tied_embeddings", c.tied_embeddings},
+                      {"tokenizer", nullptr},
+                      {"chat_template", !source->chat().chat_template.empty()}};
+  if (tokenizer) description["tokenizer"] = type_of(*tokenizer);
+  description["notes"] = source->notes();
+  return description;
 }
 
 Json describe_checkpoint(const CheckpointRef& checkpoint) {
@@ -121,14 +153,13 @@ Json describe_store(const TokenStore& store, bool verified) {
 Json describe_tokenizer(const fs::path& path) {
   const auto tokenizer = Tokenizer::load(path);
   const TokenizerRules rules = tokenizer->rules();
-  const char* const names[] = {"bytes", "chars", "bpe", "sentencepiece"};
   Json special = Json::array(), added = Json::array();
   for (int32_t id = 0; id < tokenizer->vocabulary(); ++id) {
     if (tokenizer->is_special(id)) special.push_back(tokenizer->token_text(id));
     if (tokenizer->type(id) == TokenType::user) added.push_back(tokenizer->token_text(id));
   }
   return {{"kind", "tokenizer"},
-          {"type", names[static_cast<int>(tokenizer->kind())]},
+          {"type", type_of(*tokenizer)},
           {"vocabulary", tokenizer->vocabulary()},
           {"merges", tokenizer->merges().size()},
           {"split", rules.split},
@@ -149,9 +180,11 @@ Json describe_file(const fs::path& path, bool verify) {
   const fs::file_status status = fs::status(path, error);
   if (!fs::exists(status)) fail_user("{}: there is no such file or folder", path.string());
   if (fs::is_directory(status) && is_run_folder(path)) return describe_folder(path);
+  if (HfModel::looks_like_hf(path)) return describe_model(path, "hugging face folder");
   if (fs::is_regular_file(status)) {
     if (TokenStore::looks_like_store(path)) return describe_store(path, verify);
     if (GgufFile::looks_like_gguf(path)) return describe_gguf(path);
+    if (Llama2cFile::looks_like_llama2c(path)) return describe_model(path, "llama2.c model");
   }
   try {
     return describe_tokenizer(path);

@@ -4,6 +4,7 @@
 #include "pretrain/config/nearest.hpp"
 
 #include <CLI/CLI.hpp>
+#include <fmt/format.h>
 
 #include <algorithm>
 #include <cstdint>
@@ -47,7 +48,14 @@ Check range_of(int64_t low, int64_t high) {
   return Check(CLI::Range(low, high));
 }
 Check range_of(double low, double high) {
-  return Check(CLI::Range(low, high));
+  // CLI::Range lets pass what is no number.
+  const auto outside = [low, high](std::string& text) {
+    double value = 0;
+    if (CLI::detail::lexical_cast(text, value) && value >= low && value <= high)
+      return std::string();
+    return fmt::format("Value {} not in range {} to {}", text, low, high);
+  };
+  return Check(CLI::Validator(outside, fmt::format("FLOAT in [{} - {}]", low, high)));
 }
 Check one_of(const std::vector<std::string>& words) {
   return Check(CLI::IsMember(words));
@@ -117,6 +125,10 @@ template Flag* Flags::add_option(const std::string&, std::vector<int32_t>&, cons
 template Flag* Flags::add_option(const std::string&,
                                  std::optional<std::string>&,
                                  const std::string&);
+
+Flag* Flags::add_threads(int& variable) {
+  return add_option("--threads", variable, "cores to use; 0 = all")->check(in_range(0, 1 << 10));
+}
 
 Flag* Flags::add_flag(const std::string& names, bool& variable, const std::string& help) {
   return &flags_.emplace_back(app_->add_flag(names, variable, help));

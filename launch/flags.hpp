@@ -71,6 +71,8 @@ class Flags {
   template <class T>
   Flag* add_option(const std::string& names, T& variable, const std::string& help = {});
   Flag* add_flag(const std::string& names, bool& variable, const std::string& help);
+  /// --threads, 0 = all.
+  Flag* add_threads(int& variable);
 
   /// False when help was asked for. UserError says what is wrong, and what to do.
   bool parse(std::vector<std::string> words);

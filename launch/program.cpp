@@ -1,5 +1,7 @@
 #include "launch/program.hpp"
 
+#include "core/file.hpp"
+#include "core/hash.hpp"
 #include "launch/command.hpp"
 #include "launch/context.hpp"
 #include "launch/failure.hpp"
@@ -134,6 +136,11 @@ int run_program(const std::vector<std::string>& arguments) {
     code = failure.text.empty() ? failure.code : report(failure.code, failure.text);
   }
   return static_cast<int>(code);
+}
+
+std::string program_hash() {
+  const MappedFile program("/proc/self/exe");
+  return hash_hex(hash_bytes(program.data(), program.size()));
 }
 
 }  // namespace isoflop

@@ -9,4 +9,7 @@ namespace isoflop {
 /// `arguments` without the program's name. Never throws.
 int run_program(const std::vector<std::string>& arguments);
 
+/// Of the running program's bytes, in hexadecimal: what ranks and cached checks are held to.
+std::string program_hash();
+
 }  // namespace isoflop

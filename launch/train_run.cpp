@@ -1,10 +1,10 @@
 #include "launch/train_run.hpp"
 
-#include "core/hash.hpp"
 #include "datasets/tokenizer/spec.hpp"
 #include "eval/generate.hpp"
 #include "launch/anneal.hpp"
 #include "launch/bench_step.hpp"
+#include "launch/program.hpp"
 #include "launch/run_card.hpp"
 #include "launch/run_lock.hpp"
 #include "launch/signals.hpp"
@@ -359,8 +359,7 @@ void require_agreement(const Start& start, Communicator& ranks) {
     if (mine != first)
       fail_user("{} differ from those of the first rank: {}, and there {}", what, mine, first);
   };
-  const MappedFile program("/proc/self/exe");
-  require_same("the program's bytes", hash_hex(hash_bytes(program.data(), program.size())));
+  require_same("the program's bytes", program_hash());
   require_same("the kernels", start.machine->backend->description());
   require_same("the training data (fingerprints of the token stores)",
                data_fingerprints(*start.run));

@@ -184,6 +184,11 @@ std::unique_ptr<ModelSource> open_model(const fs::path& path) {
   }
 }
 
+const Tokenizer& require_tokenizer(const Tokenizer* tokenizer, const std::string& origin) {
+  if (!tokenizer) fail_user("{} has no tokenizer inside, so it cannot read or write text", origin);
+  return *tokenizer;
+}
+
 std::vector<Setting> model_settings(const fs::path& path) {
   const auto source = open_model(path);
   RunConfig config;

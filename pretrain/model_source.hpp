@@ -58,6 +58,9 @@ class ModelSource {
 /// represent.
 std::unique_ptr<ModelSource> open_model(const fs::path& path);
 
+/// `tokenizer`, which came with the model `origin`; UserError when it is null.
+const Tokenizer& require_tokenizer(const Tokenizer* tokenizer, const std::string& origin);
+
 /// The model's shape as settings of a run: model.* keys, and data.tokenizer where the source has a
 /// tokenizer, taken from `path` itself.
 std::vector<Setting> model_settings(const fs::path& path);

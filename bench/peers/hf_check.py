@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Exported Hugging Face folders in isoflop and in transformers, and folders of transformers in isoflop.
 
-  hf_check.py --isoflop build/release/isoflop [--text FILE] [--work FOLDER] [MODEL...]
+  hf_check.py --isoflop build/release/isoflop [--text FILE] [MODEL...]
 
 MODELs (run folders, checkpoints, GGUF files) are exported as folders in fp32; transformers loads each, which must
 report no missing or unexpected weight, and its token ids and the loss of every token are compared with those of

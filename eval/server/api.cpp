@@ -75,7 +75,7 @@ std::map<std::string, HttpHandler> Api::handlers() {
 }
 
 std::string Api::error_body(int status) {
-  const char* message = status == 404   ? "there is nothing at this address"
+  const char* message = status == 404   ? "nothing answers this method at this address"
                         : status == 413 ? "the request is too large"
                         : status == 414 ? "the address is too long"
                         : status == 503 ? "all connections are taken; try again"

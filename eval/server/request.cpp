@@ -81,7 +81,9 @@ void refuse_unsupported(const Json& body) {
   for (const char* key : {"logprobs", "top_logprobs", "echo", "suffix", "logit_bias",
                           "presence_penalty", "frequency_penalty", "functions", "audio"})
     if (body.contains(key) && !harmless(body[key])) fail_user("{} is not supported", key);
-  for (const char* key : {"n", "best_of"}) integer_in(body, key, 1, 1, 1);
+  for (const char* key : {"n", "best_of"})
+    if (integer_in(body, key, 1, 1, INT64_MAX) != 1)
+      fail_user("{} can only be 1: a request is answered once", key);
   const auto format = body.find("response_format");
   if (format != body.end() && !format->is_null() &&
       !(format->is_object() && format->value("type", Json()) == "text"))

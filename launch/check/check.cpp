@@ -6,6 +6,7 @@
 #include "launch/check/links.hpp"
 #include "launch/check/stress.hpp"
 #include "launch/failure.hpp"
+#include "launch/program.hpp"
 #include "launch/supervise/sockets.hpp"
 #include "parallel/pulse.hpp"
 #include "pretrain/config/dump.hpp"
@@ -61,8 +62,7 @@ std::string hash_of_data(const RunConfig& config, const fs::path& folder, bool v
 RankReport identify(const TrainRequest& request, Communicator& ranks, RunConfig& config) {
   RankReport report;
   report.host = own_host_name();
-  const MappedFile program("/proc/self/exe");
-  report.program = hash_hex(hash_bytes(program.data(), program.size()));
+  report.program = program_hash();
   const std::vector<std::string> hosts = ranks.gather_texts(report.host);
   const auto first_here = std::find(hosts.begin(), hosts.end(), report.host) - hosts.begin();
   try {

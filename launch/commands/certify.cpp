@@ -51,7 +51,7 @@ Action declare(Flags& app, Context& context) {
       "--against", options->against,
       "what it was made of: run folder, checkpoint or any model; else its certificate says");
   declare_certify_options(app, options->certify);
-  app.add_option("--threads", options->threads, "cores to use; 0 = all");
+  app.add_threads(options->threads);
   return [options, &context] { return run(*options, context); };
 }
 

@@ -157,7 +157,7 @@ class Chat {
 Action declare(Flags& app, Context& context) {
   auto options = std::make_shared<Options>();
   options->generate.tokens = 512;
-  app.add_option("model", options->model, "run folder, checkpoint or GGUF file")->required();
+  app.add_option("model", options->model, kAnyModel)->required();
   app.add_option("-n,--tokens", options->generate.tokens, "tokens of an answer at most")
       ->check(in_range(1, 1 << 30))
       ->capture_default_str();
@@ -165,7 +165,7 @@ Action declare(Flags& app, Context& context) {
   app.add_option("--chat-template", options->chat_template,
                  fmt::format("instead of the model's own: {}, or a file", chat_template_names()));
   add_sampling_flags(app, options->generate.sampling);
-  app.add_option("--threads", options->threads, "cores to use; 0 = all");
+  app.add_threads(options->threads);
   return [options, &context] { return Chat(*options, context).run(); };
 }
 

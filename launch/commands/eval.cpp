@@ -125,25 +125,36 @@ ExitCode run(const Options& options, const Context& context) {
 
 Action declare(Flags& app, Context& context) {
   auto options = std::make_shared<Options>();
-  app.add_option("model", options->model, "run folder, checkpoint or GGUF file")->required();
-  app.add_option("--data", options->data, "token store, or token file of llm.c or Megatron");
-  app.add_option("--text", options->text, "text: files, folders or globs");
+  app.add_option("model", options->model, kAnyModel)->required();
+  Flag* const data =
+      app.add_option("--data", options->data, "token store, or token file of llm.c or Megatron");
+  Flag* const text =
+      app.add_option("--text", options->text, "text: files, folders or globs")->excludes(data);
+  const Flag* const tasks =
+      app.add_option(
+             "--tasks", options->tasks,
+             "multiple choice or cloze: FILE.jsonl or NAME=FILE.jsonl (piqa, hellaswag, arc, "
+             "winogrande, openbookqa, boolq, copa, sciq, blimp, lambada, or query/choices/gold)")
+          ->excludes(data)
+          ->excludes(text);
   app.add_option(
          "--stride", options->stride,
          "windows of the context at this stride, so that all but the first tokens have context; "
          "0: windows without overlap")
-      ->capture_default_str();
-  app.add_option(
-      "--tasks", options->tasks,
-      "multiple choice or cloze: FILE.jsonl or NAME=FILE.jsonl (piqa, hellaswag, arc, "
-      "winogrande, openbookqa, boolq, copa, sciq, blimp, lambada, or query/choices/gold)");
-  app.add_option("--shots", options->few_shot.shots, "so many solved items before each question");
-  app.add_option("--shots-from", options->few_shot.file, "the JSON lines they are taken from");
-  app.add_flag("--bos", options->bos, "put the separator before each question");
+      ->capture_default_str()
+      ->excludes(tasks);
+  app.add_option("--shots", options->few_shot.shots, "so many solved items before each question")
+      ->check(in_range(0, 1 << 20))
+      ->needs(tasks);
+  app.add_option("--shots-from", options->few_shot.file, "the JSON lines they are taken from")
+      ->needs(tasks);
+  app.add_flag("--bos", options->bos, "put the separator before each question")->needs(tasks);
   app.add_flag("--per-item", options->per_item,
-               "with --json: each item's log-likelihoods and choice");
-  app.add_flag("--per-token", options->per_token, "with --json: every scored id and its nats");
-  app.add_option("--threads", options->threads, "cores to use; 0 = all");
+               "with --json: each item's log-likelihoods and choice")
+      ->needs(tasks);
+  app.add_flag("--per-token", options->per_token, "with --json: every scored id and its nats")
+      ->excludes(tasks);
+  app.add_threads(options->threads);
   return [options, &context] { return run(*options, context); };
 }
 

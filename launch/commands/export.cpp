@@ -64,8 +64,7 @@ ExportReport write(const Options& options, Machine& machine, const Context& cont
   const std::unique_ptr<ModelSource> source = open_model(request.model);
   for (const std::string& note : source->notes()) context.note("{}", note);
   const std::unique_ptr<Tokenizer> tokenizer = source->tokenizer();
-  if (!tokenizer)
-    fail_user("{} has no tokenizer inside, so it cannot read or write text", source->origin());
+  require_tokenizer(tokenizer.get(), source->origin());
   if (chat_template.empty()) chat_template = source->chat().chat_template;
   if (!options.importance_from.empty()) {
     CalibratingBackend calibrating(*machine.backend);
@@ -168,14 +167,13 @@ ExitCode run(const Options& options, const Context& context) {
 
 Action declare(Flags& app, Context& context) {
   auto options = std::make_shared<Options>();
-  app.add_option("model", options->request.model,
-                 "run folder, checkpoint, GGUF file or Hugging Face folder")
-      ->required();
+  app.add_option("model", options->request.model, kAnyModel)->required();
+  const Flag* const out = app.add_option("--out", options->out, "the GGUF file to write");
+  declare_hf(app, options->hf);
   app.add_option("--type", options->type,
                  fmt::format("one of {}", fmt::join(gguf_recipe_names(), ", ")))
-      ->capture_default_str();
-  app.add_option("--out", options->out, "the GGUF file to write");
-  declare_hf(app, options->hf);
+      ->capture_default_str()
+      ->needs(out);
   app.add_option("--name", options->request.name, "the model's name inside the file");
   app.add_option("--license", options->request.license,
                  "of the model and its data, for its card: apache-2.0, cc-by-4.0, ...");
@@ -183,16 +181,18 @@ Action declare(Flags& app, Context& context) {
                  fmt::format("for a model tuned for chats: {}, or a file with a template",
                              chat_template_names()));
   auto* given = app.add_option("--imatrix", options->importance,
-                               "an importance matrix, in the file of llama.cpp's llama-imatrix");
+                               "an importance matrix, in the file of llama.cpp's llama-imatrix")
+                    ->needs(out);
   auto* from = app.add_option("--imatrix-from", options->importance_from,
                               "measure the importance matrix on these texts")
-                   ->excludes(given);
+                   ->excludes(given)
+                   ->needs(out);
   app.add_option("--imatrix-out", options->importance_out, "keep what was measured in this file")
       ->needs(from);
-  app.add_flag("--no-certify", options->no_certify, "write the file and prove nothing");
-  declare_certify_options(app, options->certify);
+  app.add_flag("--no-certify", options->no_certify, "write the file and prove nothing")->needs(out);
+  declare_certify_options(app, options->certify, out);
   app.add_flag("--force", options->request.force, "replace an existing file or folder");
-  app.add_option("--threads", options->request.threads, "cores to use; 0 = all");
+  app.add_threads(options->request.threads);
   return [options, &context] { return run(*options, context); };
 }
 

@@ -58,13 +58,17 @@ ModelCard card_of(const std::string& origin,
 }
 
 void declare_hf(Flags& app, HfOptions& options) {
-  app.add_option("--hf", options.folder, "the Hugging Face folder to write, instead of --out");
+  const Flag* const hf =
+      app.add_option("--hf", options.folder, "the Hugging Face folder to write, instead of --out");
   app.add_option("--dtype", options.dtype, "of its tensors: f32, f16 or bf16")
-      ->capture_default_str();
+      ->capture_default_str()
+      ->needs(hf);
   app.add_option("--shard-bytes", options.shard_bytes, "its largest file of tensors")
-      ->capture_default_str();
+      ->capture_default_str()
+      ->needs(hf);
   app.add_flag("--verify", options.verify,
-               "read it again, compute with both, and name the first activation that differs");
+               "read it again, compute with both, and name the first activation that differs")
+      ->needs(hf);
 }
 
 ExitCode export_hf_folder(const ExportRequest& request,

@@ -141,7 +141,7 @@ ExitCode run(const Options& options, const Context& context) {
 Action declare(Flags& app, Context& context) {
   auto options = std::make_shared<Options>();
   GenerateOptions& g = options->generate;
-  app.add_option("model", options->model, "run folder, checkpoint or GGUF file")->required();
+  app.add_option("model", options->model, kAnyModel)->required();
   app.add_option("prompt", options->prompt, "text to go on from; empty: a new document");
   app.add_option("-n,--tokens", g.tokens, "tokens to write at most")->check(in_range(1, 1 << 30));
   add_sampling_flags(app, g.sampling);
@@ -150,7 +150,7 @@ Action declare(Flags& app, Context& context) {
                  "read the prompt from a file; - = standard input");
   app.add_option("--sequences", options->sequences, "texts to write, each from draws of its own")
       ->check(in_range(1, 10000));
-  app.add_option("--threads", options->threads, "cores to use; 0 = all");
+  app.add_threads(options->threads);
   return [options, &context] { return run(*options, context); };
 }
 

@@ -95,13 +95,11 @@ ExitCode run(const Options& options, const Context& context) {
 
 Action declare(Flags& app, Context& context) {
   auto options = std::make_shared<Options>();
-  app.add_option("model", options->model,
-                 "GGUF file, Hugging Face folder, llama2.c .bin, checkpoint or run folder")
-      ->required();
+  app.add_option("model", options->model, kAnyModel)->required();
   app.add_option("--out", options->out, "the run folder to make")->required();
   app.add_option("--tokenizer", options->tokenizer,
                  "the model's tokenizer, where its own file has none");
-  app.add_option("--threads", options->threads, "cores to use; 0 = all");
+  app.add_threads(options->threads);
   return [options, &context] { return run(*options, context); };
 }
 

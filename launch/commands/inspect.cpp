@@ -112,6 +112,9 @@ ExitCode run(const Options& options, const Context& context) {
   if (!options.runs_on.empty())
     return print_runs_on(model_to_run(files[0]), options.runs_on, options.context, context);
   const nlohmann::ordered_json description = describe_file(files[0], options.verify);
+  if (options.verify && !description.value("verified", false))
+    context.note("--verify reads token stores (checkpoints always are); it has no effect on a {}",
+                 description.value("kind", ""));
   print_description(context, description);
   context.result(description);
   return ExitCode::kDone;
@@ -122,15 +125,17 @@ Action declare(Flags& app, Context& context) {
   app.add_option(
       "file", options->words.words,
       "run.toml (with key=value changes), a preset's name, token store, tokenizer, GGUF file, "
-      "checkpoint or run folder");
+      "Hugging Face folder, llama2.c .bin, checkpoint or run folder");
   app.add_option("--preset", options->words.preset, "a named shape instead of a file");
   app.add_flag("--keys", options->keys, "list every key of a run file (docs/config.md)");
   app.add_option("--show", options->show,
                  "parametrization: initial deviation, rate, epsilon and decay of every tensor");
-  app.add_option(
+  const Flag* const runs_on = app.add_option(
       "--runs-on", options->runs_on,
       "whether the model runs on a device (pi4-4gb, laptop-16gb, phone-8gb, ...), and how fast");
-  app.add_option("--context", options->context, "for --runs-on: tokens; 0 = the model's context");
+  app.add_option("--context", options->context, "for --runs-on: tokens; 0 = the model's context")
+      ->check(in_range(int64_t{0}, int64_t{1} << 40))
+      ->needs(runs_on);
   app.add_flag("--verify", options->verify, "read all of a token store and compare its hashes");
   return [options, &context] { return run(*options, context); };
 }

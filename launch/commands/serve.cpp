@@ -61,7 +61,7 @@ ExitCode run(const Options& options, const Context& context) {
 Action declare(Flags& app, Context& context) {
   auto options = std::make_shared<Options>();
   Options& o = *options;
-  app.add_option("model", o.model, "run folder, checkpoint or GGUF file")->required();
+  app.add_option("model", o.model, kAnyModel)->required();
   app.add_option("--host", o.host, "address to listen on; anything but loopback is open to others")
       ->capture_default_str();
   app.add_option("--port", o.port, "0 = any free one")
@@ -86,7 +86,7 @@ Action declare(Flags& app, Context& context) {
       ->check(in_range(1, 100000))
       ->capture_default_str();
   add_sampling_flags(app, o.sampling);
-  app.add_option("--threads", o.threads, "cores to use; 0 = all");
+  app.add_threads(o.threads);
   return [options, &context] { return run(*options, context); };
 }
 

@@ -1,8 +1,7 @@
 #include "launch/supervise/heartbeat.hpp"
 
-#include "core/file.hpp"
-#include "core/hash.hpp"
 #include "core/threads.hpp"
+#include "launch/program.hpp"
 #include "launch/supervise/sockets.hpp"
 
 #include <execinfo.h>
@@ -132,14 +131,13 @@ std::unique_ptr<Heartbeat> heartbeat_if_supervised() {
 
 void answer_probe(const SupervisorAddress& supervisor, int index) {
   const int socket = connect_to(supervisor);
-  const MappedFile program("/proc/self/exe");
   send_all(socket, line_of(Hello{.key = supervisor.key,
                                  .attempt = supervisor.attempt,
                                  .probe = index,
                                  .pid = ::getpid(),
                                  .cores = usable_cores(),
                                  .host = own_host_name(),
-                                 .program = hash_hex(hash_bytes(program.data(), program.size()))}));
+                                 .program = program_hash()}));
   pollfd wanted = {socket, POLLIN, 0};
   ::poll(&wanted, 1, 5000);  // until it has been read
   ::close(socket);

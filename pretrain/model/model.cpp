@@ -438,10 +438,6 @@ void Model::read(const Batch& batch) {
   forward(s, 0, batch.tokens);
 }
 
-View Model::logits(int64_t first, int64_t count) {
-  return on_host(project(normed_.get().slice(first, count)), logits_copy_);
-}
-
 View Model::decode(std::span<const int32_t> tokens, KvCache& cache) {
   const int64_t n = static_cast<int64_t>(tokens.size());
   ISOFLOP_CHECK(cache.length + n <= config_.context, "{} tokens do not fit a context of {}",
@@ -450,7 +446,7 @@ View Model::decode(std::span<const int32_t> tokens, KvCache& cache) {
   s.cache = &cache;
   const View hidden = forward(s, 0, tokens);
   cache.length += n;
-  return on_host(project(hidden.slice(n - 1, 1)), logits_copy_);
+  return logits_of(hidden.slice(n - 1, 1));
 }
 
 }  // namespace isoflop

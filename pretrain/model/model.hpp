@@ -95,7 +95,10 @@ class Model {
   void read(const Batch& batch);
   /// What follows rows [first, first + count) of the batch that was read, count <= kHeadTokens.
   /// (count, V), in host memory, valid until the next call.
-  View logits(int64_t first, int64_t count);
+  View logits(int64_t first, int64_t count) { return logits_of(normed_.get().slice(first, count)); }
+  /// What follows tokens whose hidden states a last stage put out: (n, D), n <= kHeadTokens, in the
+  /// backend's memory. (n, V), in host memory, valid until the next call.
+  View logits_of(View hidden) { return on_host(project(hidden), logits_copy_); }
 
   /// Appends `tokens` (at most shape.tokens of them) to the cache and returns the logits that
   /// follow the last one. (1, V), in host memory, valid until the next call.

@@ -43,6 +43,10 @@ TEST_F(HfFolders, ARunIsEvaluatedWrittenWithAndTrainedOnFromItsFolder) {
     };
     EXPECT_EQ(ids(hf), ids(run)) << arch;
     EXPECT_EQ(run_json({"import", hf, "--out", path(arch + "-back")})["arch"], arch);
+    const Json described = run_json({"inspect", hf});
+    EXPECT_EQ(described["kind"], "hugging face folder");
+    EXPECT_EQ(described["arch"], arch);
+    EXPECT_EQ(described["parameters"], report["parameters"]);
     EXPECT_EQ(loss(path(arch + "-back")), loss(run)) << arch;
 
     const std::string card = slurp(hf + "/README.md");
@@ -58,6 +62,28 @@ TEST_F(HfFolders, ARunIsEvaluatedWrittenWithAndTrainedOnFromItsFolder) {
       run_json({"train", "model.init=" + path("llama-hf"), "data.train=" + text, "schedule.steps=3",
                 "schedule.batch_tokens=256", "--out", path("on"), "--quiet"});
   EXPECT_EQ(trained["steps"], 3);
+}
+
+TEST_F(HfFolders, FlagsThatWouldDoNothingAreRefused) {
+  const struct {
+    std::vector<std::string> arguments;
+    const char* says;
+  } cases[] = {{{"export", "x", "--hf", "d", "--type", "q4_0"}, "--type requires --out"},
+               {{"export", "x", "--hf", "d", "--text", "t"}, "--text requires --out"},
+               {{"export", "x", "--hf", "d", "--for", "ollama"}, "--for requires --out"},
+               {{"export", "x", "--hf", "d", "--no-certify"}, "--no-certify requires --out"},
+               {{"export", "x", "--out", "f", "--dtype", "f16"}, "--dtype requires --hf"},
+               {{"export", "x", "--out", "f", "--verify"}, "--verify requires --hf"},
+               {{"eval", "x", "--text", "t", "--shots", "2"}, "--shots requires --tasks"},
+               {{"eval", "x", "--text", "t", "--bos"}, "--bos requires --tasks"},
+               {{"eval", "x", "--text", "t", "--tasks", "f"}, "--tasks"},
+               {{"eval", "x", "--tasks", "f", "--per-token"}, "--per-token"},
+               {{"inspect", "x", "--context", "5"}, "--context requires --runs-on"}};
+  for (const auto& [arguments, says] : cases) {
+    const ProgramResult result = run_isoflop(arguments);
+    EXPECT_EQ(result.code, 2) << says;
+    EXPECT_NE(result.err.find(says), std::string::npos) << says << "\n" << result.err;
+  }
 }
 
 TEST_F(HfFolders, AreExportedEitherThereOrToAFile) {

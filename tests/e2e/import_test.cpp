@@ -65,6 +65,11 @@ TEST_F(Import, AGgufFileBecomesARunThatEvaluatesWritesAndExportsTheSame) {
     EXPECT_EQ(words(back), words(out));
     run_json({"export", back, "--type", "f32", "--out", again});
     expect_same_tensors(out, again);
+    // Nobody here knows how an imported model was trained.
+    const GgufFile first(out), second(again);
+    EXPECT_NE(first.text("general.description").find("Trained from scratch"), std::string::npos);
+    EXPECT_EQ(second.text("general.description").find("Trained"), std::string::npos);
+    EXPECT_FALSE(second.find("general.training.tokens"));
   }
 }
 

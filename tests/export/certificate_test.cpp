@@ -125,16 +125,16 @@ TEST_F(Certified, NoiseExcusesOnlyCloseCalls) {
   write_model("file.gguf", "q4_0");
   const auto backend = make_reference_backend(DType::f32);
   ThreadTeam team(1);
-  LanguageModel source(path("source.gguf"), *backend, team),
-      file(path("file.gguf"), *backend, team);
+  const auto source = open_model(path("source.gguf")), file = open_model(path("file.gguf"));
   std::vector<int32_t> ids;
   for (int32_t i = 0; i < 161; ++i) ids.push_back((i * 37 + 11) % 256);
   const auto windows =
       spread_windows(ids.size(), 16, 160, [&](uint64_t first, std::span<int32_t> out) {
         std::copy_n(ids.begin() + static_cast<std::ptrdiff_t>(first), out.size(), out.begin());
       });
-  const Comparison strict = compare_models(source, file, windows, 0, team);
-  const Comparison lenient = compare_models(source, file, windows, 1e9, team);
+  Reading wanted(*source, windows, *backend, team), found(*file, windows, *backend, team);
+  const Comparison strict = compare_models(wanted, found, 0, team);
+  const Comparison lenient = compare_models(wanted, found, 1e9, team);
   ASSERT_LT(strict.same_top, strict.tokens) << "4 bits change some argmax of a random model";
   EXPECT_EQ(strict.excused, 0);
   EXPECT_EQ(lenient.unexcused(), 0);

@@ -73,6 +73,15 @@ TEST(Program, ConfigErrorsSayWhereAndExitWithTwo) {
   EXPECT_EQ(run_program("inspect noise.bin", folder.path()).code, 2);
 }
 
+TEST(Program, NumbersOutOfRangeAndWhatIsNoNumberAreRefused) {
+  for (const char* flags : {"--temperature nan", "--temperature -1", "--top-p inf", "--min-p x",
+                            "--threads -1", "--threads 1000000"}) {
+    const ProgramResult outcome = run_program(std::string("generate x ") + flags);
+    EXPECT_EQ(outcome.code, 2) << flags;
+    EXPECT_NE(outcome.err.find("range"), std::string::npos) << outcome.err;
+  }
+}
+
 TEST(Program, JsonIsAllThereIsOnStandardOutput) {
   const ProgramResult outcome = run_program("inspect --preset cerebras-111m --json");
   EXPECT_EQ(outcome.code, 0);
