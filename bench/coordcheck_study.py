@@ -17,10 +17,7 @@ import pathlib
 import subprocess
 import time
 
-SETTING = ["model.layers=2", "model.d_model=128", "model.head_dim=64", "model.heads=2",
-           "model.context=128", "data.tokenizer=chars", "schedule.steps=100",
-           "schedule.batch_tokens=512", "parametrization.base_d_model=128",
-           "parametrization.base_layers=2", "compute.threads=1"]
+CONFIG = pathlib.Path(__file__).parent.parent / "configs/coordcheck.toml"
 DEPTH = ["model.d_model=256", "model.heads=4", "optimizer.lr=1e-3"]
 COLUMNS = ["embedding", "attention logits", "attention", "mlp", "logits"]
 
@@ -49,16 +46,14 @@ def check(options, row):
     out = options.work / f"{name}.json"
     if out.exists():
         return json.loads(out.read_text())
-    command = [options.program, "coordcheck", f"data.train={options.text.resolve()}", *SETTING,
+    command = [options.program, "coordcheck", str(CONFIG), f"data.train={options.text.resolve()}",
                *changes, f"--{dimension}", sizes, "--seeds", str(options.seeds), "--out",
                str(options.work / "data"), "--json"]
-    if "kind=sp" in " ".join(changes):
-        command = [word for word in command if "parametrization.base" not in word]
     start = time.monotonic()
-    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
                           preexec_fn=lambda: os.nice(options.nice))
     if done.returncode not in (0, 3):
-        raise SystemExit(f"exit code {done.returncode}: {' '.join(command)}")
+        raise SystemExit(f"exit code {done.returncode}: {' '.join(command)}\n{done.stderr}")
     result = json.loads(done.stdout)
     result["seconds"] = time.monotonic() - start
     result["sizes"] = sizes
