@@ -29,7 +29,9 @@ TEST(Program, EveryHelpOpensWithAnExample) {
   for (const Command& command : commands()) {
     const ProgramResult help = run_program(command.name + " --help");
     EXPECT_EQ(help.code, 0) << command.name;
-    EXPECT_EQ(help.out.rfind("Example:\n  isoflop " + command.name, 0), 0u) << help.out;
+    EXPECT_EQ(help.out.rfind("Example:\n  ", 0), 0u) << help.out;  // maybe under mpirun
+    const std::string example = help.out.substr(0, help.out.find('\n', sizeof "Example:\n  "));
+    EXPECT_NE(example.find("isoflop " + command.name), example.npos) << help.out;
     EXPECT_NE(help.out.find("--json"), std::string::npos) << command.name;
     EXPECT_EQ(help.err, "") << command.name;
   }
