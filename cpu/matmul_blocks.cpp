@@ -37,7 +37,8 @@ inline int64_t padded(int64_t blocks) {
   return (blocks + 15) / 16 * 16;
 }
 
-/// Blocks of 32 that are read into registers: F16 scale, F16 minimum if any, levels.
+/// Blocks of 32 that are read into registers: F16 scale, F16 minimum if any, fifth bits if any,
+/// levels.
 struct Q8_0 {
   static constexpr int64_t kFront = 2, kBytes = 34;
   static constexpr bool kMinimum = false;
@@ -48,6 +49,14 @@ struct Q4_0 {
 };
 struct Q4_1 {
   static constexpr int64_t kFront = 4, kBytes = 20;
+  static constexpr bool kMinimum = true;
+};
+struct Q5_0 {
+  static constexpr int64_t kFront = 2, kBytes = 22;
+  static constexpr bool kMinimum = false;
+};
+struct Q5_1 {
+  static constexpr int64_t kFront = 4, kBytes = 24;
   static constexpr bool kMinimum = true;
 };
 
@@ -83,6 +92,25 @@ HWY_INLINE hn::Vec<D> load_levels(Q4_0, D d16, const uint8_t* levels, int64_t i)
 template <class D>
 HWY_INLINE hn::Vec<D> load_levels(Q4_1, D d16, const uint8_t* levels, int64_t i) {
   return load_nibbles(d16, levels, i);
+}
+
+/// Four bytes of fifth bits, then nibbles.
+template <class D>
+HWY_INLINE hn::Vec<D> load_five_bits(D d16, const uint8_t* bytes, int64_t i) {
+#if HWY_TARGET == HWY_SCALAR
+  const auto fifth = hn::Set(d16, static_cast<int16_t>((bytes[i / 8] >> (i % 8) & 1) << 4));
+#else  // a vector begins at a whole byte
+  const auto fifth = hn::IfThenElseZero(hn::LoadMaskBits(d16, bytes + i / 8), hn::Set(d16, 16));
+#endif
+  return hn::Add(load_nibbles(d16, bytes + 4, i), fifth);
+}
+template <class D>
+HWY_INLINE hn::Vec<D> load_levels(Q5_0, D d16, const uint8_t* levels, int64_t i) {
+  return hn::Sub(load_five_bits(d16, levels, i), hn::Set(d16, 16));
+}
+template <class D>
+HWY_INLINE hn::Vec<D> load_levels(Q5_1, D d16, const uint8_t* levels, int64_t i) {
+  return load_five_bits(d16, levels, i);
 }
 
 /// An F16 number in all lanes.
@@ -209,6 +237,10 @@ bool dot_rows(BlockType type,
     dot_rows_of<Q4_0>(blocks, rows, x, cols, minima, y);
   else if (type == BlockType::q4_1)
     dot_rows_of<Q4_1>(blocks, rows, x, cols, minima, y);
+  else if (type == BlockType::q5_0)
+    dot_rows_of<Q5_0>(blocks, rows, x, cols, minima, y);
+  else if (type == BlockType::q5_1)
+    dot_rows_of<Q5_1>(blocks, rows, x, cols, minima, y);
   else
     return false;
   return true;

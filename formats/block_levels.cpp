@@ -18,21 +18,36 @@ uint8_t byte_at(const std::byte* in, int i) {
   return static_cast<uint8_t>(in[i]);
 }
 
-/// Sixteen bytes hold 32 nibbles: the low ones first. Copied, since bytes may alias anything, which
-/// keeps compilers from vectors.
+// Bytes may alias anything, which keeps compilers from vectors: everything below works on copies.
+template <int kBytes>
+struct Copied {
+  explicit Copied(const std::byte* in) { std::memcpy(bytes, in, kBytes); }
+  uint8_t operator[](int i) const { return bytes[i]; }
+  uint8_t bytes[kBytes];
+};
+
+/// Sixteen bytes hold 32 nibbles: the low ones first.
 void nibbles(const std::byte* in, int below, int16_t* levels) {
-  uint8_t bytes[16];
+  const Copied<16> bytes(in);
   int16_t values[32];
-  std::memcpy(bytes, in, 16);
   for (int j = 0; j < 16; ++j) values[j] = static_cast<int16_t>((bytes[j] & 15) - below);
   for (int j = 0; j < 16; ++j) values[j + 16] = static_cast<int16_t>((bytes[j] >> 4) - below);
   std::memcpy(levels, values, sizeof(values));
 }
 
+/// Bit j of four bytes adds 16 to level j; each byte is laid beside its eight bits first, since a
+/// shift by j has no vector form everywhere.
 void add_fifth_bits(const std::byte* in, int16_t* levels) {
-  uint32_t bits;
-  std::memcpy(&bits, in, sizeof(bits));
-  for (int j = 0; j < 32; ++j) levels[j] = static_cast<int16_t>(levels[j] + ((bits >> j & 1) << 4));
+  static constexpr uint8_t kBits[8] = {1, 2, 4, 8, 16, 32, 64, 128};
+  int16_t values[32];
+  std::memcpy(values, levels, sizeof(values));
+  for (int group = 0; group < 4; ++group) {
+    const uint8_t byte = byte_at(in, group);
+    for (int j = 0; j < 8; ++j)
+      values[8 * group + j] =
+          static_cast<int16_t>(values[8 * group + j] + ((byte & kBits[j]) != 0 ? 16 : 0));
+  }
+  std::memcpy(levels, values, sizeof(values));
 }
 
 // Blocks of 32: a scale, where there is one a minimum, fifth bits, and nibbles or bytes.
@@ -66,7 +81,8 @@ void unpack_q45_k(
   constexpr int kBytes = kFifth ? 176 : 144;
   for (; count > 0; count -= kSuper, in += kBytes) {
     const float d = load_f16(in), d_minimum = load_f16(in + 2);
-    const std::byte *packed = in + 4, *fifth = in + 16, *low = in + (kFifth ? 48 : 16);
+    const std::byte *packed = in + 4, *low = in + (kFifth ? 48 : 16);
+    const Copied<32> fifth(in + 16);
     for (int b = 0; b < 8; ++b, levels += 32) {
       const int scale = b < 4 ? byte_at(packed, b) & 63
                               : (byte_at(packed, b + 4) & 15) | byte_at(packed, b - 4) >> 6 << 4;
@@ -74,12 +90,14 @@ void unpack_q45_k(
                                 : byte_at(packed, b + 4) >> 4 | byte_at(packed, b) >> 6 << 4;
       *scales++ = d;
       *minima++ = -d_minimum * static_cast<float>(minimum);
-      const std::byte* group = low + b / 2 * 32;
+      const Copied<32> group(low + b / 2 * 32);
+      int16_t values[32];
       for (int j = 0; j < 32; ++j) {
-        int q = byte_at(group, j) >> (b % 2 * 4) & 15;
-        if (kFifth) q |= (byte_at(fifth, j) >> b & 1) << 4;
-        levels[j] = static_cast<int16_t>(scale * q);
+        int q = group[j] >> (b % 2 * 4) & 15;
+        if (kFifth) q |= (fifth[j] >> b & 1) << 4;
+        values[j] = static_cast<int16_t>(scale * q);
       }
+      std::memcpy(levels, values, sizeof(values));
     }
   }
 }
@@ -90,15 +108,18 @@ void unpack_q6_k(
     std::fill_n(scales, 8, load_f16(in + 208));
     std::fill_n(minima, 8, 0.0f);
     scales += 8, minima += 8;
-    for (int half = 0; half < 2; ++half)
-      for (int part = 0; part < 4; ++part)  // 32 values each
-        for (int j = 0; j < 32; ++j) {
-          const int i = 128 * half + 32 * part + j;
-          const int low = byte_at(in, 64 * half + part % 2 * 32 + j) >> (part / 2 * 4) & 15;
-          const int top = byte_at(in, 128 + 32 * half + j) >> (part * 2) & 3;
-          levels[i] =
-              static_cast<int16_t>(static_cast<int8_t>(in[192 + i / 16]) * ((low | top << 4) - 32));
-        }
+    for (int part = 0; part < 16; ++part) {  // 16 values each, with a scale
+      const int half = part / 8, quarter = part / 2 % 4, side = part % 2 * 16;
+      const Copied<16> low(in + 64 * half + quarter % 2 * 32 + side);
+      const Copied<16> top(in + 128 + 32 * half + side);
+      const auto scale = static_cast<int8_t>(in[192 + part]);
+      int16_t values[16];
+      for (int j = 0; j < 16; ++j) {
+        const int q = (low[j] >> (quarter / 2 * 4) & 15) | (top[j] >> (quarter * 2) & 3) << 4;
+        values[j] = static_cast<int16_t>(scale * (q - 32));
+      }
+      std::memcpy(levels + 16 * part, values, sizeof(values));
+    }
   }
 }
 
