@@ -35,18 +35,17 @@ void nibbles(const std::byte* in, int below, int16_t* levels) {
   std::memcpy(levels, values, sizeof(values));
 }
 
-/// Bit j of four bytes adds 16 to level j; each byte is laid beside its eight bits first, since a
+/// Bit j of four bytes adds 16 to level j; each byte is laid under its eight bits first, since a
 /// shift by j has no vector form everywhere.
 void add_fifth_bits(const std::byte* in, int16_t* levels) {
-  static constexpr uint8_t kBits[8] = {1, 2, 4, 8, 16, 32, 64, 128};
+  static constexpr uint8_t kBit[32] = {1, 2, 4, 8, 16, 32, 64, 128, 1, 2, 4, 8, 16, 32, 64, 128,
+                                       1, 2, 4, 8, 16, 32, 64, 128, 1, 2, 4, 8, 16, 32, 64, 128};
+  uint8_t spread[32];
+  for (int group = 0; group < 4; ++group) std::memset(spread + 8 * group, byte_at(in, group), 8);
   int16_t values[32];
   std::memcpy(values, levels, sizeof(values));
-  for (int group = 0; group < 4; ++group) {
-    const uint8_t byte = byte_at(in, group);
-    for (int j = 0; j < 8; ++j)
-      values[8 * group + j] =
-          static_cast<int16_t>(values[8 * group + j] + ((byte & kBits[j]) != 0 ? 16 : 0));
-  }
+  for (int j = 0; j < 32; ++j)
+    values[j] = static_cast<int16_t>(values[j] + ((spread[j] & kBit[j]) != 0 ? 16 : 0));
   std::memcpy(levels, values, sizeof(values));
 }
 
@@ -108,17 +107,17 @@ void unpack_q6_k(
     std::fill_n(scales, 8, load_f16(in + 208));
     std::fill_n(minima, 8, 0.0f);
     scales += 8, minima += 8;
-    for (int part = 0; part < 16; ++part) {  // 16 values each, with a scale
-      const int half = part / 8, quarter = part / 2 % 4, side = part % 2 * 16;
-      const Copied<16> low(in + 64 * half + quarter % 2 * 32 + side);
-      const Copied<16> top(in + 128 + 32 * half + side);
-      const auto scale = static_cast<int8_t>(in[192 + part]);
-      int16_t values[16];
-      for (int j = 0; j < 16; ++j) {
+    for (int part = 0; part < 8; ++part) {  // 32 values each, 16 to a scale
+      const int half = part / 4, quarter = part % 4;
+      const Copied<32> low(in + 64 * half + quarter % 2 * 32), top(in + 128 + 32 * half);
+      int16_t scale[32], values[32];
+      for (int k = 0; k < 2; ++k)
+        std::fill_n(scale + 16 * k, 16, static_cast<int8_t>(in[192 + 2 * part + k]));
+      for (int j = 0; j < 32; ++j) {
         const int q = (low[j] >> (quarter / 2 * 4) & 15) | (top[j] >> (quarter * 2) & 3) << 4;
-        values[j] = static_cast<int16_t>(scale * (q - 32));
+        values[j] = static_cast<int16_t>(scale[j] * (q - 32));
       }
-      std::memcpy(levels + 16 * part, values, sizeof(values));
+      std::memcpy(levels + 32 * part, values, sizeof(values));
     }
   }
 }
