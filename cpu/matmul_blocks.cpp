@@ -43,22 +43,16 @@ struct Q8_0 {
   static constexpr int64_t kFront = 2, kBytes = 34;
   static constexpr bool kMinimum = false;
 };
-struct Q4_0 {
-  static constexpr int64_t kFront = 2, kBytes = 18;
-  static constexpr bool kMinimum = false;
+/// Level 0 means -kBelow.
+template <int kBelow, bool kHasMinimum, bool kFifth>
+struct Nibbles {
+  static constexpr bool kMinimum = kHasMinimum;
+  static constexpr int64_t kFront = kMinimum ? 4 : 2, kBytes = kFront + (kFifth ? 4 : 0) + 16;
 };
-struct Q4_1 {
-  static constexpr int64_t kFront = 4, kBytes = 20;
-  static constexpr bool kMinimum = true;
-};
-struct Q5_0 {
-  static constexpr int64_t kFront = 2, kBytes = 22;
-  static constexpr bool kMinimum = false;
-};
-struct Q5_1 {
-  static constexpr int64_t kFront = 4, kBytes = 24;
-  static constexpr bool kMinimum = true;
-};
+using Q4_0 = Nibbles<8, false, false>;
+using Q4_1 = Nibbles<0, true, false>;
+using Q5_0 = Nibbles<16, false, true>;
+using Q5_1 = Nibbles<0, true, true>;
 
 }  // namespace isoflop::cpu
 #endif
@@ -85,32 +79,24 @@ HWY_INLINE hn::Vec<D> load_nibbles(D d16, const uint8_t* bytes, int64_t i) {
   return i < 16 ? hn::And(both, hn::Set(d16, 15)) : hn::ShiftRight<4>(both);
 #endif
 }
+/// 16 where the level's fifth bit is set.
 template <class D>
-HWY_INLINE hn::Vec<D> load_levels(Q4_0, D d16, const uint8_t* levels, int64_t i) {
-  return hn::Sub(load_nibbles(d16, levels, i), hn::Set(d16, 8));
-}
-template <class D>
-HWY_INLINE hn::Vec<D> load_levels(Q4_1, D d16, const uint8_t* levels, int64_t i) {
-  return load_nibbles(d16, levels, i);
-}
-
-/// Four bytes of fifth bits, then nibbles.
-template <class D>
-HWY_INLINE hn::Vec<D> load_five_bits(D d16, const uint8_t* bytes, int64_t i) {
+HWY_INLINE hn::Vec<D> load_fifth_bits(D d16, const uint8_t* bytes, int64_t i) {
 #if HWY_TARGET == HWY_SCALAR
-  const auto fifth = hn::Set(d16, static_cast<int16_t>((bytes[i / 8] >> (i % 8) & 1) << 4));
+  return hn::Set(d16, static_cast<int16_t>((bytes[i / 8] >> (i % 8) & 1) << 4));
 #else  // a vector begins at a whole byte
-  const auto fifth = hn::IfThenElseZero(hn::LoadMaskBits(d16, bytes + i / 8), hn::Set(d16, 16));
+  return hn::IfThenElseZero(hn::LoadMaskBits(d16, bytes + i / 8), hn::Set(d16, 16));
 #endif
-  return hn::Add(load_nibbles(d16, bytes + 4, i), fifth);
 }
-template <class D>
-HWY_INLINE hn::Vec<D> load_levels(Q5_0, D d16, const uint8_t* levels, int64_t i) {
-  return hn::Sub(load_five_bits(d16, levels, i), hn::Set(d16, 16));
-}
-template <class D>
-HWY_INLINE hn::Vec<D> load_levels(Q5_1, D d16, const uint8_t* levels, int64_t i) {
-  return load_five_bits(d16, levels, i);
+template <int kBelow, bool kMinimum, bool kFifth, class D>
+HWY_INLINE hn::Vec<D> load_levels(Nibbles<kBelow, kMinimum, kFifth>,
+                                  D d16,
+                                  const uint8_t* levels,
+                                  int64_t i) {
+  auto level = load_nibbles(d16, levels + (kFifth ? 4 : 0), i);
+  if constexpr (kFifth) level = hn::Add(level, load_fifth_bits(d16, levels, i));
+  if constexpr (kBelow != 0) level = hn::Sub(level, hn::Set(d16, kBelow));
+  return level;
 }
 
 /// An F16 number in all lanes.

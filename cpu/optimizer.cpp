@@ -14,9 +14,9 @@
 HWY_BEFORE_NAMESPACE();
 namespace isoflop::cpu::HWY_NAMESPACE {
 
+// words[4 k + j] = philox(seed, stream, counter + first / 4 + k)[j] (core/rng.hpp) for `count`
+// words and up to four vectors more.
 #if HWY_TARGET == HWY_SCALAR  // has no wide products
-/// words[4 k + j] = philox(seed, stream, counter + k)[j] (core/rng.hpp) for `count` words and up to
-/// four vectors more.
 inline void random_words(const RandomRounding& at, int64_t first, int64_t count, uint32_t* words) {
   for (int64_t i = 0; i < count; i += 4) {
     const uint64_t counter = at.counter + static_cast<uint64_t>((first + i) / 4);

@@ -2,6 +2,7 @@
 
 #include "launch/bench_limits.hpp"
 #include "launch/step_terms.hpp"
+#include "launch/supervise/sockets.hpp"
 #include "launch/train_run.hpp"
 #include "ops/host_copy.hpp"
 #include "parallel/plain_sum.hpp"
@@ -9,8 +10,6 @@
 #include "pretrain/train/random_source.hpp"
 #include "pretrain/train/shard_exchange.hpp"
 #include "scaling/simulate.hpp"
-
-#include <unistd.h>
 
 #include <algorithm>
 #include <chrono>
@@ -182,9 +181,7 @@ Run part_of(const Run& run, SlotRange slots) {
 
 /// Of the host that has the most.
 int count_ranks_per_host(Communicator& ranks) {
-  char name[256] = {};
-  ::gethostname(name, sizeof(name) - 1);
-  const std::vector<std::string> hosts = ranks.gather_texts(name);
+  const std::vector<std::string> hosts = ranks.gather_texts(own_host_name());
   std::ptrdiff_t most = 0;
   for (const std::string& host : hosts)
     most = std::max(most, std::count(hosts.begin(), hosts.end(), host));

@@ -194,7 +194,7 @@ void add_messages(std::vector<WireSpan> spans,
   }
 }
 
-/// Everybody's text, at the first rank. Collective.
+/// Everybody's text, at the first rank alone: too much for every rank to have it all. Collective.
 std::vector<std::string> collect(Communicator& ranks, std::string mine) {
   const std::vector<int64_t> sizes = ranks.gather(static_cast<int64_t>(mine.size()));
   if (!ranks.is_root()) {

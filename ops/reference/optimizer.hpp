@@ -22,6 +22,11 @@ void set_moment(const View& view, int64_t i, S value, uint32_t random) {
     view.as<S>()[i] = value;
 }
 
+inline uint32_t word_of(const RandomRounding& at, int64_t i) {
+  const uint64_t counter = at.counter + static_cast<uint64_t>(i / 4);
+  return philox(at.seed, at.stream, counter)[static_cast<size_t>(i % 4)];
+}
+
 template <class S>
 void adamw(const AdamW& a) {
   S* p = a.p.as<S>();
@@ -32,9 +37,7 @@ void adamw(const AdamW& a) {
     const S v = S(a.beta2) * moment<S>(a.v, i) + S(1 - a.beta2) * gi * gi;
     const S step = m / S(a.correction1) / (std::sqrt(v / S(a.correction2)) + S(a.eps));
     p[i] = p[i] - S(a.lr * a.weight_decay) * p[i] - S(a.lr) * step;
-    const RandomRounding& r = a.rounding;
-    const uint32_t random =
-        philox(r.seed, r.stream, r.counter + static_cast<uint64_t>(i / 4))[i % 4];
+    const uint32_t random = a.m.dtype == DType::bf16 ? word_of(a.rounding, i) : 0;
     set_moment(a.m, i, m, random & 0xffffu);
     set_moment(a.v, i, v, random >> 16);
   }

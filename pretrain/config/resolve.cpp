@@ -162,9 +162,9 @@ void check_config(const RunConfig& config) {
   }
   if (config.optimizer.kind == "muon" && config.optimizer.state == "bf16")
     fail_user(
-        "optimizer.state = \"bf16\" is for AdamW's two moments; Muon has one, in fp32 "
-        "(optimizer.kind "
-        "= \"muon\")");
+        "optimizer.state = \"bf16\" is for AdamW's two moments, and optimizer.kind = \"muon\" has "
+        "one, "
+        "in fp32; leave one of the two keys out");
   const std::string& name = config.output.name;
   if (name.empty() || name == "." || name == ".." || name.find('/') != name.npos) {
     fail_user("output.name = \"{}\" must be a plain folder name; --out takes a path", name);

@@ -26,7 +26,7 @@ void expect_same(Rig& alone, Rig& shared) {
   }
 }
 
-void compare_steps(const RunConfig& config, const BatchPlan& plan, DType activation) {
+void expect_same_steps(const RunConfig& config, const BatchPlan& plan, DType activation) {
   Rig alone(config, plan, activation, nullptr), shared(config, plan, activation, &ranks());
   for (int64_t step = 0; step < 4; ++step) {
     const StepResult a = alone.step.run(step, 1e-2, kRandomTokens);
@@ -54,44 +54,45 @@ RunConfig staged(RunConfig config, int pp) {
 TEST(Ranks, TakeTheStepOfOneWithUnevenSlots) {
   for (const int64_t slots : {8, 11})
     for (const bool tied : {true, false})
-      compare_steps(tiny_run(Arch::gpt3, tied),
-                    {.slots = slots, .micro_batches = 2, .micro_batch = 1, .context = 16},
-                    DType::f32);
+      expect_same_steps(tiny_run(Arch::gpt3, tied),
+                        {.slots = slots, .micro_batches = 2, .micro_batch = 1, .context = 16},
+                        DType::f32);
 }
 
 TEST(Ranks, TakeTheStepOfOneInEveryArchitecture) {
   for (const Arch arch : {Arch::gpt3, Arch::pythia, Arch::llama})
-    compare_steps(tiny_run(arch, false),
-                  {.slots = 8, .micro_batches = 1, .micro_batch = 2, .context = 16}, DType::f32);
+    expect_same_steps(tiny_run(arch, false),
+                      {.slots = 8, .micro_batches = 1, .micro_batch = 2, .context = 16},
+                      DType::f32);
 }
 
 TEST(Ranks, TakeTheStepOfOneInBf16) {
-  compare_steps(tiny_run(Arch::llama, true),
-                {.slots = 8, .micro_batches = 1, .micro_batch = 2, .context = 16}, DType::bf16);
+  expect_same_steps(tiny_run(Arch::llama, true),
+                    {.slots = 8, .micro_batches = 1, .micro_batch = 2, .context = 16}, DType::bf16);
 }
 
 TEST(Ranks, TakeTheStepOfOneWithMomentsInBf16) {
   RunConfig config = tiny_run(Arch::llama, true);
   config.optimizer.state = "bf16";
   const BatchPlan plan{.slots = 8, .micro_batches = 1, .micro_batch = 2, .context = 16};
-  compare_steps(config, plan, DType::f32);
-  for (const int pp : pipelines()) compare_steps(staged(config, pp), plan, DType::f32);
+  expect_same_steps(config, plan, DType::f32);
+  for (const int pp : pipelines()) expect_same_steps(staged(config, pp), plan, DType::f32);
 }
 
 TEST(Ranks, TakeTheStepOfOneWhileTheBatchGrows) {
   BatchPlan plan{.slots = 8, .micro_batches = 3, .micro_batch = 1, .context = 16};
   plan.ramp = {{0, 1, 0}, {1, 2, 8}, {3, 3, 40}};
-  compare_steps(tiny_run(Arch::gpt3, true), plan, DType::f32);
+  expect_same_steps(tiny_run(Arch::gpt3, true), plan, DType::f32);
   for (const int pp : pipelines())
-    compare_steps(staged(tiny_run(Arch::llama, false), pp), plan, DType::f32);
+    expect_same_steps(staged(tiny_run(Arch::llama, false), pp), plan, DType::f32);
 }
 
 TEST(Ranks, TakeTheStepOfOneWithMuon) {
   for (const Arch arch : {Arch::gpt3, Arch::llama}) {
     RunConfig config = tiny_run(arch, true);
     config.optimizer.kind = "muon";
-    compare_steps(config, {.slots = 8, .micro_batches = 1, .micro_batch = 1, .context = 16},
-                  DType::f32);
+    expect_same_steps(config, {.slots = 8, .micro_batches = 1, .micro_batch = 1, .context = 16},
+                      DType::f32);
   }
 }
 
@@ -99,25 +100,27 @@ TEST(Ranks, TakeTheStepOfOneWhateverIsRecomputed) {
   for (const char* level : {"cheap", "ffn", "block"}) {
     RunConfig config = tiny_run(Arch::gpt3, true);
     config.compute.recompute = level;
-    compare_steps(config, {.slots = 8, .micro_batches = 1, .micro_batch = 1, .context = 16},
-                  DType::f32);
+    expect_same_steps(config, {.slots = 8, .micro_batches = 1, .micro_batch = 1, .context = 16},
+                      DType::f32);
   }
 }
 
 TEST(Ranks, TakeTheStepOfOneAsStagesOfAPipeline) {
   for (const int pp : pipelines()) {
     for (const bool tied : {true, false})
-      compare_steps(staged(tiny_run(Arch::gpt3, tied), pp),
-                    {.slots = 11, .micro_batches = 2, .micro_batch = 1, .context = 16}, DType::f32);
-    compare_steps(staged(tiny_run(Arch::pythia, false), pp),
-                  {.slots = 8, .micro_batches = 1, .micro_batch = 2, .context = 16}, DType::f32);
+      expect_same_steps(staged(tiny_run(Arch::gpt3, tied), pp),
+                        {.slots = 11, .micro_batches = 2, .micro_batch = 1, .context = 16},
+                        DType::f32);
+    expect_same_steps(staged(tiny_run(Arch::pythia, false), pp),
+                      {.slots = 8, .micro_batches = 1, .micro_batch = 2, .context = 16},
+                      DType::f32);
     RunConfig recomputed = staged(tiny_run(Arch::llama, true), pp);
     recomputed.compute.recompute = "block";
     recomputed.model.document_mask = true;
     recomputed.model.separator = 5;
     recomputed.model.z_loss = 1e-3;
-    compare_steps(recomputed, {.slots = 8, .micro_batches = 2, .micro_batch = 1, .context = 16},
-                  DType::bf16);
+    expect_same_steps(recomputed, {.slots = 8, .micro_batches = 2, .micro_batch = 1, .context = 16},
+                      DType::bf16);
   }
 }
 
