@@ -30,6 +30,15 @@ void settle(double& multiplier, double rule, const char* name, bool continued) {
   multiplier = rule;
 }
 
+/// Under sp a multiplier is the model's own.
+void refuse(double multiplier, const char* name) {
+  if (multiplier != 1)
+    fail_user(
+        "parametrization.{0}_multiplier = {1} belongs to mup and completep; under sp set "
+        "model.{0}_multiplier",
+        name, multiplier);
+}
+
 void require_base(int64_t base, const char* key, const ParametrizationConfig& p) {
   if (base == 0)
     fail_user(
@@ -59,9 +68,10 @@ void resolve_parametrization(RunConfig& config) {
                                  p.attention_multiplier};
   const ParametrizationKind kind = parse_parametrization(p.kind);
   if (kind == ParametrizationKind::sp) {
-    if (tuned.embedding != 1 || tuned.residual != 1 || tuned.output != 1 || tuned.attention != 1)
-      fail_user(
-          "multipliers in [parametrization] belong to mup and completep; under sp set model.*");
+    refuse(tuned.embedding, "embedding");
+    refuse(tuned.residual, "residual");
+    refuse(tuned.output, "output");
+    refuse(tuned.attention, "attention");
     return;
   }
   require_base(p.base_d_model, "parametrization.base_d_model", p);
