@@ -1,7 +1,9 @@
 #include "pretrain/weight_grid.hpp"
 
+#include "core/error.hpp"
 #include "core/math.hpp"
 #include "formats/block_rounding.hpp"
+#include "parallel/tensor_cut.hpp"
 #include "pretrain/fold.hpp"
 #include "pretrain/optim/schedule.hpp"
 
@@ -9,24 +11,51 @@
 
 namespace isoflop {
 
-WeightGrid::WeightGrid(const GgufRecipe& recipe, const ModelConfig& model, const ParamTable& table)
+namespace {
+
+/// A cut of columns goes between blocks.
+void require_whole_blocks(const ParamSpec& spec, const BlockCodec& codec, int64_t cols, int parts) {
+  if (codec.fits(cols)) return;
+  fail_user(
+      "schedule.quantize rounds {} inputs of a matrix together, and parallel.tp = {} gives a rank "
+      "{} "
+      "of the {} of {}; share the model by parallel.pp, or by a parallel.tp that leaves whole "
+      "blocks",
+      codec.block_elements, parts, cols, spec.cols, spec.name);
+}
+
+}  // namespace
+
+WeightGrid::WeightGrid(const GgufRecipe& recipe,
+                       const ModelConfig& model,
+                       const ParamTable& table,
+                       int part,
+                       int parts)
     : parts_(table.size()) {
   const RecipeContext context = recipe_context(model, false);
   for (size_t i = 0; i < table.size(); ++i) {
     const ParamSpec& spec = table[i];
     if (spec.is_vector()) continue;
+    const TensorCut cut = cut_of(spec, part, parts);
+    const auto add = [&](int64_t first, int64_t count, BlockType type, double factor) {
+      for (const RowRun& run : cut.runs) {
+        const int64_t from = std::max(first, run.whole);
+        const int64_t to = std::min(first + count, run.whole + run.count);
+        if (from < to) parts_[i].push_back({run.first + from - run.whole, to - from, type, factor});
+      }
+    };
     for (const ForeignName& foreign : spec.gguf) {
       const int64_t rows = foreign.row_count > 0 ? foreign.row_count : spec.rows;
       const BlockType type =
           choose_block_type(recipe, context, foreign.name, spec.stage_block, {spec.cols, spec.rows})
               .type;
       if (type == BlockType::f32) continue;
+      require_whole_blocks(spec, block_codec(type), cut.cols, parts);
       // The first fold_rows outputs of the tensor carry the factor.
       const int64_t all = spec.fold_rows > 0 ? spec.fold_rows : spec.rows;
       const int64_t folded = std::clamp<int64_t>(all - foreign.first_row, 0, rows);
-      const double factor = fold_factor(model, spec.fold);
-      if (folded > 0) parts_[i].push_back({foreign.first_row, folded, type, factor});
-      if (folded < rows) parts_[i].push_back({foreign.first_row + folded, rows - folded, type, 1});
+      add(foreign.first_row, folded, type, fold_factor(model, spec.fold));
+      add(foreign.first_row + folded, rows - folded, type, 1);
     }
   }
 }

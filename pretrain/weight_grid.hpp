@@ -19,8 +19,14 @@ namespace isoflop {
 
 class WeightGrid {
  public:
-  /// Borrows nothing; `table` is that of make_param_table(model).
-  WeightGrid(const GgufRecipe& recipe, const ModelConfig& model, const ParamTable& table);
+  /// Of what rank `part` of `parts` has of each matrix (parallel/tensor_cut.hpp); which type a
+  /// matrix gets is decided by the whole of it. Borrows nothing; `table` is that of
+  /// make_param_table(model). UserError when a cut goes through a block.
+  WeightGrid(const GgufRecipe& recipe,
+             const ModelConfig& model,
+             const ParamTable& table,
+             int part = 0,
+             int parts = 1);
 
   /// Of the parameters [first, last) of the table: rounds what has a grid, copies the rest.
   void round(Backend& backend,

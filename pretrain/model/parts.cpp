@@ -2,6 +2,8 @@
 
 #include "core/error.hpp"
 #include "parallel/tensor_cut.hpp"
+#include "pretrain/model/architecture.hpp"
+#include "pretrain/weight_grid.hpp"
 
 #include <numeric>
 
@@ -44,11 +46,8 @@ void require_parts(const RunConfig& config) {
         "optimizer.kind = \"muon\" takes whole matrices, and parallel.tp = {} cuts them; share the "
         "model by parallel.pp instead, or use adamw",
         tp);
-  if (config.schedule.quantize != "none")
-    fail_user(
-        "schedule.quantize = \"{}\" rounds whole blocks of a matrix, and parallel.tp = {} may cut "
-        "them; share the model by parallel.pp instead",
-        config.schedule.quantize, tp);
+  if (const GgufRecipe* recipe = find_grid_recipe(config.schedule.quantize))
+    WeightGrid(*recipe, m, make_param_table(m), 0, static_cast<int>(tp));
   if (config.output.layer_stats_every > 0)
     fail_user(
         "output.layer_stats_every looks at whole tensors, and parallel.tp = {} cuts them; set it "

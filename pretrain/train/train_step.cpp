@@ -33,10 +33,12 @@ PipeSchedule schedule_for(const BatchPlan& plan, int64_t micro_batches, const Pr
                                   slots_for(plan, grid).size() * micro_batches);
 }
 
-std::optional<WeightGrid> grid_for(const RunConfig& config, const ParamTable& table) {
+std::optional<WeightGrid> grid_for(const RunConfig& config,
+                                   const ParamTable& table,
+                                   const ProcessGrid& ranks) {
   const GgufRecipe* recipe = find_grid_recipe(config.schedule.quantize);
   if (!recipe) return std::nullopt;
-  return WeightGrid(*recipe, config.model, table);
+  return WeightGrid(*recipe, config.model, table, ranks.place().tp, ranks.shape().tp);
 }
 
 }  // namespace
@@ -96,7 +98,7 @@ TrainStep::TrainStep(const RunConfig& config,
       in_flight_(most_in_flight(schedule_)),
       ranks_(ranks),
       parts_(parts_for(plan, config.model, sharding_.grid(), backend, ranks)),
-      grid_(grid_for(config, table)),
+      grid_(grid_for(config, table, sharding_.grid())),
       rounded_(grid_ ? ParamBuffer(part_table_,
                                    backend.state_dtype(),
                                    "weights on the grid",

@@ -104,6 +104,33 @@ TEST_F(Anneal, OnTheGridTheFourBitFileIsTheModel) {
   EXPECT_EQ(same.code, 0) << same.out << same.err;
 }
 
+// Each rank rounds its part of a matrix: heads of 32, so that no cut goes through a block.
+TEST_F(Anneal, OnTheGridRanksThatShareMatricesMakeTheSameFourBitFile) {
+  if (mpi_version() == "off") GTEST_SKIP() << "skipped: built without MPI";
+  if (!has_mpirun()) GTEST_SKIP() << "skipped: no mpirun (scripts/setup installs it)";
+  ASSERT_EQ(train({path("run.toml"), "--out", path("trunk"), "model.d_model=64",
+                   "model.output_multiplier=0.7", "output.layer_stats_every=0"})
+                .code,
+            0);
+  const auto branch = [&](int ranks, const std::string& out) {
+    const ProgramResult result =
+        run_on_ranks(ranks, {"train", "--anneal-from", path("trunk/checkpoints/step-00000028"),
+                             "--out", path(out), "compute.threads=1", "schedule.quantize=q4_0",
+                             "parallel.tp=2", "--quiet"});
+    EXPECT_EQ(result.code, 0) << result.err;
+    const ProgramResult exported = run_isoflop(
+        {"export", path(out), "--type", "q4_0", "--out", path(out + ".gguf"), "--json", "--force"});
+    EXPECT_EQ(exported.code, 0) << exported.err;
+    EXPECT_LT(
+        nlohmann::json::parse(exported.out)["certificate"]["weights"]["mean_kl"].get<double>(),
+        1e-9);
+  };
+  branch(2, "parts");
+  branch(4, "copies");
+  const ProgramResult same = run_isoflop({"diff", path("parts"), path("copies")});
+  EXPECT_EQ(same.code, 0) << same.out << same.err;
+}
+
 // All steps of such a branch are in the cool-down: wherever it is killed, rounded weights are lost
 // and have to come back from the masters.
 TEST_F(Anneal, KilledOnTheGridABranchGoesOnWithTheSameBits) {
