@@ -41,12 +41,13 @@ void write_modelfile(const fs::path& file, const GgufFile& gguf, const Context& 
 }  // namespace
 
 CertifiedFile certify_file(const fs::path& file,
+                           const fs::path& name,
                            const fs::path& source,
                            const CertifyOptions& options,
                            Machine& machine,
                            const Context& context) {
   std::vector<const Runtime*> programs;
-  for (const std::string& name : options.programs) programs.push_back(&find_runtime(name));
+  for (const std::string& program : options.programs) programs.push_back(&find_runtime(program));
 
   Certificate certificate =
       certify({.file = file, .source = source, .text = options.text, .tokens = options.tokens},
@@ -59,9 +60,13 @@ CertifiedFile certify_file(const fs::path& file,
     for (const std::string& note : findings.notes) context.note("{}: {}", program->name, note);
     if (findings.problems.empty()) context.note("{}: its rules are kept", program->name);
   }
+  if (certificate.pass()) {
+    certificate.file = name;
+    if (file != name) commit_file(file, name);
+  }
   for (const std::string& line : certificate_table(certificate)) context.print("{}", line);
   CertifiedFile result{certificate.pass(), to_json(certificate)};
-  const fs::path path = certificate_path(file);
+  const fs::path path = certificate_path(certificate.file);
   write_file_atomically(
       path,
       result.json.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n");
@@ -70,8 +75,8 @@ CertifiedFile certify_file(const fs::path& file,
     for (const std::string& failure : certificate.failures) context.print("  failed: {}", failure);
     return result;
   }
-  write_modelfile(file, gguf, context);
-  for (const std::string& line : how_to_run(file, gguf)) context.print("{}", line);
+  write_modelfile(name, gguf, context);
+  for (const std::string& line : how_to_run(name, gguf)) context.print("{}", line);
   return result;
 }
 

@@ -28,8 +28,11 @@ struct CertifiedFile {
   bool pass = false;
   nlohmann::ordered_json json;  // what is in the certificate's file, and `certificate`, its path
 };
-/// With options that check_certify_options lets pass.
+/// With options that check_certify_options lets pass. `file` may still have another name than
+/// `name`, under which it is to be known: it gets that name when it passes, and keeps its own when
+/// it fails.
 CertifiedFile certify_file(const fs::path& file,
+                           const fs::path& name,
                            const fs::path& source,
                            const CertifyOptions& options,
                            Machine& machine,

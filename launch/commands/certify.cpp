@@ -39,7 +39,7 @@ ExitCode run(const Options& options, const Context& context) {
       options.against.empty() ? earlier_source(options, context) : options.against;
   Machine machine(fp32_on(options.threads));
   const CertifiedFile certified =
-      certify_file(options.file, source, options.certify, machine, context);
+      certify_file(options.file, options.file, source, options.certify, machine, context);
   context.result(certified.json);
   return certified.pass ? ExitCode::kDone : ExitCode::kGate;
 }

@@ -54,7 +54,10 @@ ImportanceMatrix calibrate(LanguageModel& model,
 }
 
 /// The whole model is in memory only while its importance is measured.
-ExportReport write(const Options& options, Machine& machine, const Context& context) {
+ExportReport write(const Options& options,
+                   const fs::path& file,
+                   Machine& machine,
+                   const Context& context) {
   const ExportRequest& request = options.request;
   const fs::path out = options.out;
   std::optional<ImportanceMatrix> importance;
@@ -88,19 +91,18 @@ ExportReport write(const Options& options, Machine& machine, const Context& cont
                        .chat_template = chat_template,
                        .source = source.get(),
                        .grid = source->grid()};
-  ExportReport report = export_gguf(job, out, machine.team);
+  ExportReport report = export_gguf(job, file, machine.team);
   report.notes.insert(report.notes.begin(), notes.begin(), notes.end());
   for (const std::string& note : report.notes) context.note("{}", note);
   return report;
 }
 
-/// A file that failed keeps no name under which somebody could take it for good.
-void set_aside(const fs::path& out, const CertifiedFile& certified, const Context& context) {
-  fs::path aside = out;
-  aside += ".rejected";
-  fs::rename(out, aside);
-  context.print("{} is not what {} would be: it was set aside as {}", out.string(),
-                certified.json.value("source", ""), aside.string());
+/// Until its certificate is made a file has no name under which somebody could take it for good,
+/// and one that fails keeps this one.
+fs::path uncertified(const fs::path& out) {
+  fs::path file = out;
+  file += ".uncertified";
+  return file;
 }
 
 /// The source's folder may be somebody else's, on a disk that cannot be written to.
@@ -140,10 +142,11 @@ ExitCode run(const Options& options, const Context& context) {
     fail_user(
         "--no-certify proves nothing, so --text and --for would have no effect; leave one out");
   Machine machine(fp32_on(request.threads));
-  const ExportReport report = write(options, machine, context);
-  context.print("{}: {}, {}, {:.2f} bits per weight", report.file.string(), report.type,
+  const fs::path file = options.no_certify ? out : uncertified(out);
+  const ExportReport report = write(options, file, machine, context);
+  context.print("{}: {}, {}, {:.2f} bits per weight", out.string(), report.type,
                 human_bytes(static_cast<double>(report.file_bytes)), report.bits_per_weight());
-  nlohmann::ordered_json object = {{"file", report.file.string()},
+  nlohmann::ordered_json object = {{"file", out.string()},
                                    {"type", report.type},
                                    {"bytes", report.file_bytes},
                                    {"parameters", report.parameters},
@@ -154,11 +157,12 @@ ExitCode run(const Options& options, const Context& context) {
     return ExitCode::kDone;
   }
   const CertifiedFile certified =
-      certify_file(out, request.model, options.certify, machine, context);
-  if (!certified.pass) {
-    set_aside(out, certified, context);
-  } else {
+      certify_file(file, out, request.model, options.certify, machine, context);
+  if (certified.pass) {
     record(options, report, certified, context);
+  } else {
+    context.print("{} is not what {} would be: it was set aside as {}", out.string(), request.model,
+                  file.string());
   }
   object["certificate"] = certified.json;
   context.result(object);

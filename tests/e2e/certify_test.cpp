@@ -75,6 +75,32 @@ TEST_F(Certify, WhatCannotBeCheckedIsSaidBeforeAnythingIsWritten) {
   }
 }
 
+// What it was to replace stays, with its certificate.
+TEST_F(Certify, AFileHasItsNameOnlyOnceItHasPassed) {
+  ASSERT_EQ(run_isoflop({"export", file("run"), "--type", "q8_0", "--out", file("a.gguf")}).code,
+            0);
+  const std::string good = slurp(path("a.gguf")), proof = slurp(path("a.certificate.json"));
+  const std::vector<std::string> again = {"export",       file("run"), "--type", "f32",    "--out",
+                                          file("a.gguf"), "--force",   "--for",  "gpt4all"};
+  const ProgramResult rejected = run_isoflop(again);
+  EXPECT_EQ(rejected.code, 3);
+  EXPECT_NE(rejected.out.find("a.gguf.uncertified"), std::string::npos) << rejected.out;
+  EXPECT_FALSE(nlohmann::json::parse(slurp(path("a.gguf.certificate.json")))["pass"]);
+  EXPECT_TRUE(std::filesystem::exists(path("a.gguf.uncertified")));
+  EXPECT_EQ(slurp(path("a.gguf")), good);
+  EXPECT_EQ(slurp(path("a.certificate.json")), proof);
+
+  // The first rename is that of a whole file, the second one gives it its name.
+  const std::vector<std::string> fresh = {"export", file("run"), "--out", file("b.gguf")};
+  for (const char* fault : {"rename:1", "rename:2"}) {
+    EXPECT_EQ(Program(fresh, {{"ISOFLOP_FAULT", fault}}).wait().code, -SIGKILL);
+    EXPECT_FALSE(std::filesystem::exists(path("b.gguf"))) << fault;
+  }
+  ASSERT_EQ(run_isoflop(fresh).code, 0);
+  EXPECT_TRUE(std::filesystem::exists(path("b.gguf")));
+  EXPECT_FALSE(std::filesystem::exists(path("b.gguf.uncertified")));
+}
+
 TEST_F(Certify, AChangedFileFails) {
   ASSERT_EQ(run_isoflop({"export", file("run"), "--type", "q8_0", "--out", file("a.gguf")}).code,
             0);
