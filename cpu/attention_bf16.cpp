@@ -134,10 +134,6 @@ const bf16* panel_of(const bf16* panels, int64_t key, int64_t inner) {
   return panels + key / kPanel * panel_stride(inner);
 }
 
-View block_view(const bf16* values, int64_t rows, int64_t cols) {
-  return {const_cast<bf16*>(values), DType::bf16, rows, cols, kScoreStride};
-}
-
 }  // namespace
 
 void CpuBackend::attention_forward_bf16(const AttentionForward& op) {
@@ -222,12 +218,10 @@ void CpuBackend::attention_backward_bf16(const AttentionBackward& op) {
   const auto dots = HWY_DYNAMIC_DISPATCH(row_dots_bf16);
   const auto write = HWY_DYNAMIC_DISPATCH(round_row_scaled);
   constexpr int64_t kBlock = kQueryBlock * kScoreStride;
-  const int64_t block_packed = packed_size(kQueryBlock, kKeyBlock);
   const int64_t rows_packed = packed_size(kQueryBlock, hd), keys_packed = packed_size(T, hd),
                 transposed = packed_size(hd, T);
   const int64_t floats = 2 * kBlock + 2 * T * hd + kQueryBlock * hd;
-  const int64_t halves =
-      2 * kBlock + 2 * block_packed + 2 * rows_packed + 2 * transposed + keys_packed;
+  const int64_t halves = 2 * kBlock + 2 * rows_packed + 2 * transposed + keys_packed;
   float* scratch = scratch_.floats(team_.size() * floats);
   bf16* scratch_bf16 = panels_.bf16s(team_.size() * halves);
   team_.run(s.batch * s.kv_heads, [&](int64_t tile, int thread) {
@@ -238,7 +232,6 @@ void CpuBackend::attention_backward_bf16(const AttentionBackward& op) {
     float *scores = room.take(kBlock), *grads = room.take(kBlock),
           *dq = room.take(kQueryBlock * hd), *dk = room.take(T * hd), *dv = room.take(T * hd);
     bf16 *p = room_bf16.take(kBlock), *ds = room_bf16.take(kBlock),
-         *p_packed = room_bf16.take(block_packed), *ds_packed = room_bf16.take(block_packed),
          *q_packed = room_bf16.take(rows_packed), *dout_packed = room_bf16.take(rows_packed),
          *k_transposed = room_bf16.take(transposed), *v_transposed = room_bf16.take(transposed),
          *k_packed = room_bf16.take(keys_packed);
@@ -270,14 +263,13 @@ void CpuBackend::attention_backward_bf16(const AttentionBackward& op) {
                        .ldc = kScoreStride},
                       kernel_);
           };
-          const auto add_transposed = [&](const bf16* block, bf16* packed, const bf16* x,
-                                          float* sum) {
-            pack_whole(block_view(block, rows, count), packed);
+          const auto add_transposed = [&](const bf16* block, const bf16* x, float* sum) {
             gemm_bf16({.m = count,
                        .n = hd,
                        .k = rows,
-                       .a = packed,
-                       .packed_a = true,
+                       .a = block,
+                       .lda = kScoreStride,
+                       .transposed_a = true,
                        .b = x,
                        .c = sum + key * hd,
                        .ldc = hd,
@@ -288,8 +280,8 @@ void CpuBackend::attention_backward_bf16(const AttentionBackward& op) {
           scores_of(dout, v_transposed, grads);
           softmax({scores, rows, count, first + 1 - key, first_keys, key}, grads, scale,
                   op.lse.row<float>(row) + h, op.lse.stride, delta.data(), p, ds);
-          add_transposed(p, p_packed, dout_packed, dv);
-          add_transposed(ds, ds_packed, q_packed, dk);
+          add_transposed(p, dout_packed, dv);
+          add_transposed(ds, q_packed, dk);
           gemm_bf16({.m = rows,
                      .n = hd,
                      .k = count,

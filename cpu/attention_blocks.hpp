@@ -10,7 +10,7 @@
 namespace isoflop::cpu {
 
 constexpr int64_t kQueryBlock = 64;
-constexpr int64_t kKeyBlock = 480;  // ten panels of packed bf16
+constexpr int64_t kKeyBlock = 480;  // whole panels of packed bf16
 // Room for a whole vector behind a row's keys; not a power of two: rows in different cache sets.
 constexpr int64_t kScoreStride = kKeyBlock + 16;
 constexpr float kUnseen = -1e30f;  // a score whose exponential is zero, whatever it is scaled by

@@ -40,9 +40,9 @@ inline View master_of(const WeightRef& w) {
 
 /// result = add + scale (A B + bias), summed in fp32.
 struct Bf16Product {
-  const bf16* a = nullptr;  // (rows of the result, inner), or panels of its transpose
+  const bf16* a = nullptr;  // (rows of the result, inner), or its transpose
   int64_t lda = 0;
-  bool packed_a = false;
+  bool transposed_a = false;
   const bf16* b = nullptr;  // panels of (inner, columns of the result)
   int64_t inner = 0;
   View bias, add;  // either may be absent; add may be the result

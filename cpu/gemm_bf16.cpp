@@ -20,15 +20,20 @@ HWY_INLINE void multiply_columns(D d, const Bf16Block& block, int64_t row, int64
   const hn::RebindToUnsigned<D> whole;
   const int64_t step = static_cast<int64_t>(hn::Lanes(d));
   const bf16* a = block.a + row * block.row_step;
-  const bf16* panel = block.panel + 2 * column;
   float* c = block.c + row * block.ldc + column;
+  const bf16* pairs_at[kVectors];
+  for (int v = 0; v < kVectors; ++v) {
+    const int64_t at = column + v * step;
+    pairs_at[v] = block.panel + at / kPanel * block.panel_step + at % kPanel * 2;
+  }
   hn::Vec<D> sum[kRows][kVectors], low[kVectors], high[kVectors];
   for (int r = 0; r < kRows; ++r)
     for (int v = 0; v < kVectors; ++v)
       sum[r][v] = block.accumulate ? hn::LoadU(d, c + r * block.ldc + v * step) : hn::Zero(d);
   for (int64_t p = 0; p < block.pairs + block.odd; ++p) {
     for (int v = 0; v < kVectors; ++v) {
-      const auto pairs = hn::LoadU(whole, reinterpret_cast<const uint32_t*>(panel + 2 * v * step));
+      const auto pairs = hn::LoadU(whole, reinterpret_cast<const uint32_t*>(pairs_at[v]));
+      pairs_at[v] += 2 * kPanel;
       low[v] = hn::BitCast(d, hn::ShiftLeft<16>(pairs));
       high[v] = hn::BitCast(d, hn::And(pairs, hn::Set(whole, 0xffff0000u)));
     }
@@ -40,7 +45,6 @@ HWY_INLINE void multiply_columns(D d, const Bf16Block& block, int64_t row, int64
       const auto second = hn::Set(d, to_float(at[1]));
       for (int v = 0; v < kVectors; ++v) sum[r][v] = hn::MulAdd(high[v], second, sum[r][v]);
     }
-    panel += 2 * kPanel;
   }
   for (int r = 0; r < kRows; ++r)
     for (int v = 0; v < kVectors; ++v) hn::StoreU(sum[r][v], d, c + r * block.ldc + v * step);
@@ -99,6 +103,32 @@ void pack_row_pairs(const PackRows& job) {
   });
 }
 
+/// `count` <= 4 columns, each contiguous, as rows of pairs of a panel.
+void stack_columns(const bf16* const* columns, int64_t count, int64_t pairs, bf16* to) {
+  int64_t p = 0;
+#if HWY_TARGET != HWY_SCALAR  // which has no vectors of four
+  const hn::FixedTag<uint32_t, 4> d;
+  const hn::RepartitionToWide<decltype(d)> wide;
+  for (; count == 4 && p + 4 <= pairs; p += 4) {
+    const auto pairs_of = [&](int64_t c) HWY_ATTR {
+      return hn::LoadU(d, reinterpret_cast<const uint32_t*>(columns[c] + 2 * p));
+    };
+    const auto store_rows = [&](auto left, auto right, int64_t row) HWY_ATTR {
+      const auto a = hn::BitCast(wide, left), b = hn::BitCast(wide, right);
+      auto* at = reinterpret_cast<uint32_t*>(to + (p + row) * 2 * kPanel);
+      hn::StoreU(hn::BitCast(d, hn::InterleaveLower(wide, a, b)), d, at);
+      hn::StoreU(hn::BitCast(d, hn::InterleaveUpper(wide, a, b)), d, at + kPanel);
+    };
+    const auto a = pairs_of(0), b = pairs_of(1), c = pairs_of(2), e = pairs_of(3);
+    store_rows(hn::InterleaveLower(d, a, b), hn::InterleaveLower(d, c, e), 0);
+    store_rows(hn::InterleaveUpper(d, a, b), hn::InterleaveUpper(d, c, e), 2);
+  }
+#endif
+  for (; p < pairs; ++p)
+    for (int64_t c = 0; c < count; ++c)
+      std::memcpy(to + p * 2 * kPanel + 2 * c, columns[c] + 2 * p, 4);
+}
+
 void to_bf16_row(const float* from, int64_t count, bf16* to) {
   for_each(count, [&](auto d, int64_t i) HWY_ATTR { store(load(d, from + i), d, to + i); });
 }
@@ -111,6 +141,7 @@ namespace isoflop::cpu {
 
 HWY_EXPORT(multiply_block);
 HWY_EXPORT(pack_row_pairs);
+HWY_EXPORT(stack_columns);
 HWY_EXPORT(to_bf16_row);
 
 void pack_rows(const PackRows& job) {
@@ -118,24 +149,32 @@ void pack_rows(const PackRows& job) {
 }
 
 void pack_columns(View source, int64_t panel, bf16* panels) {
-  constexpr int64_t kInner = 128;  // of each column, converted together
+  constexpr int64_t kInner = 128, kTogether = 4;  // what is converted of columns side by side
   const auto convert = HWY_DYNAMIC_DISPATCH(to_bf16_row);
+  const auto stack = HWY_DYNAMIC_DISPATCH(stack_columns);
   const int64_t first = panel * kPanel, count = std::min(kPanel, source.rows - first);
   const int64_t inner = source.cols;
   bf16* to = panels + panel * panel_stride(inner);
   if (count < kPanel) std::fill_n(to, panel_stride(inner), bf16());
   for (int64_t k = 0; k < inner; k += kInner) {
     const int64_t width = std::min(kInner, inner - k);
-    for (int64_t column = 0; column < count; ++column) {
-      bf16 converted[kInner];
-      const bf16* row = converted;
-      if (source.dtype == DType::f32)
-        convert(source.row<float>(first + column) + k, width, converted);
-      else
-        row = source.row<bf16>(first + column) + k;
-      bf16* pair = to + k * kPanel + 2 * column;
-      for (int64_t i = 0; i + 2 <= width; i += 2, pair += 2 * kPanel) std::memcpy(pair, row + i, 4);
-      if (width % 2 != 0) pair[0] = row[width - 1], pair[1] = bf16();
+    for (int64_t column = 0; column < count; column += kTogether) {
+      const int64_t together = std::min(kTogether, count - column);
+      bf16 converted[kTogether][kInner];
+      const bf16* columns[kTogether];
+      for (int64_t c = 0; c < together; ++c) {
+        columns[c] = converted[c];
+        if (source.dtype == DType::f32)
+          convert(source.row<float>(first + column + c) + k, width, converted[c]);
+        else
+          columns[c] = source.row<bf16>(first + column + c) + k;
+      }
+      bf16* pairs = to + k * kPanel + 2 * column;
+      stack(columns, together, width / 2, pairs);
+      if (width % 2 == 0) continue;
+      pairs += width / 2 * 2 * kPanel;
+      for (int64_t c = 0; c < together; ++c, pairs += 2)
+        pairs[0] = columns[c][width - 1], pairs[1] = bf16();
     }
   }
 }
@@ -173,6 +212,12 @@ std::optional<Bf16Kernel> bf16_kernel_named(std::string_view name) {
   return std::nullopt;
 }
 
+/// Rows [first, first + rows) of A over [k, k + inner), as columns of what lies there.
+static View transposed_block(
+    const GemmBf16& g, int64_t k, int64_t inner, int64_t first, int64_t rows) {
+  return {const_cast<bf16*>(g.a) + k * g.lda + first, DType::bf16, inner, rows, g.lda};
+}
+
 void gemm_bf16(const GemmBf16& g, Bf16Kernel kernel) {
   if (kernel == Bf16Kernel::amx) return gemm_bf16_amx(g);
   // A block of one panel streams from the second-level cache while eight rows of A stay in the
@@ -180,26 +225,34 @@ void gemm_bf16(const GemmBf16& g, Bf16Kernel kernel) {
   constexpr int64_t kInner = 384;
   const auto multiply = kernel == Bf16Kernel::avx512_bf16 ? multiply_block_avx512_bf16
                                                           : HWY_DYNAMIC_DISPATCH(multiply_block);
-  const int64_t stride = panel_stride(g.k), b_stride = panel_stride(g.b_inner ? g.b_inner : g.k);
-  const auto rows_of_a = [&](int64_t row, int64_t k) {
-    return g.packed_a ? g.a + row / kPanel * stride + row % kPanel * 2 + k * kPanel
-                      : g.a + row * g.lda + k;
-  };
+  const int64_t b_stride = panel_stride(g.b_inner ? g.b_inner : g.k);
+  constexpr int64_t kLeftRows = 3 * kPanel;
+  alignas(64) bf16 left[kInner * kLeftRows];  // panels of A^T
+  const int64_t rows_at_once = g.transposed_a ? kLeftRows : std::max<int64_t>(g.m, 1);
   for (int64_t k = 0; k < std::max<int64_t>(g.k, 1); k += kInner) {
     const int64_t inner = std::min(kInner, g.k - k);
-    for (int64_t column = 0; column < g.n; column += kPanel)
-      for (int64_t row = 0; row < g.m; row += kBlockRows)
-        multiply({.rows = std::min(kBlockRows, g.m - row),
-                  .cols = std::min(kPanel, g.n - column),
-                  .pairs = inner / 2,
-                  .odd = inner % 2 != 0,
-                  .a = rows_of_a(row, k),
-                  .row_step = g.packed_a ? 2 : g.lda,
-                  .pair_step = g.packed_a ? 2 * kPanel : 2,
-                  .panel = g.b + column / kPanel * b_stride + k * kPanel,
-                  .c = g.c + row * g.ldc + column,
-                  .ldc = g.ldc,
-                  .accumulate = g.accumulate || k > 0});
+    for (int64_t first = 0; first < g.m; first += rows_at_once) {
+      const int64_t rows = std::min(rows_at_once, g.m - first);
+      const auto row_at = [&](int64_t row) {
+        return g.transposed_a ? left + row / kPanel * panel_stride(inner) + row % kPanel * 2
+                              : g.a + (first + row) * g.lda + k;
+      };
+      if (g.transposed_a) pack_rows({transposed_block(g, k, inner, first, rows), 0, inner, left});
+      for (int64_t column = 0; column < g.n; column += kBlockCols)
+        for (int64_t row = 0; row < rows; row += kBlockRows)
+          multiply({.rows = std::min(kBlockRows, rows - row),
+                    .cols = std::min(kBlockCols, g.n - column),
+                    .pairs = inner / 2,
+                    .odd = inner % 2 != 0,
+                    .a = row_at(row),
+                    .row_step = g.transposed_a ? 2 : g.lda,
+                    .pair_step = g.transposed_a ? 2 * kPanel : 2,
+                    .panel = g.b + column / kPanel * b_stride + k * kPanel,
+                    .panel_step = b_stride,
+                    .c = g.c + (first + row) * g.ldc + column,
+                    .ldc = g.ldc,
+                    .accumulate = g.accumulate || k > 0});
+    }
   }
 }
 

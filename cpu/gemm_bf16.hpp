@@ -7,7 +7,7 @@
 //   panel[(k / 2) * 2 * kPanel + 2 * column + k % 2]
 //
 // An odd inner length and the columns missing in the last panel are padded with zeros. The left
-// operand is read where it lies, or from such panels (a transposed one).
+// operand is read where it lies; of a transposed one a few rows at a time are brought into order.
 #pragma once
 #include "core/dtype.hpp"
 #include "core/math.hpp"
@@ -18,7 +18,7 @@
 
 namespace isoflop::cpu {
 
-constexpr int64_t kPanel = 48;  // three AVX-512 registers of sums by eight rows fill the registers
+constexpr int64_t kPanel = 16;  // a register of AVX-512, a row of a tile of AMX
 
 /// Elements from one panel to the next.
 inline int64_t panel_stride(int64_t inner) {
@@ -42,10 +42,10 @@ void pack_columns(View source, int64_t panel, bf16* panels);
 struct GemmBf16 {
   int64_t m = 0, n = 0, k = 0;
   const bf16* a = nullptr;
-  int64_t lda = 0;          // elements from a row to the next; not used when packed_a
-  bool packed_a = false;    // `a` is panels of A^T, (k, m)
-  const bf16* b = nullptr;  // panels of (k, n)
-  int64_t b_inner = 0;      // inner length that B was packed with, when only k of it are used
+  int64_t lda = 0;            // elements from a row to the next
+  bool transposed_a = false;  // `a` is A^T, (k, m)
+  const bf16* b = nullptr;    // panels of (k, n)
+  int64_t b_inner = 0;        // inner length that B was packed with, when only k of it are used
   float* c = nullptr;
   int64_t ldc = 0;
   bool accumulate = false;
@@ -69,20 +69,21 @@ std::optional<Bf16Kernel> bf16_kernel_named(std::string_view name);
 
 void gemm_bf16(const GemmBf16& product, Bf16Kernel kernel);
 
-/// What the kernels implement: up to kPanel columns of up to kBlockRows rows over `pairs` pairs of
-/// the inner length and, when `odd`, half a pair more. Element (row, pair) of A begins at
-/// a[row * row_step + pair * pair_step].
+/// What the kernels implement: up to kBlockCols columns of up to kBlockRows rows over `pairs` pairs
+/// of the inner length and, when `odd`, half a pair more. Element (row, pair) of A begins at a[row
+/// * row_step + pair * pair_step].
 struct Bf16Block {
   int64_t rows, cols, pairs;
   bool odd;
   const bf16* a;
   int64_t row_step, pair_step;
   const bf16* panel;
+  int64_t panel_step;  // elements to the next panel
   float* c;
   int64_t ldc;
   bool accumulate;
 };
-constexpr int64_t kBlockRows = 8;
+constexpr int64_t kBlockRows = 8, kBlockCols = 3 * kPanel;  // fill AVX-512's registers with sums
 void multiply_block_avx512_bf16(const Bf16Block& block);
 
 }  // namespace isoflop::cpu

@@ -6,7 +6,7 @@
 
 #if defined(__x86_64__) && defined(__linux__)
 #include <cpuid.h>
-#include <emmintrin.h>
+#include <immintrin.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -40,6 +40,13 @@ struct AmxTiles {
   template <int kTile>
   static void store(void* to, int64_t row_bytes) {
     asm volatile("tilestored %%tmm%c2, (%0,%1,1)" ::"r"(to), "r"(row_bytes), "n"(kTile) : "memory");
+  }
+  static void prefetch(const bf16* from) {
+    for (int64_t row = 0; row < kTilePairs; ++row)
+      __builtin_prefetch(from + row * 2 * kTileRows, 0, 3);
+  }
+  static void transpose(const bf16* from, int64_t step, bf16* tile) {
+    transpose_tile(from, step, tile);
   }
   template <int kC, int kA, int kB>
   static void dot() {
@@ -75,25 +82,44 @@ Amx ask_for_tiles() {
 
 }  // namespace
 
-void transpose_pairs(const bf16* from, int64_t step, bf16* to) {
-  for (int64_t p = 0; p < kTilePairs; p += 4)
-    for (int64_t r = 0; r < kTileRows; r += 4) {
-      const auto pairs = [&](int64_t i) {
-        return _mm_loadu_si128(reinterpret_cast<const __m128i*>(from + (p + i) * step + 2 * r));
-      };
-      const auto store = [&](int64_t i, __m128i row) {
-        _mm_storeu_si128(reinterpret_cast<__m128i*>(to + ((r + i) * kTilePairs + p) * 2), row);
-      };
-      const __m128i low01 = _mm_unpacklo_epi32(pairs(0), pairs(1));
-      const __m128i low23 = _mm_unpacklo_epi32(pairs(2), pairs(3));
-      const __m128i high01 = _mm_unpackhi_epi32(pairs(0), pairs(1));
-      const __m128i high23 = _mm_unpackhi_epi32(pairs(2), pairs(3));
-      store(0, _mm_unpacklo_epi64(low01, low23));
-      store(1, _mm_unpackhi_epi64(low01, low23));
-      store(2, _mm_unpacklo_epi64(high01, high23));
-      store(3, _mm_unpackhi_epi64(high01, high23));
+// g++ 12 says of its own header that it uses what is not initialized (GCC bug 105593).
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wuninitialized"
+// Two tokens are interleaved in each 128-bit lane, of which a register gets every fourth pair; then
+// 4 x 4 pairs are transposed within the lanes.
+__attribute__((target("avx512f,avx512bw"))) void transpose_tile(const bf16* from,
+                                                                int64_t step,
+                                                                bf16* tile) {
+  const auto eight = [&](int64_t i, int64_t r) __attribute__((target("avx512f,avx512bw"))) {
+    const auto lane = [&](int64_t at) __attribute__((target("avx512f,avx512bw"))) {
+      return _mm_loadu_si128(reinterpret_cast<const __m128i*>(from + at * step + r));
+    };
+    __m512i rows = _mm512_castsi128_si512(lane(i));
+    rows = _mm512_mask_broadcast_i32x4(rows, 0x00f0, lane(i + 8));
+    rows = _mm512_mask_broadcast_i32x4(rows, 0x0f00, lane(i + 16));
+    return _mm512_mask_broadcast_i32x4(rows, 0xf000, lane(i + 24));
+  };
+  for (int64_t half = 0; half < 2; ++half) {
+    __m512i low[4], high[4];  // rows 0 to 3 and 4 to 7 of the half; pairs q, q + 4, q + 8, q + 12
+    for (int64_t q = 0; q < 4; ++q) {
+      const __m512i even = eight(2 * q, 8 * half), odd = eight(2 * q + 1, 8 * half);
+      low[q] = _mm512_unpacklo_epi16(even, odd);
+      high[q] = _mm512_unpackhi_epi16(even, odd);
     }
+    for (const __m512i* pairs : {low, high}) {
+      const __m512i a = _mm512_unpacklo_epi32(pairs[0], pairs[1]);
+      const __m512i b = _mm512_unpacklo_epi32(pairs[2], pairs[3]);
+      const __m512i c = _mm512_unpackhi_epi32(pairs[0], pairs[1]);
+      const __m512i d = _mm512_unpackhi_epi32(pairs[2], pairs[3]);
+      bf16* to = tile + (8 * half + (pairs == low ? 0 : 4)) * 2 * kTilePairs;
+      _mm512_storeu_si512(to, _mm512_unpacklo_epi64(a, b));
+      _mm512_storeu_si512(to + 2 * kTilePairs, _mm512_unpackhi_epi64(a, b));
+      _mm512_storeu_si512(to + 4 * kTilePairs, _mm512_unpacklo_epi64(c, d));
+      _mm512_storeu_si512(to + 6 * kTilePairs, _mm512_unpackhi_epi64(c, d));
+    }
+  }
 }
+#pragma GCC diagnostic pop
 
 Amx amx_state() {
   static const Amx state = ask_for_tiles();
@@ -110,10 +136,9 @@ void gemm_bf16_amx(const GemmBf16& product) {
 
 namespace isoflop::cpu {
 
-void transpose_pairs(const bf16* from, int64_t step, bf16* to) {
+void transpose_tile(const bf16* from, int64_t step, bf16* tile) {
   for (int64_t r = 0; r < kTileRows; ++r)
-    for (int64_t p = 0; p < kTilePairs; ++p)
-      std::copy_n(from + p * step + 2 * r, 2, to + (r * kTilePairs + p) * 2);
+    for (int64_t i = 0; i < 2 * kTilePairs; ++i) tile[r * 2 * kTilePairs + i] = from[i * step + r];
 }
 
 Amx amx_state() {

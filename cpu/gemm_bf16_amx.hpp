@@ -2,8 +2,9 @@
 // them is tested on any machine. A tile is 16 rows of 64 bytes: A 16 rows by 16 pairs, B 16 pairs
 // by 16 columns (as it lies in a panel), C 16 by 16 fp32.
 //
-// A is gathered per 32 rows and 384 of the inner length into tiles that lie one behind the other,
-// padded with zeros, and then meets all panels of B. Six tiles hold sums, one each an A and a B.
+// 32 rows of A over 512 of the inner length meet all panels of B before the next ones. They are
+// read where they lie; what is transposed, or no whole tile, is gathered first into tiles that lie
+// one behind the other, padded with zeros. Four tiles hold sums, two A, two B.
 #pragma once
 #include "cpu/gemm_bf16.hpp"
 
@@ -25,15 +26,16 @@ void gemm_bf16_amx(const GemmBf16& product);
 
 constexpr int64_t kTileRows = 16, kTilePairs = 16;
 constexpr int64_t kTileElements = kTileRows * 2 * kTilePairs;  // of bf16: 1 KB
-constexpr int64_t kAmxRows = 2 * kTileRows, kAmxInner = 384;
-static_assert(kPanel == 3 * kTileRows && kAmxInner % (2 * kTilePairs) == 0);
+constexpr int64_t kAmxRows = 2 * kTileRows, kAmxCols = 2 * kTileRows, kAmxInner = 512;
+static_assert(kPanel == kTileRows && kAmxInner % (2 * kTilePairs) == 0);
 
-/// 16 pairs at each of from, from + step, ... become the columns of an A tile.
-void transpose_pairs(const bf16* from, int64_t step, bf16* to);
+/// A whole tile of A, tile[r][i] = from[i * step + r], out of A^T. Needs AVX-512.
+void transpose_tile(const bf16* from, int64_t step, bf16* tile);
 
 /// `Tiles` has, for tile numbers known when compiled:
 ///   zero<t>(), load<t>(from, bytes from row to row), store<t>(to, bytes),
 ///   dot<c, a, b>():  C += A B as TDPBF16PS does it,
+/// prefetch(from), a tile of B that will be loaded, transpose(from, step, tile) as transpose_tile,
 /// and begin() and end() around a product.
 template <class Tiles>
 class AmxProduct {
@@ -48,10 +50,9 @@ class AmxProduct {
       add_ = g_.accumulate || k > 0;
       for (int64_t row = 0; row < g_.m; row += kAmxRows) {
         const int64_t rows = std::min(kAmxRows, g_.m - row);
-        gather(row, std::min(rows, kTileRows), k, inner, a_[0].data());
-        if (rows > kTileRows) gather(row + kTileRows, rows - kTileRows, k, inner, a_[1].data());
-        for (int64_t column = 0; column < g_.n; column += kPanel)
-          multiply(row, rows, column, std::min(kPanel, g_.n - column), k, inner);
+        take_rows(row, rows, k, inner);
+        for (int64_t column = 0; column < g_.n; column += kAmxCols)
+          multiply(row, rows, column, std::min(kAmxCols, g_.n - column), k, inner);
       }
     }
     Tiles::end();
@@ -59,33 +60,49 @@ class AmxProduct {
 
  private:
   static constexpr int64_t kPairBytes = 2 * sizeof(bf16);
-  static constexpr int64_t kARowBytes = kTilePairs * kPairBytes;  // also a row of C
-  static constexpr int64_t kBRowBytes = kPanel * kPairBytes;
+  static constexpr int64_t kTileRowBytes = kTilePairs * kPairBytes;  // of A gathered, of B and of C
 
-  /// Up to 16 rows of A over `inner` of the inner length, as tiles.
+  /// Where the tiles of A lie: 16 rows, one tile after the other along the inner length.
+  struct Left {
+    const bf16* at = nullptr;
+    int64_t row_bytes = 0, next = 0;  // next: elements from a tile to the next
+  };
+
+  void take_rows(int64_t row, int64_t rows, int64_t k, int64_t inner) {
+    // Rows a multiple of a page apart would take each other's place in the first-level cache.
+    const bool in_place = !g_.transposed_a && rows == kAmxRows && inner % (2 * kTilePairs) == 0 &&
+                          g_.lda * int64_t{sizeof(bf16)} % 4096 != 0;
+    for (int64_t half = 0; half * kTileRows < rows; ++half) {
+      const int64_t first = row + half * kTileRows;
+      auto& left = left_[static_cast<size_t>(half)];
+      if (in_place) {
+        left = {g_.a + first * g_.lda + k, g_.lda * int64_t{sizeof(bf16)}, 2 * kTilePairs};
+      } else {
+        bf16* tiles = a_[static_cast<size_t>(half)].data();
+        gather(first, std::min(row + rows - first, kTileRows), k, inner, tiles);
+        left = {tiles, kTileRowBytes, kTileElements};
+      }
+    }
+  }
+  /// Up to 16 rows of A over `inner` of the inner length, as tiles padded with zeros.
   void gather(int64_t row, int64_t rows, int64_t k, int64_t inner, bf16* to) {
     for (int64_t step = 0; step < steps_; ++step, to += kTileElements) {
       const int64_t first = step * 2 * kTilePairs, count = std::min(2 * kTilePairs, inner - first);
-      if (g_.packed_a)
-        gather_packed(row, rows, k + first, count, to);
-      else
-        gather_rows(g_.a + row * g_.lda + k + first, rows, count, to);
+      const bool whole = rows == kTileRows && count == 2 * kTilePairs;
+      if (!whole) std::fill_n(to, kTileElements, bf16());
+      if (!g_.transposed_a) {
+        for (int64_t r = 0; r < rows; ++r)
+          std::copy_n(g_.a + (row + r) * g_.lda + k + first, count, to + r * 2 * kTilePairs);
+        continue;
+      }
+      const bf16* from = g_.a + (k + first) * g_.lda + row;
+      if (whole) {
+        Tiles::transpose(from, g_.lda, to);
+        continue;
+      }
+      for (int64_t i = 0; i < count; ++i)
+        for (int64_t r = 0; r < rows; ++r) to[r * 2 * kTilePairs + i] = from[i * g_.lda + r];
     }
-  }
-  void gather_rows(const bf16* from, int64_t rows, int64_t count, bf16* to) const {
-    if (rows < kTileRows || count < 2 * kTilePairs) std::fill_n(to, kTileElements, bf16());
-    for (int64_t r = 0; r < rows; ++r)
-      std::copy_n(from + r * g_.lda, count, to + r * 2 * kTilePairs);
-  }
-  /// Panels hold whole rows of pairs, zeros where there is no element.
-  void gather_packed(int64_t row, int64_t rows, int64_t k, int64_t count, bf16* to) const {
-    const int64_t pairs = div_ceil(count, 2);
-    const bf16* from = g_.a + row / kPanel * panel_stride(g_.k) + row % kPanel * 2 + k * kPanel;
-    if (rows == kTileRows && pairs == kTilePairs) return transpose_pairs(from, 2 * kPanel, to);
-    std::fill_n(to, kTileElements, bf16());
-    for (int64_t r = 0; r < rows; ++r)
-      for (int64_t p = 0; p < pairs; ++p)
-        std::copy_n(from + p * 2 * kPanel + 2 * r, 2, to + (r * kTilePairs + p) * 2);
   }
 
   void multiply(int64_t row, int64_t rows, int64_t column, int64_t cols, int64_t k, int64_t inner) {
@@ -94,47 +111,51 @@ class AmxProduct {
     float* c = g_.c + row * g_.ldc + column;
     load_sums(c, rows, cols);
     const int64_t whole = inner / (2 * kTilePairs);
-    for (int64_t step = 0; step < whole; ++step)
-      add_products(step, panel + step * kTilePairs * 2 * kPanel, rows, cols);
+    for (int64_t step = 0; step < whole; ++step) {
+      const bf16* b = panel + step * kTileElements;
+      Tiles::prefetch(b + kTileElements);
+      if (cols > kTileRows) Tiles::prefetch(b + stride + kTileElements);
+      add_products(step, b, b + stride, rows, cols);
+    }
     if (whole < steps_) {
-      const int64_t first = whole * kTilePairs;
-      const int64_t pairs = div_ceil(inner, 2) - first;
-      const bf16* rest = panel + first * 2 * kPanel;
-      std::fill(std::copy_n(rest, pairs * 2 * kPanel, b_.begin()), b_.end(), bf16());
-      add_products(whole, b_.data(), rows, cols);
+      const int64_t rest = div_ceil(inner, 2) * 2 * kPanel - whole * kTileElements;
+      for (int64_t p = 0; p * kTileRows < cols; ++p) {
+        const auto to = b_.begin() + p * kTileElements;
+        const bf16* from = panel + p * stride + whole * kTileElements;
+        std::fill(std::copy_n(from, rest, to), to + kTileElements, bf16());
+      }
+      add_products(whole, b_.data(), b_.data() + kTileElements, rows, cols);
     }
     store_sums(c, rows, cols);
   }
 
-  void add_products(int64_t step, const bf16* b, int64_t rows, int64_t cols) {
-    add_products_of<0>(a_[0].data() + step * kTileElements, b, cols);
-    if (rows > kTileRows) add_products_of<1>(a_[1].data() + step * kTileElements, b, cols);
-  }
-  template <int kHalf>
-  void add_products_of(const bf16* a, const bf16* b, int64_t cols) {
-    Tiles::template load<6>(a, kARowBytes);
-    Tiles::template load<7>(b, kBRowBytes);
-    Tiles::template dot<3 * kHalf, 6, 7>();
+  void add_products(int64_t step, const bf16* b0, const bf16* b1, int64_t rows, int64_t cols) {
+    const auto load_a = [&](auto half) {
+      constexpr size_t kHalf = decltype(half)::value;
+      const Left& left = left_[kHalf];
+      Tiles::template load<4 + kHalf>(left.at + step * left.next, left.row_bytes);
+    };
+    load_a(std::integral_constant<size_t, 0>());
+    Tiles::template load<6>(b0, kTileRowBytes);
+    Tiles::template dot<0, 4, 6>();
+    if (rows > kTileRows) {
+      load_a(std::integral_constant<size_t, 1>());
+      Tiles::template dot<2, 5, 6>();
+    }
     if (cols <= kTileRows) return;
-    Tiles::template load<7>(b + 2 * kTileRows, kBRowBytes);
-    Tiles::template dot<3 * kHalf + 1, 6, 7>();
-    if (cols <= 2 * kTileRows) return;
-    Tiles::template load<7>(b + 4 * kTileRows, kBRowBytes);
-    Tiles::template dot<3 * kHalf + 2, 6, 7>();
+    Tiles::template load<7>(b1, kTileRowBytes);
+    Tiles::template dot<1, 4, 7>();
+    if (rows > kTileRows) Tiles::template dot<3, 5, 7>();
   }
 
   /// f(tile number, C from there on, rows, columns) of the tiles that are in use.
   template <class F>
   static void for_tiles(float* c, int64_t ldc, int64_t rows, int64_t cols, F&& f) {
     const auto half = [&](auto index, float* from, int64_t count) {
-      constexpr int kFirst = 3 * decltype(index)::value;
+      constexpr int kFirst = 2 * decltype(index)::value;
       f(std::integral_constant<int, kFirst>(), from, count, std::min(kTileRows, cols));
       if (cols > kTileRows)
-        f(std::integral_constant<int, kFirst + 1>(), from + kTileRows, count,
-          std::min(kTileRows, cols - kTileRows));
-      if (cols > 2 * kTileRows)
-        f(std::integral_constant<int, kFirst + 2>(), from + 2 * kTileRows, count,
-          cols - 2 * kTileRows);
+        f(std::integral_constant<int, kFirst + 1>(), from + kTileRows, count, cols - kTileRows);
     };
     half(std::integral_constant<int, 0>(), c, std::min(kTileRows, rows));
     if (rows > kTileRows)
@@ -148,7 +169,7 @@ class AmxProduct {
         return Tiles::template load<kTile>(from, g_.ldc * int64_t{sizeof(float)});
       c_.fill(0);
       for (int64_t i = 0; i < r; ++i) std::copy_n(from + i * g_.ldc, n, c_.data() + i * kTileRows);
-      Tiles::template load<kTile>(c_.data(), kARowBytes);
+      Tiles::template load<kTile>(c_.data(), kTileRowBytes);
     });
   }
   void store_sums(float* c, int64_t rows, int64_t cols) {
@@ -156,7 +177,7 @@ class AmxProduct {
       constexpr int kTile = decltype(tile)::value;
       if (r == kTileRows && n == kTileRows)
         return Tiles::template store<kTile>(to, g_.ldc * int64_t{sizeof(float)});
-      Tiles::template store<kTile>(c_.data(), kARowBytes);
+      Tiles::template store<kTile>(c_.data(), kTileRowBytes);
       for (int64_t i = 0; i < r; ++i) std::copy_n(c_.data() + i * kTileRows, n, to + i * g_.ldc);
     });
   }
@@ -164,9 +185,10 @@ class AmxProduct {
   const GemmBf16& g_;
   int64_t steps_ = 0;
   bool add_ = false;
-  alignas(64) std::array<std::array<bf16, kAmxRows / 2 * kAmxInner>, 2> a_;
-  alignas(64) std::array<bf16, kTilePairs * 2 * kPanel> b_;  // the end of the inner length
-  alignas(64) std::array<float, kTileRows * kTileRows> c_;   // a tile at the edge
+  std::array<Left, 2> left_;
+  alignas(64) std::array<std::array<bf16, kTileRows * kAmxInner>, 2> a_;
+  alignas(64) std::array<bf16, 2 * kTileElements> b_;       // the end of the inner length
+  alignas(64) std::array<float, kTileRows * kTileRows> c_;  // a tile at the edge
 };
 
 }  // namespace isoflop::cpu

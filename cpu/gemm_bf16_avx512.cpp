@@ -24,7 +24,7 @@ template <int kRows, int kVectors>
 ISOFLOP_AVX512_BF16 void multiply(const Bf16Block& block) {
   const auto last = static_cast<__mmask16>((1u << (block.cols - 16 * (kVectors - 1))) - 1);
   const bf16 *a = block.a, *panel = block.panel;
-  const int64_t row_step = block.row_step;
+  const int64_t row_step = block.row_step, panel_step = block.panel_step;
   __m512 sum[kRows][kVectors];
   for (int r = 0; r < kRows; ++r)
     for (int v = 0; v < kVectors; ++v)
@@ -34,7 +34,8 @@ ISOFLOP_AVX512_BF16 void multiply(const Bf16Block& block) {
                       : _mm512_setzero_ps();
   const auto add_pair = [&](size_t bytes) ISOFLOP_AVX512_BF16 {
     __m512bh columns[kVectors];
-    for (int v = 0; v < kVectors; ++v) columns[v] = (__m512bh)_mm512_loadu_si512(panel + 32 * v);
+    for (int v = 0; v < kVectors; ++v)
+      columns[v] = (__m512bh)_mm512_loadu_si512(panel + v * panel_step);
     for (int r = 0; r < kRows; ++r) {
       const __m512bh pair = (__m512bh)broadcast(a + r * row_step, bytes);
       for (int v = 0; v < kVectors; ++v) sum[r][v] = _mm512_dpbf16_ps(sum[r][v], pair, columns[v]);

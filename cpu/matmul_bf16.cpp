@@ -64,11 +64,11 @@ View part(View v, const Tiling::Tile& t) {
 }
 
 /// Tokens by features; few tokens are not cut, only the panels of the weight.
-Tiling tiling_of(int64_t tokens, int64_t cols, int64_t inner) {
-  Tiling tiling(tokens, cols, inner, kBlockRows, kPanel);
+Tiling tiling_of(int64_t tokens, int64_t cols, int64_t inner, int64_t enough) {
+  Tiling tiling(tokens, cols, inner, kBlockRows, kBlockCols, enough);
   if (tokens > kFewTokens) return tiling;
   tiling.tile_rows = std::max<int64_t>(tokens, 1);
-  tiling.tile_cols = round_up(div_ceil(32 * 1024, std::max<int64_t>(inner, 1)), kPanel);
+  tiling.tile_cols = round_up(div_ceil(32 * 1024, std::max<int64_t>(inner, 1)), kBlockCols);
   return tiling;
 }
 
@@ -121,8 +121,12 @@ void CpuBackend::refresh(WeightRef ref) {
 /// result = add + scale (A B + bias), where A is (rows, inner) and B panels of (inner, columns).
 void CpuBackend::multiply_bf16(const Bf16Product& p) {
   if (p.result.size() == 0) return;
-  const Tiling tiling = p.packed_a ? Tiling(p.result.rows, p.result.cols, p.inner, kPanel, kPanel)
-                                   : tiling_of(p.result.rows, p.result.cols, p.inner);
+  // Every sum is made in the same order whatever the tiles, so they may be as large as leaves each
+  // thread a few: one that has to wait for its core must not hold up the others.
+  const int64_t enough = 4 * team_.size();
+  const Tiling tiling =
+      p.transposed_a ? Tiling(p.result.rows, p.result.cols, p.inner, kPanel, kBlockCols, enough)
+                     : tiling_of(p.result.rows, p.result.cols, p.inner, enough);
   const int64_t stride = round_up(std::min(tiling.tile_cols, p.result.cols), 16);
   const int64_t room = tiling.tile_rows * stride;
   float* scratch = scratch_.floats(team_.size() * room);
@@ -133,9 +137,9 @@ void CpuBackend::multiply_bf16(const Bf16Product& p) {
     gemm_bf16({.m = t.rows,
                .n = t.cols,
                .k = p.inner,
-               .a = p.packed_a ? p.a + t.row / kPanel * panel_stride(p.inner) : p.a + t.row * p.lda,
+               .a = p.transposed_a ? p.a + t.row : p.a + t.row * p.lda,
                .lda = p.lda,
-               .packed_a = p.packed_a,
+               .transposed_a = p.transposed_a,
                .b = p.b + t.col / kPanel * panel_stride(p.inner),
                .c = sums,
                .ldc = stride},
@@ -171,15 +175,13 @@ void CpuBackend::matmul_grad_input_bf16(const MatmulGradInput& op) {
                  .scale = op.scale});
 }
 
-// Both operands are packed, pairs of tokens side by side: dy^T is then read as the left one.
 void CpuBackend::matmul_grad_weight_bf16(const MatmulGradWeight& op) {
   const int64_t tokens = op.x.rows;
-  bf16* dy = panels_.bf16s(packed_size(tokens, op.dy.cols) + packed_size(tokens, op.x.cols));
-  bf16* x = dy + packed_size(tokens, op.dy.cols);
-  pack(op.dy, dy);
+  bf16* x = panels_.bf16s(packed_size(tokens, op.x.cols));
   pack(op.x, x);
-  multiply_bf16({.a = dy,
-                 .packed_a = true,
+  multiply_bf16({.a = op.dy.as<bf16>(),
+                 .lda = op.dy.stride,
+                 .transposed_a = true,
                  .b = x,
                  .inner = tokens,
                  .bias = {},

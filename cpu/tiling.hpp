@@ -14,20 +14,22 @@ struct Tiling {
   int64_t rows, cols;            // of the output
   int64_t tile_rows, tile_cols;  // of a tile; the last may be smaller
 
-  /// Tiles begin at multiples of row_granule and col_granule.
+  /// Tiles begin at multiples of row_granule and col_granule, and are the largest of which there
+  /// are `enough`. Where the library multiplies, its bits depend on the tiles, so they must not
+  /// depend on the threads.
   Tiling(int64_t output_rows,
          int64_t output_cols,
          int64_t inner,
          int64_t row_granule = 8,
-         int64_t col_granule = 16)
+         int64_t col_granule = 16,
+         int64_t enough = 16)
       : rows(output_rows), cols(output_cols) {
-    constexpr int64_t kEnoughTiles = 16;
     constexpr int64_t kWorthSplitting = 1600 * 1024;  // multiplications; some 30 us
     constexpr int64_t kSizes[][2] = {{128, 384}, {128, 192}, {64, 192}, {32, 192}};
     int64_t r = 0, c = 0;
     for (const auto& size : kSizes) {
       r = size[0], c = size[1];
-      if (div_ceil(rows, r) * div_ceil(cols, c) >= kEnoughTiles ||
+      if (div_ceil(rows, r) * div_ceil(cols, c) >= enough ||
           std::min(r, rows) * std::min(c, cols) * inner <= kWorthSplitting)
         break;
     }

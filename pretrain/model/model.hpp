@@ -23,7 +23,7 @@ struct Batch {
 };
 
 /// Rows of the logits that exist at once.
-inline constexpr int64_t kHeadTokens = 256;
+inline constexpr int64_t kHeadTokens = 512;
 
 /// Everything a model will allocate for micro-batches of `shape.tokens` tokens, without allocating
 /// it: what --dry-run and the planner print.

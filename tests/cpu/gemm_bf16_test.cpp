@@ -132,13 +132,13 @@ TEST_P(GemmBf16On, TakesEitherOperandTransposed) {
             for (int64_t i = 0; i < k; ++i) sum += value_at(a, i, r) * value_at(b, c, i);
             set_value(want, r, c, sum);
           }
-        const std::vector<bf16> left = packed(a.view().columns(0, m));
         const std::vector<bf16> right = packed_transpose(b.view().columns(0, k));
         multiply({.m = m,
                   .n = n,
                   .k = k,
-                  .a = left.data(),
-                  .packed_a = true,
+                  .a = a.view().as<bf16>(),
+                  .lda = a.view().stride,
+                  .transposed_a = true,
                   .b = right.data(),
                   .c = got.view().as<float>(),
                   .ldc = n});
@@ -191,14 +191,17 @@ TEST(GemmBf16, KernelsHaveNamesAndTheFirstRunsHere) {
   EXPECT_EQ(bf16_kernel_named("sse"), std::nullopt);
 }
 
-TEST(GemmBf16, PairsAreTransposedAsTheyStandInPanels) {
-  std::vector<bf16> panel(static_cast<size_t>(kTilePairs * 2 * kPanel)), tile(kTileElements);
-  for (size_t i = 0; i < panel.size(); ++i) panel[i].bits = static_cast<uint16_t>(i);
-  transpose_pairs(panel.data() + 32, 2 * kPanel, tile.data());  // the second 16 rows
+TEST(GemmBf16, ATileOfATransposedMatrixIsItsTranspose) {
+#if defined(__x86_64__)
+  if (!__builtin_cpu_supports("avx512bw")) GTEST_SKIP() << "this processor has no AVX-512";
+#endif
+  constexpr int64_t kStep = 37;
+  std::vector<bf16> from(static_cast<size_t>(2 * kTilePairs * kStep)), tile(kTileElements);
+  for (size_t i = 0; i < from.size(); ++i) from[i].bits = static_cast<uint16_t>(i);
+  transpose_tile(from.data() + 3, kStep, tile.data());
   for (int64_t r = 0; r < kTileRows; ++r)
     for (int64_t i = 0; i < 2 * kTilePairs; ++i)
-      ASSERT_EQ(tile[static_cast<size_t>(r * 2 * kTilePairs + i)].bits,
-                i / 2 * 2 * kPanel + 2 * (16 + r) + i % 2);
+      ASSERT_EQ(tile[static_cast<size_t>(r * 2 * kTilePairs + i)].bits, i * kStep + 3 + r);
 }
 
 TEST(PackBf16, RoundsEveryPatternAsCoreDoes) {

@@ -28,6 +28,11 @@ class SoftwareTiles {
     for (int r = 0; r < 16; ++r)
       std::memcpy(static_cast<char*>(to) + r * row_bytes, tiles_[kTile][r], 64);
   }
+  static void prefetch(const bf16*) {}
+  static void transpose(const bf16* from, int64_t step, bf16* tile) {
+    for (int r = 0; r < 16; ++r)
+      for (int i = 0; i < 32; ++i) tile[r * 32 + i] = from[i * step + r];
+  }
   /// The even and the odd products of a row by a column are summed apart, by fused multiply-adds;
   /// then the two sums together, and that to C. Denormals count as zero, going in and coming out.
   template <int kC, int kA, int kB>
