@@ -16,7 +16,7 @@ namespace {
 constexpr int64_t kRows = 2048;  // tokens of a micro-batch
 constexpr int64_t kHeadDim = 64;
 constexpr int64_t kVocabulary = 8192;
-constexpr int64_t kHeadRows = 256;  // of the logits at once
+constexpr int64_t kHeadRows = 512;  // of the logits at once
 
 /// The tensors of one operation, filled with noise.
 class Tensors {

@@ -30,7 +30,7 @@ struct StepOptions {
 };
 
 struct OpsOptions {
-  std::string filter;
+  std::string filter, dtype = "fp32";
   int threads = 0;
 };
 
@@ -271,7 +271,10 @@ Action declare_comm(Flags& app, Context& context) {
 // --- bench ops
 
 ExitCode run_ops(const OpsOptions& options, const Context& context) {
-  Machine machine(fp32_on(options.threads));
+  ComputeConfig compute = fp32_on(options.threads);
+  compute.dtype = options.dtype;
+  Machine machine(compute);
+  print_choice(machine.choice, context);
   bool first = true;
   const auto print_row = [&](const MachineLimits& limits, const OpBench& op) {
     if (std::exchange(first, false)) {
@@ -304,6 +307,9 @@ ExitCode run_ops(const OpsOptions& options, const Context& context) {
 Action declare_ops(Flags& app, Context& context) {
   auto options = std::make_shared<OpsOptions>();
   app.add_option("--filter", options->filter, "only operations with this word in their names");
+  app.add_option("--dtype", options->dtype, "of activations and products")
+      ->check(one_of({"fp32", "bf16"}))
+      ->capture_default_str();
   app.add_option("--threads", options->threads, "threads; default all cores")
       ->check(in_range(1, kMostThreads));
   return [options, &context] { return run_ops(*options, context); };
