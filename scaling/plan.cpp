@@ -12,6 +12,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <numeric>
 
 namespace isoflop {
 
@@ -139,9 +140,14 @@ void lay_out(const PlanRequest& request, Plan& plan) {
   const int64_t sequences = plan.config.schedule.batch_tokens / plan.config.model.context;
   for (int64_t pp = 1; pp <= std::min(h.nodes, plan.config.model.layers); pp *= 2)
     for (int64_t tp = 1; tp <= h.per_node; tp *= 2) {
-      if (h.devices() % (tp * pp) != 0 || plan.config.model.heads % tp != 0) continue;
+      const ModelConfig& model = plan.config.model;
+      if (h.devices() % (tp * pp) != 0 || std::gcd(model.heads, model.kv_heads) % tp != 0 ||
+          model.d_ff % tp != 0)
+        continue;
       const int64_t dp = h.devices() / (tp * pp);
       if (dp > sequences) continue;  // a rank without a sequence
+      plan.config.parallel.tp = tp;
+      plan.config.parallel.pp = pp;
       plan.config.schedule.slots = 0;
       plan.config = resolved(plan.config, dp);
       const auto fits = [&](const char* recompute) {

@@ -2,6 +2,7 @@
 
 #include "core/error.hpp"
 #include "pretrain/model/architecture.hpp"
+#include "pretrain/model/parts.hpp"
 #include "tests/support/folder_test.hpp"
 
 #include <gtest/gtest.h>
@@ -188,8 +189,21 @@ TEST(Plan, AnyNumberOfDevicesIsUsed) {
   const Plan odd = make_plan(request("1e20flop", "3x8xh100")).plan;
   EXPECT_TRUE(odd.fits);
   EXPECT_GE(odd.config.schedule.slots, odd.layout.dp);
+  EXPECT_EQ(odd.config.parallel.tp, odd.layout.tp);
+  EXPECT_EQ(odd.config.parallel.pp, odd.layout.pp);
   EXPECT_GT(odd.step.uneven, 0);
   EXPECT_NEAR(odd.seconds, static_cast<double>(odd.steps) * odd.step.step(), 1e-9 * odd.seconds);
+}
+
+// What needs several devices for one copy is written so that `train` starts there as planned.
+TEST(Plan, ALargeModelIsCutAsItWillBeTrained) {
+  const Plan plan = make_plan(request("1e25flop", "64x8xh100")).plan;
+  ASSERT_TRUE(plan.fits);
+  EXPECT_GT(plan.layout.tp * plan.layout.pp, 1);
+  EXPECT_EQ(plan.config.parallel.tp, plan.layout.tp);
+  EXPECT_EQ(plan.config.parallel.pp, plan.layout.pp);
+  EXPECT_EQ(plan.layout.dp * plan.layout.tp * plan.layout.pp, 64 * 8);
+  EXPECT_NO_THROW(require_parts(plan.config));
 }
 
 }  // namespace
