@@ -2,6 +2,7 @@
 // tested.
 #include "launch/bench_limits.hpp"
 #include "launch/bench_step.hpp"
+#include "pretrain/model/model.hpp"
 #include "pretrain/train/random_source.hpp"
 #include "tests/support/program.hpp"
 
@@ -133,11 +134,14 @@ TEST(Bench, ProductsOfAModelAreListedOnce) {
   RunConfig config;
   config.model.vocabulary = 500;
   config.schedule.steps = 1;
-  config.schedule.batch_tokens = 512;
-  config.schedule.micro_batch = 2;
+  config.schedule.batch_tokens = 1024;
+  config.schedule.micro_batch = 4;
   config.schedule.slots = 1;
-  const std::vector<ProductShape> expected = {
-      {256, 500, 384}, {512, 1152, 384}, {512, 384, 384}, {512, 1536, 384}, {512, 384, 1536}};
+  const std::vector<ProductShape> expected = {{kHeadTokens, 500, 384},
+                                              {1024, 1152, 384},
+                                              {1024, 384, 384},
+                                              {1024, 1536, 384},
+                                              {1024, 384, 1536}};
   const std::vector<ProductShape> shapes = product_shapes(run_without_data(config, {}));
   EXPECT_TRUE(std::is_permutation(shapes.begin(), shapes.end(), expected.begin(), expected.end()));
 }
