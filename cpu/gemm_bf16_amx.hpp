@@ -1,4 +1,4 @@
-// The bf16 product on tiles of AMX, over an interface of five instructions, so that everything but
+// The bf16 product on tiles of AMX, over an interface of a few instructions, so that everything but
 // them is tested on any machine. A tile is 16 rows of 64 bytes: A 16 rows by 16 pairs, B 16 pairs
 // by 16 columns (as it lies in a panel), C 16 by 16 fp32.
 //

@@ -2,6 +2,7 @@
 
 #include "core/rng.hpp"
 #include "launch/bench_limits.hpp"
+#include "pretrain/model/model.hpp"
 #include "pretrain/train/profiling_backend.hpp"
 
 #include <fmt/ranges.h>
@@ -16,7 +17,6 @@ namespace {
 constexpr int64_t kRows = 2048;  // tokens of a micro-batch
 constexpr int64_t kHeadDim = 64;
 constexpr int64_t kVocabulary = 8192;
-constexpr int64_t kHeadRows = 512;  // of the logits at once
 
 /// The tensors of one operation, filled with noise.
 class Tensors {
@@ -67,7 +67,7 @@ void add_products(Cases& cases, int64_t rows, int64_t out, int64_t in) {
                                        .y = t.activation(rows, out)};
                      return [args](Backend& b) { b.matmul(args); };
                    }});
-  if (rows < kHeadRows) return;  // decoding has no backward
+  if (rows < kHeadTokens) return;  // decoding has no backward
   cases.push_back({"matmul_grad_input", shape, [=](Tensors& t) -> Call {
                      const MatmulGradInput args{.dy = t.activation(rows, out),
                                                 .w = t.weight(out, in),
@@ -256,15 +256,15 @@ void add_embedding(Cases& cases, int64_t d, int64_t context) {
 }
 
 void add_loss(Cases& cases) {
-  const std::string shape = fmt::format("{} x {}", kHeadRows, kVocabulary);
+  const std::string shape = fmt::format("{} x {}", kHeadTokens, kVocabulary);
   cases.push_back({"softcap", shape, [=](Tensors& t) -> Call {
-                     const SoftCap args{.x = t.activation(kHeadRows, kVocabulary), .cap = 30};
+                     const SoftCap args{.x = t.activation(kHeadTokens, kVocabulary), .cap = 30};
                      return [args](Backend& b) { b.softcap(args); };
                    }});
   cases.push_back({"cross_entropy", shape, [=](Tensors& t) -> Call {
-                     const CrossEntropy args{.logits = t.activation(kHeadRows, kVocabulary),
-                                             .targets = t.tokens(kHeadRows),
-                                             .losses = t.state(kHeadRows, 1),
+                     const CrossEntropy args{.logits = t.activation(kHeadTokens, kVocabulary),
+                                             .targets = t.tokens(kHeadTokens),
+                                             .losses = t.state(kHeadTokens, 1),
                                              .grad_scale = 1e-3};
                      return [args](Backend& b) { b.cross_entropy(args); };
                    }});
@@ -311,7 +311,7 @@ Cases all_cases() {
     add_products(cases, kRows, d, d);
     add_products(cases, kRows, 4 * d, d);
     add_products(cases, kRows, d, 4 * d);
-    add_products(cases, kHeadRows, kVocabulary, d);
+    add_products(cases, kHeadTokens, kVocabulary, d);
   }
   for (const int64_t rows : {1, 8, 64}) add_products(cases, rows, 1536, 384);
   add_attention(cases, 384, 256);

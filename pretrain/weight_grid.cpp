@@ -18,8 +18,7 @@ void require_whole_blocks(const ParamSpec& spec, const BlockCodec& codec, int64_
   if (codec.fits(cols)) return;
   fail_user(
       "schedule.quantize rounds {} inputs of a matrix together, and parallel.tp = {} gives a rank "
-      "{} "
-      "of the {} of {}; share the model by parallel.pp, or by a parallel.tp that leaves whole "
+      "{} of the {} of {}; share the model by parallel.pp, or by a parallel.tp that leaves whole "
       "blocks",
       codec.block_elements, parts, cols, spec.cols, spec.name);
 }
