@@ -1,9 +1,9 @@
 #include "launch/commands/export_hf.hpp"
 
-#include "eval/language_model.hpp"
 #include "export/hf_export.hpp"
 #include "export/verify.hpp"
 #include "launch/machine.hpp"
+#include "pretrain/model/architecture.hpp"
 #include "report/humanize.hpp"
 
 #include <nlohmann/json.hpp>
@@ -12,31 +12,40 @@ namespace isoflop {
 
 namespace {
 
+struct Traced {
+  ModelConfig model;
+  ModelTrace trace;
+  std::unique_ptr<Tokenizer> tokenizer;  // null: it has none
+};
+
+/// The model is in memory only as long as it computes.
+Traced trace_of(const fs::path& path, Machine& machine) {
+  const std::unique_ptr<ModelSource> source = open_model(path);
+  const ParamTable table = make_param_table(source->config());
+  ParamBuffer parameters(table, DType::f32, "the weights of " + path.string());
+  source->read_parameters(table, parameters, machine.team);
+  return {source->config(), trace_model(source->config(), table, parameters, *machine.backend),
+          source->tokenizer()};
+}
+
 /// Reads the folder again and computes with it; GateError naming the first activation that differs.
 nlohmann::json verify(const fs::path& folder,
                       const fs::path& source,
                       DType dtype,
                       Machine& machine) {
-  const LanguageModel model(source, *machine.backend, machine.team, {.tokens = 1});
-  const auto written = open_model(folder);
-  const ParamTable table = make_param_table(written->config());
-  ParamBuffer parameters(table, DType::f32, "the written model");
-  written->read_parameters(table, parameters, machine.team);
-  const ModelTrace ours =
-      trace_model(model.config(), model.table(), model.parameters(), *machine.backend);
-  const ModelTrace theirs = trace_model(written->config(), table, parameters, *machine.backend);
+  const Traced ours = trace_of(source, machine);
+  const Traced written = trace_of(folder, machine);
   const TraceComparison comparison =
-      compare_traces(ours, theirs, model.config(), trace_tolerance(dtype));
+      compare_traces(ours.trace, written.trace, ours.model, trace_tolerance(dtype));
   if (!comparison.first.empty())
     throw GateError(fmt::format(
         "{} is not the model: {} is the first activation that differs, by {:.2g} of its "
         "largest value; logits differ by up to {:.2g}",
         folder.string(), comparison.first, comparison.error, comparison.logit_difference));
-  const Tokenizer* tokenizer = model.find_tokenizer();
-  const auto read = written->tokenizer();
-  if (tokenizer && (!read || read->to_json() != tokenizer->to_json()))
+  if (ours.tokenizer &&
+      (!written.tokenizer || written.tokenizer->to_json() != ours.tokenizer->to_json()))
     throw GateError(fmt::format("{}: the tokenizer reads back as another", folder.string()));
-  return {{"steps", ours.steps.size()}, {"logit_difference", comparison.logit_difference}};
+  return {{"steps", ours.trace.steps.size()}, {"logit_difference", comparison.logit_difference}};
 }
 
 }  // namespace
