@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """A ladder of small runs, a law through them, forecasts of larger ones, and what became of those.
 
-    bench/ladder/study.py ladder TEXT     trains sizes x budgets        -> ladder.csv, seeds.csv
+    bench/ladder/study.py ladder TEXT     trains sizes x budgets        -> ladder.csv
     bench/ladder/study.py forecast        fits them, says what to expect -> forecasts.csv
     bench/ladder/study.py outcomes        trains what was forecast       -> outcomes.csv
 
@@ -10,8 +10,8 @@ cut goes on from its last checkpoint. Commit forecasts.csv before `outcomes`; do
 ledger. The tables are kept beside this file, everything else in --work (default runs/ladder). One thread
 a run, --jobs of them at once; --nice sets their priority.
 
-FLOPs are 6 N D with N everything stored. Ladder: 5 sizes x 4 budgets, 3e13 in all, and one of them twice
-more with other seeds, 6.4e12. Forecasts: 3 runs at 4, 2 at 8 and 1 at 16 times the largest budget, 1.4e14.
+FLOPs are 6 N D with N everything stored. Ladder: 5 sizes x 4 budgets, 1.5e13. Forecasts: 3 runs at 4, 2
+at 8 and 1 at 16 times the largest budget, 7e13. All of it with two seeds, 1.7e14 in all.
 """
 import argparse
 import concurrent.futures
@@ -25,12 +25,11 @@ import sys
 
 HERE = pathlib.Path(__file__).resolve().parent
 # Budgets and their widths: from too small to too large, the best one in the middle.
-LADDER = {4e11: [16, 24, 32, 48, 64], 8e11: [24, 32, 48, 64, 80], 1.6e12: [24, 32, 48, 64, 80], 3.2e12: [32, 48, 64, 80, 96]}
+LADDER = {2e11: [16, 24, 32, 48, 64], 4e11: [16, 24, 32, 48, 64], 8e11: [24, 32, 48, 64, 80], 1.6e12: [24, 32, 48, 64, 80]}
 LARGEST = max(LADDER)
-BATCH = 512
-# Times the largest budget, width, seed.
-FORECASTS = [(4, 48, 1), (4, 80, 1), (4, 112, 1), (8, 64, 1), (8, 112, 1), (16, 96, 1)]
-SEEDS_OF = 64  # at the largest budget, again with seeds 2 and 3: what luck alone does
+# Times the largest budget, width.
+FORECASTS = [(4, 48), (4, 64), (4, 96), (8, 80), (8, 112), (16, 96)]
+SEEDS = [1, 2]  # of everything: what luck alone does
 COLUMNS = ["parameters", "tokens", "loss", "flops", "d_model", "seed", "steps"]
 
 
@@ -40,13 +39,12 @@ def parameters(width):
     return 512 * width + 2 * (4 * width * width + 3 * width * d_ff + 2 * width) + width
 
 
-def steps_for(width, flops):
-    return max(1, round(flops / (6 * parameters(width)) / BATCH))
-
-
-def rate(steps):
-    """muP makes it one for all widths; with the length it falls: 1,600 steps are best near 2.3e-2, 6,400 near 1.1e-2."""
-    return min(2.4e-2, 1.13e-2 * (6400 / steps) ** 0.5)
+def schedule_for(width, flops):
+    """(steps, tokens of a step, rate). The batch grows with the tokens as in `plan` below a billion; the rate is one for all
+    widths (muP), best near 1.6e-2 at 800k tokens and, with the larger batch, near 1.2e-2 at 7M."""
+    tokens = flops / (6 * parameters(width))
+    batch = 128 * max(1, round(0.25 * tokens ** 0.571 / 128))
+    return max(1, round(tokens / batch)), batch, 1.6e-2 * (tokens / 8.2e5) ** -0.165
 
 
 def rows(name):
@@ -86,12 +84,11 @@ class Study:
                      "valid.h5", "--valid-fraction", 0.001, "--split", "tail", "--overwrite", "--threads", 1, *texts)
 
     def train(self, width, flops, seed):
-        steps = steps_for(width, flops)
+        steps, batch, rate = schedule_for(width, flops)
         out = self.work / f"d{width}-{flops:.3g}-s{seed}"
         result = self.isoflop("train", HERE / "run.toml", "--out", out.resolve(), "--resume", "auto",
-                              f"model.d_model={width}", f"model.heads={width // 8}",
-                              f"schedule.steps={steps}", f"optimizer.lr={rate(steps):.5g}",
-                              f"data.seed={seed}")
+                              f"model.d_model={width}", f"model.heads={width // 8}", f"schedule.steps={steps}",
+                              f"schedule.batch_tokens={batch}", f"optimizer.lr={rate:.4g}", f"data.seed={seed}")
         assert result["parameters"] == parameters(width), (result, parameters(width))
         shutil.rmtree(out / "checkpoints", ignore_errors=True)
         return {"parameters": result["parameters"], "tokens": result["tokens"],
@@ -103,7 +100,7 @@ class Study:
         return [c for c in cells if (str(c[0]), float(f"{c[1]:.4g}"), str(c[2])) not in have]
 
     def run_all(self, name, cells):
-        left = sorted(self.missing(name, cells), key=lambda c: -c[1])  # the longest first
+        left = sorted(self.missing(name, cells), key=lambda c: (c[2], -c[1]))  # the longest first
         with concurrent.futures.ThreadPoolExecutor(self.jobs) as pool:
             done = [pool.submit(self.train, *cell) for cell in left]
             for i, each in enumerate(concurrent.futures.as_completed(done)):
@@ -113,12 +110,11 @@ class Study:
 
     def ladder(self, texts):
         self.prepare(texts)
-        self.run_all("ladder.csv", [(w, c, 1) for c, widths in LADDER.items() for w in widths])
-        self.run_all("seeds.csv", [(SEEDS_OF, LARGEST, s) for s in (2, 3)])
+        self.run_all("ladder.csv", [(w, c, s) for s in SEEDS for c, widths in LADDER.items() for w in widths])
 
     def outcomes(self):
         promised = {(r["d_model"], r["flops"]) for r in rows("forecasts.csv")}
-        cells = [(w, k * LARGEST, s) for k, w, s in FORECASTS]
+        cells = [(w, k * LARGEST, s) for s in SEEDS for k, w in FORECASTS]
         for width, flops, _ in cells:
             if (str(width), f"{flops:.4g}") not in promised:
                 sys.exit(f"no forecast of d_model {width} at {flops:.4g} FLOPs; run `forecast` first")
@@ -127,8 +123,8 @@ class Study:
     def forecast(self):
         if rows("forecasts.csv"):
             sys.exit("forecasts.csv is there, and a promise is not made twice")
-        cells = [(w, k * LARGEST) for k, w, _ in FORECASTS]
-        tokens = [steps_for(w, c) * BATCH for w, c in cells]
+        cells = [(w, k * LARGEST) for k, w in FORECASTS]
+        tokens = [math.prod(schedule_for(w, c)[:2]) for w, c in cells]
         at = [f"--at={parameters(w)},{t}" for (w, _), t in zip(cells, tokens)]
         fit = self.isoflop("fit", HERE / "ladder.csv", "--out", "law.json", *at)
         line = straight_line(rows("ladder.csv"))
