@@ -9,6 +9,7 @@
 #include <cuda_runtime.h>
 
 #include <cstring>
+#include <functional>
 #include <span>
 #include <string>
 #include <type_traits>
@@ -43,6 +44,9 @@ class CudaDevice {
   void download(const void* here, void* host, size_t bytes);
   void fill_zero(void* here, size_t bytes);
   void multiply(const Product& product) { products_.multiply(product, stream_); }
+  bool fuses(const Product& product, const std::function<void()>& apart) {
+    return products_.fuses(product, apart, stream_);
+  }
   std::string choices() const { return products_.picks().text(); }
   void use_choices(const std::string& lines) { products_.picks().read(lines); }
 

@@ -69,6 +69,9 @@ class Backend {
   virtual void matmul(const Matmul&) = 0;
   virtual void matmul_grad_input(const MatmulGradInput&) = 0;
   virtual void matmul_grad_weight(const MatmulGradWeight&) = 0;
+  /// By default two of the operations of this list after another.
+  virtual void matmul_gelu(const MatmulGelu&);
+  virtual void matmul_gelu_grad_input(const MatmulGeluGradInput&);
 
   virtual void layernorm_forward(const LayerNormForward&) = 0;
   virtual void layernorm_backward(const LayerNormBackward&) = 0;

@@ -238,6 +238,19 @@ void check(const AttentionBackward& a) {
   require("dv", a.dv, rows, kv, dtype);
 }
 
+void check(const MatmulGelu& a) {
+  check(Matmul{.x = a.x, .w = a.w, .bias = a.bias, .add = {}, .y = a.pre});
+  check(GeluForward{.x = a.pre, .y = a.y, .kind = a.kind});
+  require_distinct("y", a.y, "pre", a.pre);
+  require_distinct("y", a.y, "x", a.x);
+}
+
+void check(const MatmulGeluGradInput& a) {
+  check(MatmulGradInput{.dy = a.dy, .w = a.w, .dx = a.dx, .scale = a.scale});
+  check(GeluBackward{.dy = a.dx, .x = a.pre, .dx = a.dx, .kind = a.kind});
+  require_distinct("dx", a.dx, "pre", a.pre);
+}
+
 void check(const GeluForward& a) {
   state_dtype_of(a.x.dtype);
   require("x", a.x, a.x.rows, a.x.cols, a.x.dtype);

@@ -28,6 +28,8 @@ void check(const EmbeddingBackward&);
 void check(const Matmul&);
 void check(const MatmulGradInput&);
 void check(const MatmulGradWeight&);
+void check(const MatmulGelu&);
+void check(const MatmulGeluGradInput&);
 void check(const LayerNormForward&);
 void check(const LayerNormBackward&);
 void check(const RmsNormForward&);

@@ -36,6 +36,7 @@ class ForwardingBackend : public Backend {
   void matmul(const Matmul& op) override { backend_.matmul(op); }
   void matmul_grad_input(const MatmulGradInput& op) override { backend_.matmul_grad_input(op); }
   void matmul_grad_weight(const MatmulGradWeight& op) override { backend_.matmul_grad_weight(op); }
+  // matmul_gelu and its gradient stay in their parts: who looks at products sees those, too.
   void layernorm_forward(const LayerNormForward& op) override { backend_.layernorm_forward(op); }
   void layernorm_backward(const LayerNormBackward& op) override { backend_.layernorm_backward(op); }
   void rmsnorm_forward(const RmsNormForward& op) override { backend_.rmsnorm_forward(op); }

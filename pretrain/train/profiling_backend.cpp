@@ -50,6 +50,14 @@ void ProfilingBackend::matmul_grad_input(const MatmulGradInput& args) {
 void ProfilingBackend::matmul_grad_weight(const MatmulGradWeight& args) {
   timed("matmul_grad_weight", work_of(args), [&] { backend_.matmul_grad_weight(args); });
 }
+void ProfilingBackend::matmul_gelu(const MatmulGelu& args) {
+  if (in_host_memory()) return Backend::matmul_gelu(args);
+  timed("matmul_gelu", work_of(args), [&] { backend_.matmul_gelu(args); });
+}
+void ProfilingBackend::matmul_gelu_grad_input(const MatmulGeluGradInput& args) {
+  if (in_host_memory()) return Backend::matmul_gelu_grad_input(args);
+  timed("matmul_gelu_grad_input", work_of(args), [&] { backend_.matmul_gelu_grad_input(args); });
+}
 void ProfilingBackend::layernorm_forward(const LayerNormForward& args) {
   timed("layernorm_forward", work_of(args), [&] { backend_.layernorm_forward(args); });
 }

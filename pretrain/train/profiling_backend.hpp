@@ -50,6 +50,9 @@ class ProfilingBackend final : public Backend {
   void matmul(const Matmul&) override;
   void matmul_grad_input(const MatmulGradInput&) override;
   void matmul_grad_weight(const MatmulGradWeight&) override;
+  // Where a device may do them at once they are one operation, else their parts are two.
+  void matmul_gelu(const MatmulGelu&) override;
+  void matmul_gelu_grad_input(const MatmulGeluGradInput&) override;
   void layernorm_forward(const LayerNormForward&) override;
   void layernorm_backward(const LayerNormBackward&) override;
   void rmsnorm_forward(const RmsNormForward&) override;

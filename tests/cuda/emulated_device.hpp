@@ -17,7 +17,7 @@ namespace isoflop::test {
 class EmulatedDevice {
  public:
   /// `algorithm`: what its timing would find fastest for shapes that no plan knows: 0 sums a
-  /// product in double, 1 in float.
+  /// product in double and takes GELU behind it, 1 sums in float and leaves GELU to a kernel.
   explicit EmulatedDevice(Turns turns, int algorithm = 0) : turns_(turns), algorithm_(algorithm) {}
 
   std::string description() const { return "emulated GPU"; }
@@ -68,6 +68,13 @@ class EmulatedDevice {
     return {values, static_cast<size_t>(count)};
   }
 
+  template <class Apart>
+  bool fuses(const gpu::Product& p, Apart&&) {
+    if (!takes_epilogue(p)) return false;
+    const std::string shape = fmt::format("epilogue:{}x{}x{}", p.m, p.n, p.k);
+    if (!picks_.find(shape)) picks_.set(shape, algorithm_ == 0 ? "fused" : "apart");
+    return *picks_.find(shape) == "fused";
+  }
   void multiply(const gpu::Product& p) {
     const Open open(*regions_);
     const std::string shape = fmt::format("{}x{}x{}", p.m, p.n, p.k);
@@ -84,6 +91,16 @@ class EmulatedDevice {
         double value = p.scale * sum;
         if (p.beta != 0) value += p.beta * element(p.c, p.type, j * p.ldc + i);
         if (p.bias) value += to_float(p.bias[i]);
+        if (p.epilogue != gpu::Epilogue::none) {
+          bf16& aux = p.aux[j * p.ld_aux + i];
+          const auto v = static_cast<float>(value);
+          if (p.epilogue == gpu::Epilogue::gelu) {
+            aux = to_bf16(v);
+            value = gpu::gelu(v, Gelu::tanh);
+          } else {
+            value *= gpu::gelu_derivative(to_float(aux), Gelu::tanh);
+          }
+        }
         const View d = make_view(p.d, p.type, 1, j * p.ldd + i + 1);
         store_scalar(d, 0, j * p.ldd + i, value);
       }
