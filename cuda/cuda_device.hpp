@@ -73,6 +73,8 @@ class CudaDevice {
     const size_t bytes = static_cast<size_t>(count) * sizeof(T);
     return {static_cast<const T*>(receive_bytes(here, bytes)), static_cast<size_t>(count)};
   }
+  void fetch(const double* here, int64_t count);
+  std::span<const double> fetched();
 
  private:
   static constexpr size_t kPlainShared = size_t{48} << 10;  // what a kernel has without asking
@@ -95,7 +97,9 @@ class CudaDevice {
 
   cudaStream_t stream_ = nullptr;
   LtProducts products_;
-  Buffer scratch_, sent_, received_;
+  Buffer scratch_, sent_, received_, fetched_;
+  int64_t fetched_count_ = 0;
+  cudaEvent_t fetched_at_ = nullptr;
   Half halves_[2];
   int half_ = 0;
 };

@@ -5,9 +5,10 @@
 //   fuses(Product, apart): whether a product with an epilogue is one call here rather than what
 //     `apart` queues, which writes all it writes anew; choices, use_choices,
 //   launch(Launch, kernel), scratch<T>(count): device memory until the next scratch,
-//   send(span): host data on the device until the next send; receive(pointer, count): waits.
-// Calls are queued in order on one stream. The host waits in download, receive and synchronize
-// alone.
+//   send(span): host data on the device until the next send; receive(pointer, count): waits;
+//   fetch(pointer, count): starts to receive doubles; fetched(): waits for those.
+// Calls are queued in order on one stream. The host waits in download, receive, fetched and
+// synchronize alone.
 #pragma once
 #include "cuda/activation.hpp"
 #include "cuda/attention.hpp"
@@ -216,7 +217,8 @@ class GpuBackend final : public Backend {
   }
   double sum_squares(View x) override { return sum_squares_all({&x, 1}); }
   double sum_squares_all(std::span<const View> list) override {
-    const std::span<const double> chunks = square_chunks(device_, list, squares_segments_);
+    const SquareChunks queued = square_chunks(device_, list, squares_segments_);
+    const std::span<const double> chunks = device_.receive(queued.there, queued.count);
     double sum = 0;
     size_t next = 0;
     for (const View& x : list) {  // as if tensor after tensor
@@ -225,6 +227,24 @@ class GpuBackend final : public Backend {
       sum += tensor;
     }
     return sum;
+  }
+
+  bool keeps_numbers() const override { return true; }
+  void add_sum(View x, View sum) override {
+    ISOFLOP_CHECK(x.contiguous() && sum.size() == 1, "a sum of ({}, {})", x.rows, x.cols);
+    gpu::add_sum(device_, x, sum);
+  }
+  void step_numbers(const StepNumbers& a) override {
+    check(a);
+    gpu::step_numbers(device_, a, squares_segments_);
+  }
+  void fetch(View numbers) override {
+    ISOFLOP_CHECK(numbers.contiguous(), "numbers with gaps");
+    device_.fetch(numbers.as<double>(), numbers.size());
+  }
+  View fetched() override {
+    const std::span<const double> numbers = device_.fetched();
+    return make_view(numbers.data(), 1, static_cast<int64_t>(numbers.size()));
   }
 
   void zero(View x) override {

@@ -1,5 +1,7 @@
 #include "ops/check.hpp"
 
+#include <algorithm>
+
 namespace isoflop {
 
 namespace {
@@ -310,6 +312,13 @@ void check(const AdamW& a) {
   require_contiguous("v", a.v, rows, cols, moments);
   ISOFLOP_CHECK(a.correction1 > 0 && a.correction2 > 0, "bias corrections {} and {}", a.correction1,
                 a.correction2);
+  if (a.factor) require("factor", a.factor, 1, 1, DType::f64);
+}
+
+void check(const StepNumbers& a) {
+  for (const View& g : a.gradients)
+    if (g) require("gradient", g, g.rows, g.cols, DType::f32);
+  require("numbers", a.numbers, 1, std::max<int64_t>(a.numbers.cols, 3), DType::f64);
 }
 
 void check(const BlockRounding& a) {

@@ -44,6 +44,7 @@ void check(const SwigluBackward&);
 void check(const SoftCap&);
 void check(const CrossEntropy&);
 void check(const AdamW&);
+void check(const StepNumbers&);
 void check(const BlockRounding&);
 void check(const StateProduct&);
 void check(const WeightedSum&);

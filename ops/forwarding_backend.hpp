@@ -59,6 +59,11 @@ class ForwardingBackend : public Backend {
   double sum_squares_all(std::span<const View> list) override {
     return backend_.sum_squares_all(list);
   }
+  bool keeps_numbers() const override { return backend_.keeps_numbers(); }
+  void add_sum(View x, View sum) override { backend_.add_sum(x, sum); }
+  void step_numbers(const StepNumbers& op) override { backend_.step_numbers(op); }
+  void fetch(View numbers) override { backend_.fetch(numbers); }
+  View fetched() override { return backend_.fetched(); }
   void zero(View view) override { backend_.zero(view); }
   void copy(View from, View to) override { backend_.copy(from, to); }
   void add(View from, View to) override { backend_.add(from, to); }

@@ -126,6 +126,14 @@ double ProfilingBackend::sum_squares_all(std::span<const View> list) {
   timed("sum_squares", work, [&] { sum = backend_.sum_squares_all(list); });
   return sum;
 }
+void ProfilingBackend::add_sum(View x, View sum) {
+  timed("add_sum", passes(x, 1), [&] { backend_.add_sum(x, sum); });
+}
+void ProfilingBackend::step_numbers(const StepNumbers& args) {
+  OpWork work;
+  for (const View& one : args.gradients) work += passes(one, 1);
+  timed("step_numbers", work, [&] { backend_.step_numbers(args); });
+}
 void ProfilingBackend::zero(View view) {
   timed("zero", passes(view, 1), [&] { backend_.zero(view); });
 }

@@ -73,6 +73,11 @@ class ProfilingBackend final : public Backend {
   void adamw_all(std::span<const AdamW>) override;
   double sum_squares(View) override;
   double sum_squares_all(std::span<const View>) override;
+  bool keeps_numbers() const override { return backend_.keeps_numbers(); }
+  void add_sum(View x, View sum) override;
+  void step_numbers(const StepNumbers&) override;
+  void fetch(View numbers) override { backend_.fetch(numbers); }
+  View fetched() override { return backend_.fetched(); }
 
   void zero(View) override;
   void copy(View from, View to) override;

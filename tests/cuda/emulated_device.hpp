@@ -33,12 +33,15 @@ class EmulatedDevice {
       ::munmap(p, pages);
     });
   }
-  void synchronize() {}
+  void synchronize() { ++waits_; }
+  /// How often the host waited for the device so far.
+  int64_t waits() const { return waits_; }
   void upload(const void* host, void* here, size_t bytes) {
     const Open open(*regions_);
     std::memcpy(here, host, bytes);
   }
   void download(const void* here, void* host, size_t bytes) {
+    ++waits_;
     const Open open(*regions_);
     std::memcpy(host, here, bytes);
   }
@@ -65,7 +68,17 @@ class EmulatedDevice {
   }
   template <class T>
   std::span<const T> receive(const T* values, int64_t count) {
+    ++waits_;
     return {values, static_cast<size_t>(count)};
+  }
+
+  void fetch(const double* here, int64_t count) {
+    const Open open(*regions_);
+    fetched_.assign(here, here + count);
+  }
+  std::span<const double> fetched() {
+    ++waits_;
+    return fetched_;
   }
 
   template <class Apart>
@@ -130,6 +143,8 @@ class EmulatedDevice {
 
   Turns turns_;
   int algorithm_;
+  int64_t waits_ = 0;
+  std::vector<double> fetched_;
   gpu::Picks picks_;
   std::shared_ptr<Regions> regions_ = std::make_shared<Regions>();  // Buffers outlive the device
   Buffer scratch_, sent_;
