@@ -113,8 +113,8 @@ std::string CudaDevice::description() const {
   cudaDeviceProp device;
   ISOFLOP_CUDA(cudaGetDevice(&id));
   ISOFLOP_CUDA(cudaGetDeviceProperties(&device, id));
-  return fmt::format("cuda {} sm_{}{}, bf16, {}", device.name, device.major, device.minor,
-                     products_.description());
+  return fmt::format("cuda {} sm_{}{}, bf16, {}, {}", device.name, device.major, device.minor,
+                     products_.description(), attention_.description());
 }
 
 void CudaDevice::synchronize() {

@@ -3,6 +3,7 @@
 // send() never waits unless the staging is full of what has not left yet.
 #pragma once
 #include "core/buffer.hpp"
+#include "cuda/cudnn_attention.hpp"
 #include "cuda/lt_products.hpp"
 #include "cuda/thread.hpp"
 
@@ -46,6 +47,10 @@ class CudaDevice {
   void multiply(const Product& product) { products_.multiply(product, stream_); }
   bool fuses(const Product& product, const std::function<void()>& apart) {
     return products_.fuses(product, apart, stream_);
+  }
+  template <class Op>
+  bool attend(const Op& op, const std::function<void()>& own) {
+    return attention_.run(op, own, products_.picks(), stream_);
   }
   std::string choices() const { return products_.picks().text(); }
   void use_choices(const std::string& lines) { products_.picks().read(lines); }
@@ -97,6 +102,7 @@ class CudaDevice {
 
   cudaStream_t stream_ = nullptr;
   LtProducts products_;
+  CudnnAttention attention_;
   Buffer scratch_, sent_, received_, fetched_;
   int64_t fetched_count_ = 0;
   cudaEvent_t fetched_at_ = nullptr;

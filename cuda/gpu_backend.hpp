@@ -3,7 +3,8 @@
 // (cuda_device.hpp) or, in tests, an emulated one; it has
 //   allocate, upload, download, fill_zero, synchronize, description, multiply(Product),
 //   fuses(Product, apart): whether a product with an epilogue is one call here rather than what
-//     `apart` queues, which writes all it writes anew; choices, use_choices,
+//     `apart` queues, which writes all it writes anew; attend(op, own): whether it queued attention
+//     by a library rather than what `own` queues; choices, use_choices,
 //   launch(Launch, kernel), scratch<T>(count): device memory until the next scratch,
 //   send(span): host data on the device until the next send; receive(pointer, count): waits;
 //   fetch(pointer, count): starts to receive doubles; fetched(): waits for those.
@@ -156,11 +157,13 @@ class GpuBackend final : public Backend {
   }
   void attention_forward(const AttentionForward& a) override {
     check(a);
-    gpu::attention_forward(device_, a, device_.send(a.first_keys));
+    const auto own = [&] { gpu::attention_forward(device_, a, device_.send(a.first_keys)); };
+    if (!device_.attend(a, own)) own();
   }
   void attention_backward(const AttentionBackward& a) override {
     check(a);
-    gpu::attention_backward(device_, a, device_.send(a.first_keys));
+    const auto own = [&] { gpu::attention_backward(device_, a, device_.send(a.first_keys)); };
+    if (!device_.attend(a, own)) own();
   }
 
   void gelu_forward(const GeluForward& a) override {

@@ -3,6 +3,7 @@
 #include "core/error.hpp"
 #include "cuda/cuda_device.hpp"
 #include "cuda/lt_library.hpp"
+#include "cuda/timing.hpp"
 
 #include <fmt/format.h>
 
@@ -33,26 +34,6 @@ cudaDataType_t type_of(DType type) {
 int64_t alignment_of(const void* data) {
   const auto address = reinterpret_cast<uintptr_t>(data);
   return address == 0 ? 256 : static_cast<int64_t>(std::min<uintptr_t>(address & -address, 256));
-}
-
-/// The least of three goes after one that does not count, on the device's own clock.
-template <class Call>
-double seconds_of(cudaStream_t stream, Call&& call) {
-  cudaEvent_t ends[2] = {};
-  for (cudaEvent_t& end : ends) ISOFLOP_CUDA(cudaEventCreate(&end));
-  call();
-  float best = std::numeric_limits<float>::infinity();
-  for (int i = 0; i < 3; ++i) {
-    ISOFLOP_CUDA(cudaEventRecord(ends[0], stream));
-    call();
-    ISOFLOP_CUDA(cudaEventRecord(ends[1], stream));
-    ISOFLOP_CUDA(cudaEventSynchronize(ends[1]));
-    float milliseconds = 0;
-    ISOFLOP_CUDA(cudaEventElapsedTime(&milliseconds, ends[0], ends[1]));
-    best = std::min(best, milliseconds);
-  }
-  for (const cudaEvent_t& end : ends) cudaEventDestroy(end);
-  return static_cast<double>(best) * 1e-3;
 }
 
 cublasLtMatrixLayout_t layout(DType type, int64_t rows, int64_t cols, int64_t leading) {

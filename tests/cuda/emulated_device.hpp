@@ -88,6 +88,10 @@ class EmulatedDevice {
     if (!picks_.find(shape)) picks_.set(shape, algorithm_ == 0 ? "fused" : "apart");
     return *picks_.find(shape) == "fused";
   }
+  template <class Op, class Own>
+  bool attend(const Op&, Own&&) {
+    return false;
+  }
   void multiply(const gpu::Product& p) {
     const Open open(*regions_);
     const std::string shape = fmt::format("{}x{}x{}", p.m, p.n, p.k);
