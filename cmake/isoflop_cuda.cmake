@@ -63,7 +63,15 @@ function(isoflop_gpu_library)
   target_include_directories(isoflop_cuda PUBLIC ${PROJECT_SOURCE_DIR})
   target_compile_definitions(isoflop_cuda PRIVATE ISOFLOP_VERSION="${PROJECT_VERSION}"
     ISOFLOP_CUDA_LIBRARIES="${CUDAToolkit_LIBRARY_DIR}")
-  target_link_libraries(isoflop_cuda PRIVATE CUDA::cudart_static ${CMAKE_DL_LIBS})  # cuBLASLt: cuda/lt_library.hpp
+  # cuBLASLt and cuDNN are loaded at run time: cuda/lt_library.hpp, cuda/cudnn_library.hpp.
+  target_link_libraries(isoflop_cuda PRIVATE CUDA::cudart_static ${CMAKE_DL_LIBS})
+  find_path(CUDNN_INCLUDE_DIR cudnn_graph.h HINTS ${CUDAToolkit_INCLUDE_DIRS})
+  if(CUDNN_INCLUDE_DIR)
+    target_include_directories(isoflop_cuda SYSTEM PRIVATE ${CUDNN_INCLUDE_DIR})
+    target_compile_definitions(isoflop_cuda PRIVATE ISOFLOP_CUDNN=1)
+  else()
+    message(STATUS "isoflop: cuDNN off (no cudnn_graph.h)")
+  endif()
   target_link_libraries(isoflop_cuda PUBLIC $<LINK_ONLY:isoflop_ops> $<LINK_ONLY:isoflop_core> PRIVATE fmt::fmt)
   set_target_properties(isoflop_cuda PROPERTIES CUDA_RESOLVE_DEVICE_SYMBOLS OFF CUDA_SEPARABLE_COMPILATION OFF)
 endfunction()

@@ -1,5 +1,6 @@
 // What cuda/ is in a program built without CUDA.
 #include "cuda/backend.hpp"
+#include "cuda/cudnn_asked.hpp"
 
 namespace isoflop::gpu {
 
@@ -13,6 +14,10 @@ DeviceReport find_devices() {
 
 std::unique_ptr<Backend> make_gpu_backend() {
   fail_user("there is no GPU to compute on: {}", find_devices().problem);
+}
+
+CudnnTakes ask_cudnn(const AttentionShape&, const std::string&) {
+  fail_user("{}", find_devices().problem);
 }
 
 Buffer allocate_pinned(size_t bytes, const std::string& what) {

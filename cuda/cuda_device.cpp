@@ -93,6 +93,7 @@ CudaDevice::CudaDevice() {
   const DeviceReport report = find_devices();
   if (report.devices == 0) fail_user("there is no GPU to compute on: {}", report.problem);
   ISOFLOP_CUDA(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking));
+  ISOFLOP_CUDA(cudaEventCreateWithFlags(&fetched_at_, cudaEventDisableTiming));
   for (Half& half : halves_) {
     ISOFLOP_CUDA(cudaEventCreateWithFlags(&half.left, cudaEventDisableTiming));
     half.memory = allocate_pinned(kStagingBytes, "staging");
@@ -103,6 +104,7 @@ CudaDevice::~CudaDevice() {
   if (stream_) cudaStreamSynchronize(stream_);
   for (Half& half : halves_)
     if (half.left) cudaEventDestroy(half.left);
+  if (fetched_at_) cudaEventDestroy(fetched_at_);
   if (stream_) cudaStreamDestroy(stream_);
 }
 
@@ -111,8 +113,8 @@ std::string CudaDevice::description() const {
   cudaDeviceProp device;
   ISOFLOP_CUDA(cudaGetDevice(&id));
   ISOFLOP_CUDA(cudaGetDeviceProperties(&device, id));
-  return fmt::format("cuda {} sm_{}{}, bf16, {}", device.name, device.major, device.minor,
-                     products_.description());
+  return fmt::format("cuda {} sm_{}{}, bf16, {}, {}", device.name, device.major, device.minor,
+                     products_.description(), attention_.description());
 }
 
 void CudaDevice::synchronize() {
@@ -127,6 +129,23 @@ void CudaDevice::upload(const void* host, void* here, size_t bytes) {
 void CudaDevice::download(const void* here, void* host, size_t bytes) {
   ISOFLOP_CUDA(cudaMemcpyAsync(host, here, bytes, cudaMemcpyDeviceToHost, stream_));
   synchronize();
+}
+
+void CudaDevice::fetch(const double* here, int64_t count) {
+  const size_t bytes = static_cast<size_t>(count) * sizeof(double);
+  if (bytes > fetched_.bytes()) {
+    synchronize();  // an earlier fetch may still be under way
+    fetched_ = Buffer();
+    fetched_ = allocate_pinned(bytes, "the numbers of a step");
+  }
+  fetched_count_ = count;
+  ISOFLOP_CUDA(cudaMemcpyAsync(fetched_.data(), here, bytes, cudaMemcpyDeviceToHost, stream_));
+  ISOFLOP_CUDA(cudaEventRecord(fetched_at_, stream_));
+}
+
+std::span<const double> CudaDevice::fetched() {
+  ISOFLOP_CUDA(cudaEventSynchronize(fetched_at_));
+  return {reinterpret_cast<const double*>(fetched_.data()), static_cast<size_t>(fetched_count_)};
 }
 
 void CudaDevice::fill_zero(void* here, size_t bytes) {

@@ -3,12 +3,14 @@
 // send() never waits unless the staging is full of what has not left yet.
 #pragma once
 #include "core/buffer.hpp"
+#include "cuda/cudnn_attention.hpp"
 #include "cuda/lt_products.hpp"
 #include "cuda/thread.hpp"
 
 #include <cuda_runtime.h>
 
 #include <cstring>
+#include <functional>
 #include <span>
 #include <string>
 #include <type_traits>
@@ -43,6 +45,13 @@ class CudaDevice {
   void download(const void* here, void* host, size_t bytes);
   void fill_zero(void* here, size_t bytes);
   void multiply(const Product& product) { products_.multiply(product, stream_); }
+  bool fuses(const Product& product, const std::function<void()>& apart) {
+    return products_.fuses(product, apart, stream_);
+  }
+  template <class Op>
+  bool attend(const Op& op, const std::function<void()>& own) {
+    return attention_.run(op, own, products_.picks(), stream_);
+  }
   std::string choices() const { return products_.picks().text(); }
   void use_choices(const std::string& lines) { products_.picks().read(lines); }
 
@@ -69,6 +78,8 @@ class CudaDevice {
     const size_t bytes = static_cast<size_t>(count) * sizeof(T);
     return {static_cast<const T*>(receive_bytes(here, bytes)), static_cast<size_t>(count)};
   }
+  void fetch(const double* here, int64_t count);
+  std::span<const double> fetched();
 
  private:
   static constexpr size_t kPlainShared = size_t{48} << 10;  // what a kernel has without asking
@@ -91,7 +102,10 @@ class CudaDevice {
 
   cudaStream_t stream_ = nullptr;
   LtProducts products_;
-  Buffer scratch_, sent_, received_;
+  CudnnAttention attention_;
+  Buffer scratch_, sent_, received_, fetched_;
+  int64_t fetched_count_ = 0;
+  cudaEvent_t fetched_at_ = nullptr;
   Half halves_[2];
   int half_ = 0;
 };

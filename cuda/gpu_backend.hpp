@@ -2,11 +2,14 @@
 // Activations are bf16; masters, gradients, moments and statistics fp32. `Device` is CudaDevice
 // (cuda_device.hpp) or, in tests, an emulated one; it has
 //   allocate, upload, download, fill_zero, synchronize, description, multiply(Product),
-//   choices, use_choices,
+//   fuses(Product, apart): whether a product with an epilogue is one call here rather than what
+//     `apart` queues, which writes all it writes anew; attend(op, own): whether it queued attention
+//     by a library rather than what `own` queues; choices, use_choices,
 //   launch(Launch, kernel), scratch<T>(count): device memory until the next scratch,
-//   send(span): host data on the device until the next send; receive(pointer, count): waits.
-// Calls are queued in order on one stream. The host waits in download, receive and synchronize
-// alone.
+//   send(span): host data on the device until the next send; receive(pointer, count): waits;
+//   fetch(pointer, count): starts to receive doubles; fetched(): waits for those.
+// Calls are queued in order on one stream. The host waits in download, receive, fetched and
+// synchronize alone.
 #pragma once
 #include "cuda/activation.hpp"
 #include "cuda/attention.hpp"
@@ -101,14 +104,7 @@ class GpuBackend final : public Backend {
 
   void matmul(const Matmul& a) override {
     check(a);
-    const bf16* bias = nullptr;
-    if (a.bias) {  // what cuBLASLt adds has the type of the result
-      bf16* scaled = device_.template scratch<bf16>(a.bias.cols);
-      convert<float, bf16>(device_, a.bias, make_view(scaled, 1, a.bias.cols), false,
-                           static_cast<float>(a.scale));
-      bias = scaled;
-    }
-    device_.multiply(forward_product(a, copy_of(a.w), bias));
+    device_.multiply(forward_product(a, copy_of(a.w), scaled(a.bias, a.scale)));
   }
   void matmul_grad_input(const MatmulGradInput& a) override {
     check(a);
@@ -120,6 +116,22 @@ class GpuBackend final : public Backend {
     if (a.dbias)
       add_column_sums(device_, BiasGradientPart{rows_of<const bf16>(a.dy)}, a.dy.rows, a.dy.cols,
                       a.dbias.as<float>(), nullptr, static_cast<float>(a.scale));
+  }
+
+  void matmul_gelu(const MatmulGelu& a) override {
+    check(a);
+    const auto apart = [&] { Backend::matmul_gelu(a); };
+    if (a.kind != Gelu::tanh) return apart();
+    // Its scratch outlives the timing of `apart`, which writes the same bias to the same place.
+    const Product whole = gelu_product(a, copy_of(a.w), scaled(a.bias, 1));
+    device_.fuses(whole, apart) ? device_.multiply(whole) : apart();
+  }
+  void matmul_gelu_grad_input(const MatmulGeluGradInput& a) override {
+    check(a);
+    const auto apart = [&] { Backend::matmul_gelu_grad_input(a); };
+    if (a.kind != Gelu::tanh) return apart();
+    const Product whole = gelu_gradient_product(a, copy_of(a.w));
+    device_.fuses(whole, apart) ? device_.multiply(whole) : apart();
   }
 
   void layernorm_forward(const LayerNormForward& a) override {
@@ -145,11 +157,13 @@ class GpuBackend final : public Backend {
   }
   void attention_forward(const AttentionForward& a) override {
     check(a);
-    gpu::attention_forward(device_, a, device_.send(a.first_keys));
+    const auto own = [&] { gpu::attention_forward(device_, a, device_.send(a.first_keys)); };
+    if (!device_.attend(a, own)) own();
   }
   void attention_backward(const AttentionBackward& a) override {
     check(a);
-    gpu::attention_backward(device_, a, device_.send(a.first_keys));
+    const auto own = [&] { gpu::attention_backward(device_, a, device_.send(a.first_keys)); };
+    if (!device_.attend(a, own)) own();
   }
 
   void gelu_forward(const GeluForward& a) override {
@@ -206,7 +220,8 @@ class GpuBackend final : public Backend {
   }
   double sum_squares(View x) override { return sum_squares_all({&x, 1}); }
   double sum_squares_all(std::span<const View> list) override {
-    const std::span<const double> chunks = square_chunks(device_, list, squares_segments_);
+    const SquareChunks queued = square_chunks(device_, list, squares_segments_);
+    const std::span<const double> chunks = device_.receive(queued.there, queued.count);
     double sum = 0;
     size_t next = 0;
     for (const View& x : list) {  // as if tensor after tensor
@@ -215,6 +230,24 @@ class GpuBackend final : public Backend {
       sum += tensor;
     }
     return sum;
+  }
+
+  bool keeps_numbers() const override { return true; }
+  void add_sum(View x, View sum) override {
+    ISOFLOP_CHECK(x.contiguous() && sum.size() == 1, "a sum of ({}, {})", x.rows, x.cols);
+    gpu::add_sum(device_, x, sum);
+  }
+  void step_numbers(const StepNumbers& a) override {
+    check(a);
+    gpu::step_numbers(device_, a, squares_segments_);
+  }
+  void fetch(View numbers) override {
+    ISOFLOP_CHECK(numbers.contiguous(), "numbers with gaps");
+    device_.fetch(numbers.as<double>(), numbers.size());
+  }
+  View fetched() override {
+    const std::span<const double> numbers = device_.fetched();
+    return make_view(numbers.data(), 1, static_cast<int64_t>(numbers.size()));
   }
 
   void zero(View x) override {
@@ -240,6 +273,14 @@ class GpuBackend final : public Backend {
   WeightRef refreshed(Weight& w) {
     convert<float, bf16>(device_, w.master, w.view());
     return {w.master.rows, w.master.cols, &w};
+  }
+  /// A bias as cuBLASLt adds it: of the type of the result, until the next scratch.
+  const bf16* scaled(View bias, double scale) {
+    if (!bias) return nullptr;
+    bf16* to = device_.template scratch<bf16>(bias.cols);
+    convert<float, bf16>(device_, bias, make_view(to, 1, bias.cols), false,
+                         static_cast<float>(scale));
+    return to;
   }
   template <class F>
   static void with_type(DType dtype, F&& f) {

@@ -3,11 +3,13 @@
 #include "core/error.hpp"
 #include "cuda/cuda_device.hpp"
 #include "cuda/lt_library.hpp"
+#include "cuda/timing.hpp"
 
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <charconv>
+#include <cstdlib>
 #include <iterator>
 #include <limits>
 
@@ -34,26 +36,6 @@ int64_t alignment_of(const void* data) {
   return address == 0 ? 256 : static_cast<int64_t>(std::min<uintptr_t>(address & -address, 256));
 }
 
-/// The least of three goes after one that does not count, on the device's own clock.
-template <class Call>
-double seconds_of(cudaStream_t stream, Call&& call) {
-  cudaEvent_t ends[2] = {};
-  for (cudaEvent_t& end : ends) ISOFLOP_CUDA(cudaEventCreate(&end));
-  call();
-  float best = std::numeric_limits<float>::infinity();
-  for (int i = 0; i < 3; ++i) {
-    ISOFLOP_CUDA(cudaEventRecord(ends[0], stream));
-    call();
-    ISOFLOP_CUDA(cudaEventRecord(ends[1], stream));
-    ISOFLOP_CUDA(cudaEventSynchronize(ends[1]));
-    float milliseconds = 0;
-    ISOFLOP_CUDA(cudaEventElapsedTime(&milliseconds, ends[0], ends[1]));
-    best = std::min(best, milliseconds);
-  }
-  for (const cudaEvent_t& end : ends) cudaEventDestroy(end);
-  return static_cast<double>(best) * 1e-3;
-}
-
 cublasLtMatrixLayout_t layout(DType type, int64_t rows, int64_t cols, int64_t leading) {
   cublasLtMatrixLayout_t made = nullptr;
   ISOFLOP_LT(lt().cublasLtMatrixLayoutCreate(&made, type_of(type), static_cast<uint64_t>(rows),
@@ -77,6 +59,19 @@ std::string LtProducts::description() const {
   return fmt::format("cuBLASLt {}.{}.{}", version / 10000, version / 100 % 100, version % 100);
 }
 
+/// The library's GELU is the tanh form.
+static cublasLtEpilogue_t epilogue_of(const Product& p) {
+  switch (p.epilogue) {
+    case Epilogue::none:
+      return p.bias ? CUBLASLT_EPILOGUE_BIAS : CUBLASLT_EPILOGUE_DEFAULT;
+    case Epilogue::gelu:
+      return p.bias ? CUBLASLT_EPILOGUE_GELU_AUX_BIAS : CUBLASLT_EPILOGUE_GELU_AUX;
+    case Epilogue::gelu_gradient:
+      return CUBLASLT_EPILOGUE_DGELU;
+  }
+  std::abort();
+}
+
 LtProducts::Key LtProducts::key_of(const Product& p) {
   return {p.m,
           p.n,
@@ -85,12 +80,15 @@ LtProducts::Key LtProducts::key_of(const Product& p) {
           p.ldb,
           p.ldc,
           p.ldd,
-          p.transpose_a + 2 * p.transpose_b + 4 * (p.bias != nullptr) + 8 * (p.beta != 0),
+          p.transpose_a + 2 * p.transpose_b + 4 * (p.bias != nullptr) + 8 * (p.beta != 0) +
+              16 * static_cast<int>(p.epilogue),
           static_cast<int64_t>(p.type),
           alignment_of(p.a),
           alignment_of(p.b),
           alignment_of(p.c),
-          alignment_of(p.d)};
+          alignment_of(p.d),
+          p.ld_aux,
+          alignment_of(p.aux)};
 }
 
 // The 64 bytes of an algorithm mean the same to the same version of the library, which is in the
@@ -122,9 +120,11 @@ LtProducts::Plan LtProducts::make_plan(const Product& p, cudaStream_t stream) {
   };
   set(CUBLASLT_MATMUL_DESC_TRANSA, p.transpose_a ? CUBLAS_OP_T : CUBLAS_OP_N);
   set(CUBLASLT_MATMUL_DESC_TRANSB, p.transpose_b ? CUBLAS_OP_T : CUBLAS_OP_N);
-  if (p.bias) {
-    set(CUBLASLT_MATMUL_DESC_EPILOGUE, CUBLASLT_EPILOGUE_BIAS);
-    set(CUBLASLT_MATMUL_DESC_BIAS_POINTER, p.bias);
+  set(CUBLASLT_MATMUL_DESC_EPILOGUE, epilogue_of(p));
+  if (p.bias) set(CUBLASLT_MATMUL_DESC_BIAS_POINTER, p.bias);
+  if (p.aux) {
+    set(CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_POINTER, p.aux);
+    set(CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_LD, p.ld_aux);
   }
   plan.a =
       p.transpose_a ? layout(DType::bf16, p.k, p.m, p.lda) : layout(DType::bf16, p.m, p.k, p.lda);
@@ -136,12 +136,14 @@ LtProducts::Plan LtProducts::make_plan(const Product& p, cudaStream_t stream) {
   return plan;
 }
 
-/// What the kernel plan says, or the fastest of those that the library thinks best.
+/// What the kernel plan says, or the fastest of those that the library thinks best; nothing when
+/// it knows of none.
 void LtProducts::choose(Plan& plan, const Product& p, const Key& key, cudaStream_t stream) {
   const std::string shape = fmt::format("{}", fmt::join(key, ","));
   if (const std::string* chosen = picks_.find(shape)) {
     if (!parse_algorithm(*chosen, plan.algorithm, plan.workspace))
       fail_user("the kernel plan has no algorithm of cuBLASLt for {}: {}", shape, *chosen);
+    plan.found = true;
     return;
   }
   cublasLtMatmulPreference_t preference = nullptr;
@@ -162,10 +164,8 @@ void LtProducts::choose(Plan& plan, const Product& p, const Key& key, cudaStream
       lt().cublasLtMatmulAlgoGetHeuristic(handle_, plan.operation, plan.a, plan.b, plan.c, plan.d,
                                           preference, kCandidates, found, &count);
   lt().cublasLtMatmulPreferenceDestroy(preference);
-  if (status != CUBLAS_STATUS_SUCCESS || count == 0)
-    fail_io(
-        "cuBLASLt has no algorithm for a product of {} x {} x {} with strides {}, {} and {}: {}",
-        p.m, p.n, p.k, p.lda, p.ldb, p.ldd, lt().cublasLtGetStatusString(status));
+  plan.found = status == CUBLAS_STATUS_SUCCESS && count > 0;
+  if (!plan.found) return;
   // On the data at hand, since zeros are faster than anything that is ever multiplied; into memory
   // that nobody reads, since a result may be added to what is there.
   const size_t bytes = static_cast<size_t>((p.n - 1) * p.ldd + p.m) * size_of(p.type);
@@ -189,19 +189,55 @@ void LtProducts::run(const Plan& plan, const Product& p, void* d, cudaStream_t s
                                  workspace_.data(), plan.workspace, stream));
 }
 
-void LtProducts::multiply(const Product& p, cudaStream_t stream) {
-  if (p.m == 0 || p.n == 0) return;
+const LtProducts::Plan& LtProducts::plan_for(const Product& p, cudaStream_t stream) {
   if (!handle_) {
     ISOFLOP_LT(lt().cublasLtCreate(&handle_));
     workspace_ = allocate_device(kWorkspaceBytes, "the workspace of matrix products");
   }
   auto found = plans_.find(key_of(p));
   if (found == plans_.end()) found = plans_.emplace(key_of(p), make_plan(p, stream)).first;
-  const Plan& plan = found->second;
-  if (p.bias)
-    ISOFLOP_LT(lt().cublasLtMatmulDescSetAttribute(
-        plan.operation, CUBLASLT_MATMUL_DESC_BIAS_POINTER, &p.bias, sizeof(p.bias)));
+  return found->second;
+}
+
+void LtProducts::multiply(const Product& p, cudaStream_t stream) {
+  if (p.m == 0 || p.n == 0) return;
+  const Plan& plan = plan_for(p, stream);
+  if (!plan.found)
+    fail_io("cuBLASLt has no algorithm for a product of {} x {} x {} with strides {}, {} and {}",
+            p.m, p.n, p.k, p.lda, p.ldb, p.ldd);
+  const auto set = [&](cublasLtMatmulDescAttributes_t name, const auto& pointer) {
+    ISOFLOP_LT(
+        lt().cublasLtMatmulDescSetAttribute(plan.operation, name, &pointer, sizeof(pointer)));
+  };
+  if (p.bias) set(CUBLASLT_MATMUL_DESC_BIAS_POINTER, p.bias);
+  if (p.aux) set(CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_POINTER, p.aux);
   run(plan, p, p.d, stream);
+}
+
+bool LtProducts::fuses(const Product& p, const std::function<void()>& apart, cudaStream_t stream) {
+  if (p.m == 0 || p.n == 0 || !takes_epilogue(p)) return false;
+  const Key key = key_of(p);
+  auto found = fused_.find(key);
+  if (found == fused_.end())
+    found = fused_.emplace(key, chooses_fused(p, key, apart, stream)).first;
+  return found->second;
+}
+
+/// What the kernel plan says, or what a measurement does.
+bool LtProducts::chooses_fused(const Product& p,
+                               const Key& key,
+                               const std::function<void()>& apart,
+                               cudaStream_t stream) {
+  const std::string shape = fmt::format("epilogue:{}", fmt::join(key, ","));
+  if (const std::string* chosen = picks_.find(shape)) {
+    if (*chosen != "fused" && *chosen != "apart")
+      fail_user("the kernel plan says neither \"fused\" nor \"apart\" for {}: {}", shape, *chosen);
+    return *chosen == "fused";
+  }
+  const bool fused = plan_for(p, stream).found &&
+                     seconds_of(stream, [&] { multiply(p, stream); }) < seconds_of(stream, apart);
+  picks_.set(shape, fused ? "fused" : "apart");
+  return fused;
 }
 
 }  // namespace isoflop::gpu

@@ -1,5 +1,5 @@
-// AdamW over a list of tensors and sums of squares over a list of tensors, each in one launch;
-// contracts in ops/optimizer.hpp and ops/backend.hpp.
+// AdamW over a list of tensors and sums of squares over a list of tensors, each in one launch, and
+// the numbers of a step; contracts in ops/optimizer.hpp and ops/backend.hpp.
 #pragma once
 #include "cuda/rows.hpp"
 #include "ops/optimizer.hpp"
@@ -10,6 +10,8 @@
 namespace isoflop::gpu {
 
 inline constexpr int64_t kChunk = 4096;  // elements; of a sum of squares, and a block's share
+
+inline constexpr int kNumbersThreads = 512;  // a large model has a million chunks
 
 /// The tensor that block `block` works on: the last one whose first block is not beyond it.
 template <class Segment>
@@ -29,6 +31,7 @@ struct AdamWSegment {
   int64_t size, first_block;
   float lr, decay, beta1, beta2, rest1, rest2;  // decay = lr * weight_decay; rest = 1 - beta
   float eps, correction1, correction2, grad_scale;
+  const double* factor;  // may be null
   RandomRounding rounding;
 };
 
@@ -64,9 +67,9 @@ ISOFLOP_KERNEL void store_moment(bf16* to, float value, uint32_t random) {
 
 /// One element; the formula of ops/optimizer.hpp.
 template <class Moment>
-ISOFLOP_KERNEL void adamw_element(const AdamWSegment& s, int64_t i, uint32_t random) {
+ISOFLOP_KERNEL void adamw_element(const AdamWSegment& s, float scale, int64_t i, uint32_t random) {
   Moment *to_m = static_cast<Moment*>(s.m) + i, *to_v = static_cast<Moment*>(s.v) + i;
-  const float g = s.g[i] * s.grad_scale;
+  const float g = s.g[i] * scale;
   const float m = s.beta1 * load(to_m) + s.rest1 * g;
   const float v = s.beta2 * load(to_v) + s.rest2 * g * g;
   store_moment(to_m, m, random & 0xffffu);
@@ -85,15 +88,17 @@ struct AdamWKernel {
     const AdamWSegment& s = segment_of(segments, count, t.block());
     const int64_t first = (t.block() - s.first_block) * kChunk;
     const int64_t last = first + kChunk < s.size ? first + kChunk : s.size;
+    const float scale = s.factor ? s.grad_scale * static_cast<float>(*s.factor) : s.grad_scale;
+    if (scale != scale) return;
     if constexpr (sizeof(Moment) == sizeof(float)) {
       for (int64_t i = first + t.thread(); i < last; i += t.threads())
-        adamw_element<Moment>(s, i, 0);
+        adamw_element<Moment>(s, scale, i, 0);
     } else {  // four neighbours share a call of philox
       for (int64_t four = first + 4 * t.thread(); four < last; four += 4 * t.threads()) {
         const Words words =
             random_words(s.rounding, s.rounding.counter + static_cast<uint64_t>(four / 4));
         ISOFLOP_UNROLL for (int k = 0; k < 4; ++k) if (four + k < last)
-            adamw_element<Moment>(s, four + k, words.w[k]);
+            adamw_element<Moment>(s, scale, four + k, words.w[k]);
       }
     }
   }
@@ -140,10 +145,23 @@ struct SquaresKernel {
 
 inline AdamWSegment segment_of(const AdamW& a, int64_t first_block) {
   const auto f = [](double x) { return static_cast<float>(x); };
-  return {a.p.as<float>(), a.g.as<float>(),  a.m.data,         a.v.data,
-          a.p.size(),      first_block,      f(a.lr),          f(a.lr * a.weight_decay),
-          f(a.beta1),      f(a.beta2),       f(1 - a.beta1),   f(1 - a.beta2),
-          f(a.eps),        f(a.correction1), f(a.correction2), f(a.grad_scale),
+  return {a.p.as<float>(),
+          a.g.as<float>(),
+          a.m.data,
+          a.v.data,
+          a.p.size(),
+          first_block,
+          f(a.lr),
+          f(a.lr * a.weight_decay),
+          f(a.beta1),
+          f(a.beta2),
+          f(1 - a.beta1),
+          f(1 - a.beta2),
+          f(a.eps),
+          f(a.correction1),
+          f(a.correction2),
+          f(a.grad_scale),
+          a.factor ? a.factor.as<double>() : nullptr,
           a.rounding};
 }
 
@@ -168,11 +186,51 @@ void adamw(Device& device, std::span<const AdamW> list, std::vector<AdamWSegment
     device.launch(launch, AdamWKernel<float>{there, count});
 }
 
-/// The chunks of the tensors one after another, on the host.
+/// One block: total += the sum of x, each thread's share in order, then the threads by a tree.
+struct AddSumKernel {
+  const float* x;
+  int64_t count;
+  double* total;
+
+  template <class Thread>
+  ISOFLOP_KERNEL void operator()(Thread& t) const {
+    double sum = 0;
+    for (int64_t i = t.thread(); i < count; i += t.threads()) sum += x[i];
+    sum = block_sum(t, sum, reinterpret_cast<double*>(t.shared()));
+    if (t.thread() == 0) *total += sum;
+  }
+};
+
+/// One block: numbers (ops/optimizer.hpp) from the chunks' sums of squares, in the same way.
+struct StepNumbersKernel {
+  const double* chunks;
+  int64_t count, losses;
+  double* numbers;
+  double clip;
+
+  template <class Thread>
+  ISOFLOP_KERNEL void operator()(Thread& t) const {
+    double squares = 0;
+    for (int64_t i = t.thread(); i < count; i += t.threads()) squares += chunks[i];
+    squares = block_sum(t, squares, reinterpret_cast<double*>(t.shared()));
+    if (t.thread() != 0) return;
+    double not_finite = squares - squares;  // 0, or NaN
+    for (int64_t i = 0; i < losses; ++i) not_finite += numbers[i] - numbers[i];
+    const double factor = clip / (sqrt(squares) + 1e-6);
+    numbers[losses] = squares;
+    numbers[losses + 1] = not_finite + (clip > 0 && factor < 1 ? factor : 1.0);
+  }
+};
+
+/// The chunks' sums, tensor after tensor, on the device, until the next scratch.
+struct SquareChunks {
+  const double* there;
+  int64_t count;
+};
 template <class Device>
-std::span<const double> square_chunks(Device& device,
-                                      std::span<const View> list,
-                                      std::vector<SquaresSegment>& segments) {
+SquareChunks square_chunks(Device& device,
+                           std::span<const View> list,
+                           std::vector<SquaresSegment>& segments) {
   segments.clear();
   int64_t blocks = 0;
   for (const View& x : list) {
@@ -180,12 +238,25 @@ std::span<const double> square_chunks(Device& device,
     segments.push_back({x.as<float>(), x.rows, x.cols, x.rows > 1 ? x.stride : x.cols, blocks});
     blocks += div_ceil(x.size(), kChunk);
   }
-  if (blocks == 0) return {};
+  if (blocks == 0) return {nullptr, 0};
   const SquaresSegment* there = device.send(std::span<const SquaresSegment>(segments));
   double* chunks = device.template scratch<double>(blocks);
   device.launch({blocks, kThreads, kThreads / kWarp * sizeof(double)},
                 SquaresKernel{there, static_cast<int64_t>(segments.size()), chunks});
-  return device.receive(chunks, blocks);
+  return {chunks, blocks};
+}
+
+template <class Device>
+void add_sum(Device& device, View x, View sum) {
+  device.launch({1, kThreads, kThreads / kWarp * sizeof(double)},
+                AddSumKernel{x.as<float>(), x.size(), sum.as<double>()});
+}
+template <class Device>
+void step_numbers(Device& device, const StepNumbers& a, std::vector<SquaresSegment>& segments) {
+  const SquareChunks chunks = square_chunks(device, a.gradients, segments);
+  device.launch({1, kNumbersThreads, kNumbersThreads / kWarp * sizeof(double)},
+                StepNumbersKernel{chunks.there, chunks.count, StepNumbers::sums(a.numbers).cols,
+                                  a.numbers.as<double>(), a.clip});
 }
 
 }  // namespace isoflop::gpu

@@ -5,7 +5,14 @@
 #include "core/view.hpp"
 #include "ops/matmul.hpp"
 
+#include <cstdint>
+
 namespace isoflop::gpu {
+
+/// What becomes of the elements of D before they are stored, by GELU in its tanh form:
+///   gelu            aux = v, D = gelu(v)
+///   gelu_gradient   D = gelu'(aux) v
+enum class Epilogue { none, gelu, gelu_gradient };
 
 /// D = scale * op(A) op(B) + beta * C, plus bias[row] in each column; sums in fp32.
 struct Product {
@@ -20,7 +27,15 @@ struct Product {
   DType type = DType::bf16;  // of D: bf16 or f32
   float scale = 1, beta = 0;
   const bf16* bias = nullptr;  // may be null; `scale` is in it already
+  Epilogue epilogue = Epilogue::none;
+  bf16* aux = nullptr;  // with an epilogue, (m, n)
+  int64_t ld_aux = 0;
 };
+
+/// Whether cuBLASLt takes such an `aux` (CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_LD).
+inline bool takes_epilogue(const Product& p) {
+  return p.ld_aux % 8 == 0 && reinterpret_cast<uintptr_t>(p.aux) % 16 == 0;
+}
 
 inline int64_t leading(View v) {
   return v.rows > 1 ? v.stride : v.cols;
@@ -47,6 +62,24 @@ inline Product input_product(const MatmulGradInput& a, View w) {
   p.b = a.dy.as<bf16>(), p.ldb = leading(a.dy);
   p.c = p.d = a.dx.data, p.ldc = p.ldd = leading(a.dx);
   p.scale = static_cast<float>(a.scale), p.beta = a.accumulate ? 1.0f : 0.0f;
+  return p;
+}
+
+/// y^T = gelu(W x^T + bias), pre^T = what it is taken of
+inline Product gelu_product(const MatmulGelu& a, View w, const bf16* bias) {
+  Product p = forward_product({.x = a.x, .w = a.w, .bias = a.bias, .add = {}, .y = a.y}, w, bias);
+  p.epilogue = Epilogue::gelu;
+  p.aux = a.pre.as<bf16>(), p.ld_aux = leading(a.pre);
+  return p;
+}
+
+/// dx^T = gelu'(pre^T) scale W^T dy^T. The column sums of dx, which are the bias' gradient, are no
+/// part of it: the library would round them to bf16, and not add them to what is there.
+inline Product gelu_gradient_product(const MatmulGeluGradInput& a, View w) {
+  Product p = input_product({.dy = a.dy, .w = a.w, .dx = a.dx, .scale = a.scale}, w);
+  p.c = nullptr;
+  p.epilogue = Epilogue::gelu_gradient;
+  p.aux = a.pre.as<bf16>(), p.ld_aux = leading(a.pre);
   return p;
 }
 

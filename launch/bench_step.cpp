@@ -62,7 +62,7 @@ void measure(const Run& run, Backend& backend, const StepBenchOptions& options, 
   }
   for (int64_t i = 0; i < options.steps; ++i) bench.seconds.push_back(steps.next());
   bench.loss = steps.first_loss();
-  bench.peak_bytes = peak_memory();
+  bench.peak_bytes = backend.in_host_memory() ? peak_memory() : backend.peak_bytes();
 }
 
 /// On a model of its own, since a model keeps the backend it was made with.

@@ -62,9 +62,9 @@ Json count(const RunConfig& config) {
   }
   Json memory;
   size_t total = 0;
-  for (const MemoryRow& row :
-       plan_memory(config, table, batch_plan(config),
-                   choose_compute(config.compute).path.activation, DType::f32)) {
+  for (const MemoryRow& row : plan_memory(
+           config, table, batch_plan(config), choose_compute(config.compute).path.activation,
+           DType::f32, 1, config.compute.device == "cuda" ? MemoryOf::device : MemoryOf::host)) {
     memory[row.kind] = row.bytes;
     total += row.bytes;
   }

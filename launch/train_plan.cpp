@@ -15,9 +15,11 @@ namespace isoflop {
 namespace {
 
 std::vector<MemoryRow> memory_of(const Run& run, const Backend& backend, int ranks) {
-  std::vector<MemoryRow> rows = plan_memory(
-      run.config, run.table, run.batch, backend.activation_dtype(), backend.state_dtype(), ranks);
-  rows.push_back({"program, libraries", resident_memory()});
+  const MemoryOf where = backend.in_host_memory() ? MemoryOf::host : MemoryOf::device;
+  std::vector<MemoryRow> rows =
+      plan_memory(run.config, run.table, run.batch, backend.activation_dtype(),
+                  backend.state_dtype(), ranks, where);
+  if (where == MemoryOf::host) rows.push_back({"program, libraries", resident_memory()});
   return rows;
 }
 
@@ -112,7 +114,8 @@ void print_plan(const Run& run, const Backend& backend, const Context& context, 
             static_cast<double>(run.batch.tokens_before(run.batch.ramp.back().first_step))));
   if (ranks > 1) print_ranks(run, backend, context, ranks);
   const std::vector<MemoryRow> memory = memory_of(run, backend, ranks);
-  context.note("memory   {} in all{}", human_bytes(static_cast<double>(total(memory))),
+  context.note("memory   {} in all{}{}", human_bytes(static_cast<double>(total(memory))),
+               backend.in_host_memory() ? "" : ", of the device's",
                ranks > 1 ? ", of each rank" : "");
   for (const MemoryRow& row : memory)
     context.note("         {:<20} {}", row.kind, human_bytes(static_cast<double>(row.bytes)));
@@ -130,7 +133,9 @@ size_t planned_memory(const Run& run, const Backend& backend, int ranks) {
 }
 
 size_t planned_step_memory(const Run& run, const Backend& backend) {
-  return planned_memory(run, backend) - CheckpointWriter::staging_bytes(run.table);
+  const size_t staging =
+      backend.in_host_memory() ? CheckpointWriter::staging_bytes(run.table) : size_t{0};
+  return planned_memory(run, backend) - staging;
 }
 
 void print_memory(size_t planned, size_t peak, const Context& context) {

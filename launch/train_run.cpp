@@ -513,7 +513,7 @@ TrainOutcome train(const TrainRequest& request, const Context& context, World* w
                   start.resume);
   const TrainSummary summary = trainer.run();
   if (trace) write_trace(*trace, world, ranks, request.profile, context);
-  if (machine.backend->in_host_memory()) print_memory(planned, summary.peak_bytes, context);
+  print_memory(planned, summary.peak_bytes, context);
   TrainOutcome outcome{ExitCode::kDone, outcome_json(run, summary), folder};
   if (summary.stopped) {
     // After Ctrl-C at one rank all of them were interrupted.

@@ -26,4 +26,14 @@ void Backend::download(View here, View host) {
   copy_bytes(here, host);
 }
 
+void Backend::matmul_gelu(const MatmulGelu& a) {
+  matmul({.x = a.x, .w = a.w, .bias = a.bias, .add = {}, .y = a.pre});
+  gelu_forward({.x = a.pre, .y = a.y, .kind = a.kind});
+}
+
+void Backend::matmul_gelu_grad_input(const MatmulGeluGradInput& a) {
+  matmul_grad_input({.dy = a.dy, .w = a.w, .dx = a.dx, .scale = a.scale});
+  gelu_backward({.dy = a.dx, .x = a.pre, .dx = a.dx, .kind = a.kind});
+}
+
 }  // namespace isoflop

@@ -69,6 +69,9 @@ class Backend {
   virtual void matmul(const Matmul&) = 0;
   virtual void matmul_grad_input(const MatmulGradInput&) = 0;
   virtual void matmul_grad_weight(const MatmulGradWeight&) = 0;
+  /// By default two of the operations of this list after another.
+  virtual void matmul_gelu(const MatmulGelu&);
+  virtual void matmul_gelu_grad_input(const MatmulGeluGradInput&);
 
   virtual void layernorm_forward(const LayerNormForward&) = 0;
   virtual void layernorm_backward(const LayerNormBackward&) = 0;
@@ -107,9 +110,26 @@ class Backend {
     return sum;
   }
 
+  /// Whether a step's numbers may stay on the device until the host asks for them, so that it waits
+  /// once a step: by the three operations below, and AdamW::factor.
+  virtual bool keeps_numbers() const { return false; }
+  /// sum (1, 1) in f64 += the sum of x, in double.
+  virtual void add_sum(View /*x*/, View /*sum*/) { no_numbers(); }
+  virtual void step_numbers(const StepNumbers&) { no_numbers(); }
+  /// Starts to bring them to the host as they are now.
+  virtual void fetch(View /*numbers*/) { no_numbers(); }
+  /// Waits for what was fetched, not for what was called since: in host memory, until the next
+  /// fetch.
+  virtual View fetched() { no_numbers(); }
+
   virtual void zero(View) = 0;
   virtual void copy(View from, View to) = 0;
   virtual void add(View from, View to) = 0;  // to += from
+
+ private:
+  [[noreturn]] void no_numbers() const {
+    ISOFLOP_CHECK(false, "{} keeps no numbers", description());
+  }
 };
 
 }  // namespace isoflop

@@ -1,5 +1,7 @@
 #include "ops/check.hpp"
 
+#include <algorithm>
+
 namespace isoflop {
 
 namespace {
@@ -238,6 +240,19 @@ void check(const AttentionBackward& a) {
   require("dv", a.dv, rows, kv, dtype);
 }
 
+void check(const MatmulGelu& a) {
+  check(Matmul{.x = a.x, .w = a.w, .bias = a.bias, .add = {}, .y = a.pre});
+  check(GeluForward{.x = a.pre, .y = a.y, .kind = a.kind});
+  require_distinct("y", a.y, "pre", a.pre);
+  require_distinct("y", a.y, "x", a.x);
+}
+
+void check(const MatmulGeluGradInput& a) {
+  check(MatmulGradInput{.dy = a.dy, .w = a.w, .dx = a.dx, .scale = a.scale});
+  check(GeluBackward{.dy = a.dx, .x = a.pre, .dx = a.dx, .kind = a.kind});
+  require_distinct("dx", a.dx, "pre", a.pre);
+}
+
 void check(const GeluForward& a) {
   state_dtype_of(a.x.dtype);
   require("x", a.x, a.x.rows, a.x.cols, a.x.dtype);
@@ -297,6 +312,13 @@ void check(const AdamW& a) {
   require_contiguous("v", a.v, rows, cols, moments);
   ISOFLOP_CHECK(a.correction1 > 0 && a.correction2 > 0, "bias corrections {} and {}", a.correction1,
                 a.correction2);
+  if (a.factor) require("factor", a.factor, 1, 1, DType::f64);
+}
+
+void check(const StepNumbers& a) {
+  for (const View& g : a.gradients)
+    if (g) require("gradient", g, g.rows, g.cols, DType::f32);
+  require("numbers", a.numbers, 1, std::max<int64_t>(a.numbers.cols, 3), DType::f64);
 }
 
 void check(const BlockRounding& a) {

@@ -36,6 +36,7 @@ class ForwardingBackend : public Backend {
   void matmul(const Matmul& op) override { backend_.matmul(op); }
   void matmul_grad_input(const MatmulGradInput& op) override { backend_.matmul_grad_input(op); }
   void matmul_grad_weight(const MatmulGradWeight& op) override { backend_.matmul_grad_weight(op); }
+  // matmul_gelu and its gradient stay in their parts: who looks at products sees those, too.
   void layernorm_forward(const LayerNormForward& op) override { backend_.layernorm_forward(op); }
   void layernorm_backward(const LayerNormBackward& op) override { backend_.layernorm_backward(op); }
   void rmsnorm_forward(const RmsNormForward& op) override { backend_.rmsnorm_forward(op); }
@@ -58,6 +59,11 @@ class ForwardingBackend : public Backend {
   double sum_squares_all(std::span<const View> list) override {
     return backend_.sum_squares_all(list);
   }
+  bool keeps_numbers() const override { return backend_.keeps_numbers(); }
+  void add_sum(View x, View sum) override { backend_.add_sum(x, sum); }
+  void step_numbers(const StepNumbers& op) override { backend_.step_numbers(op); }
+  void fetch(View numbers) override { backend_.fetch(numbers); }
+  View fetched() override { return backend_.fetched(); }
   void zero(View view) override { backend_.zero(view); }
   void copy(View from, View to) override { backend_.copy(from, to); }
   void add(View from, View to) override { backend_.add(from, to); }

@@ -3,6 +3,7 @@
 // A weight is `rows = outputs` by `cols = inputs`, as stored everywhere. N = tokens.
 #pragma once
 #include "core/view.hpp"
+#include "ops/activation.hpp"
 
 #include <cstddef>
 #include <cstdint>
@@ -56,6 +57,26 @@ struct MatmulGradWeight {
   View dw;     // (out, in), state dtype
   View dbias;  // (out) or absent, state dtype
   double scale = 1;
+};
+
+/// pre = x W^T + bias; y = gelu(pre). Of `pre` as stored or of the sums before they are rounded to
+/// it, as the device likes.
+struct MatmulGelu {
+  View x;       // (N, in)
+  WeightRef w;  // (out, in)
+  View bias;    // (out) or absent
+  View pre, y;  // (N, out)
+  Gelu kind = Gelu::tanh;
+};
+
+/// dx = gelu'(pre) * scale * dy W, the gradient of the product that put out `pre`
+struct MatmulGeluGradInput {
+  View dy;      // (N, out)
+  WeightRef w;  // (out, in)
+  View pre;     // (N, in)
+  View dx;      // (N, in)
+  double scale = 1;
+  Gelu kind = Gelu::tanh;
 };
 
 /// c = alpha op(a) op(b) + beta c, op a transposition where asked for; c is neither a nor b. Of

@@ -11,6 +11,7 @@
 #include "core/view.hpp"
 
 #include <cstdint>
+#include <span>
 
 namespace isoflop {
 
@@ -24,7 +25,23 @@ struct AdamW {
   double lr = 0, beta1 = 0.9, beta2 = 0.95, eps = 1e-8, weight_decay = 0;
   double correction1 = 1, correction2 = 1;  // 1 - beta^t
   double grad_scale = 1;                    // the clip factor
+  View factor = {};                         // StepNumbers::factor, times which; NaN: no update
   RandomRounding rounding = {};             // of m and v in bf16
+};
+
+/// What a step comes to, kept on a device that Backend::keeps_numbers: sums of losses, to which
+/// Backend::add_sum adds, and then of the gradients
+///   squares = the sum of their squares
+///   factor = min(1, clip / (sqrt(squares) + 1e-6)), 1 with clip 0; NaN when a loss or the squares
+///   are not finite
+struct StepNumbers {
+  std::span<const View> gradients;  // state dtype
+  View numbers;                     // (1, n + 2) f64: n sums, squares, factor
+  double clip = 0;
+
+  static View sums(View numbers) { return numbers.columns(0, numbers.cols - 2); }
+  static View squares(View numbers) { return numbers.columns(numbers.cols - 2, 1); }
+  static View factor(View numbers) { return numbers.columns(numbers.cols - 1, 1); }
 };
 
 /// y = a x + b y; with b 0, y is not read.

@@ -60,6 +60,15 @@ OpWork work_of(const MatmulGradWeight& a) {
           moved({a.dy, a.x}) + 2 * moved({a.dw, a.dbias})};
 }
 
+OpWork work_of(const MatmulGelu& a) {
+  return {product_flops(a.x.rows, a.w.rows, a.w.cols),
+          moved({a.x, a.bias, a.pre, a.y}) + weight_bytes(a.w, a.x.dtype)};
+}
+OpWork work_of(const MatmulGeluGradInput& a) {
+  return {product_flops(a.dy.rows, a.w.rows, a.w.cols),
+          moved({a.dy, a.pre, a.dx}) + weight_bytes(a.w, a.dy.dtype)};
+}
+
 OpWork work_of(const LayerNormForward& a) {
   return {0, moved({a.x, a.gain, a.bias, a.y, a.mean, a.inv_std})};
 }

@@ -33,6 +33,8 @@ OpWork work_of(const EmbeddingBackward&);
 OpWork work_of(const Matmul&);
 OpWork work_of(const MatmulGradInput&);
 OpWork work_of(const MatmulGradWeight&);
+OpWork work_of(const MatmulGelu&);
+OpWork work_of(const MatmulGeluGradInput&);
 OpWork work_of(const LayerNormForward&);
 OpWork work_of(const LayerNormBackward&);
 OpWork work_of(const RmsNormForward&);

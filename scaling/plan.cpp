@@ -4,6 +4,7 @@
 #include "parallel/slot_tree.hpp"
 #include "pretrain/config/quantity.hpp"
 #include "pretrain/config/resolve.hpp"
+#include "pretrain/optim/optimizer.hpp"
 #include "pretrain/train/prepare.hpp"
 #include "report/humanize.hpp"
 
@@ -118,11 +119,13 @@ std::vector<MemoryRow> memory_of_rank(const Plan& plan, const GridLayout& layout
   for (int rank = 0; rank < ranks; ++rank)
     open = std::max(open, most_open_sums(slots, slots_of(slots, rank, ranks)));
   const auto sums = static_cast<double>(tree_parts(slots, ranks).size());
+  const auto moment_bytes =
+      2 * static_cast<double>(size_of(moment_dtype(config.optimizer, DType::f32)));
   const auto bytes = [](double value) { return static_cast<size_t>(value); };
   // A pipeline keeps pp micro-batches in flight, each of 1/pp of the layers.
   return {{"weights in bf16", bytes(2 * local)},
           {"masters", bytes(4 * local)},
-          {"moments", bytes(8 * local / copies)},
+          {"moments", bytes(moment_bytes * local / copies)},
           {"gradients", bytes(4 * local * static_cast<double>(open))},
           {"gradients of others", bytes(4 * local * (sums - sums / copies) / copies)},
           {"activations", bytes(activations / static_cast<double>(layout.tp))}};
@@ -211,6 +214,7 @@ std::optional<Plan> plan_of(const PlanRequest& request, const Candidate& c, bool
   run.schedule.final_lr_fraction = 0;
   run.schedule.warmup = "2%";
   run.optimizer.lr = recipe.lr;
+  run.optimizer.state = request.state;
   run.data.tokenizer = fmt::format("bpe:{}", c.model.vocabulary);
   if (request.hardware.devices() > 1) run.schedule.micro_batch = 1;
   run = resolved(run);

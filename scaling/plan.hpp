@@ -30,6 +30,7 @@ struct PlanRequest {
   double unique_tokens = 0;         // 0: as many as wanted
   double inference_tokens = 0;      // what the model is going to be asked for in its life
   const Device* runs_on = nullptr;  // where the model has to run afterwards, as Q4_0
+  std::string state = "fp32";       // optimizer.state of the run
 };
 
 struct GridLayout {

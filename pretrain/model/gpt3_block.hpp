@@ -12,7 +12,7 @@ class Gpt3Block : public Block {
   struct Activations {
     Slot x, n1, mean1, inv_std1, qkv, att, lse;  // attention half
     Slot h, n2, mean2, inv_std2, up, act;        // mlp half
-    Slot dact, dn, datt, dqkv, draw;             // backward's scratch
+    Slot dup, dn, datt, dqkv, draw;              // backward's scratch
     Slot raw, inv_qk;                            // with qk-norm: qkv before it, and its statistics
   };
   static std::vector<ActivationSpec<Activations>> activations(
@@ -31,7 +31,6 @@ class Gpt3Block : public Block {
   void make_att(Step& s);
   void make_h(Step& s);
   void make_n2(Step& s);
-  void make_up(Step& s);
   void make_act(Step& s);
   void drop();
 

@@ -410,7 +410,8 @@ double Model::backward_stage(int64_t flight,
                              const Batch& batch,
                              ParamBuffer& grads,
                              double grad_scale,
-                             View output_gradient) {
+                             View output_gradient,
+                             View loss_sum) {
   Step s = make_step(batch.sequences, batch.length);
   s.grads = &grads;
   if (config_.document_mask) s.first_keys = find_documents(s, batch.tokens);
@@ -430,7 +431,10 @@ double Model::backward_stage(int64_t flight,
     embedding_gradient(s, batch.tokens, dres);
     after_backward(-1);
   }
-  return predicts() ? total_loss() : 0;
+  if (!predicts()) return 0;
+  if (!loss_sum) return total_loss();
+  backend_.add_sum(losses_, loss_sum);
+  return 0;
 }
 
 void Model::read(const Batch& batch) {

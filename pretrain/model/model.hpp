@@ -74,12 +74,14 @@ class Model {
   /// stage, (Ns, D), valid until the next call.
   View forward_stage(int64_t flight, const Batch& batch, View input);
   /// The batch is that of the forward pass. `output_gradient`: from the stage behind; absent in the
-  /// last, which computes the loss first.
+  /// last, which computes the loss first. With `loss_sum`, where the backend keeps numbers, that is
+  /// what the loss is added to; the call does not wait for it, and returns 0.
   double backward_stage(int64_t flight,
                         const Batch& batch,
                         ParamBuffer& grads,
                         double grad_scale,
-                        View output_gradient);
+                        View output_gradient,
+                        View loss_sum = {});
   /// After backward_stage: of the stage's input. (Ns, D)
   View input_gradient() const { return dres_.get(); }
   /// After forward_stage, without gradients: the sum of the token losses.

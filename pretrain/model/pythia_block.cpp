@@ -25,7 +25,7 @@ std::vector<ActivationSpec<PythiaBlock::Activations>> PythiaBlock::activations(
       {&A::inv_std2, "inv_std2", Ns, 1, state, Drop::never},
       {&A::up, "up", N, F, act, Drop::at_ffn},
       {&A::act, "act", N, F, act, Drop::at_cheap},
-      {&A::dact, "dact", N, F, act, Drop::scratch},
+      {&A::dup, "dup", N, F, act, Drop::scratch},
       {&A::dn, "dn", Ns, D, act, Drop::scratch},
       {&A::datt, "datt", N, att, act, Drop::scratch},
       {&A::dqkv, "dqkv", N, qkv, act, Drop::scratch},
@@ -87,16 +87,13 @@ void PythiaBlock::make_n2(Step& s) {
                                .eps = eps_});
 }
 
-void PythiaBlock::make_up(Step& s) {
-  if (acts.up.held()) return;
-  make_n2(s);
-  up_.forward(s, s.whole(acts.n2.get()), acts.up.fill());
-}
-
+/// Both `up` and `act`: a device may do the GELU behind the product.
 void PythiaBlock::make_act(Step& s) {
   if (acts.act.held()) return;
-  make_up(s);
-  s.backend.gelu_forward({.x = acts.up.get(), .y = acts.act.fill(), .kind = gelu_});
+  if (acts.up.held())
+    return s.backend.gelu_forward({.x = acts.up.get(), .y = acts.act.fill(), .kind = gelu_});
+  make_n2(s);
+  up_.forward_gelu(s, s.whole(acts.n2.get()), acts.up.fill(), acts.act.fill(), gelu_);
 }
 
 void PythiaBlock::drop() {
@@ -114,18 +111,16 @@ void PythiaBlock::forward(Step& s, View y) {
 
 // Both branches read dres before the norms add their part of dL/dx to it.
 void PythiaBlock::backward(Step& s, View dres) {
-  const View dact = acts.dact.fill(), dn = acts.dn.fill();
+  const View dup = acts.dup.fill(), dn = acts.dn.fill();
   const View datt = acts.datt.fill(), dqkv = acts.dqkv.fill();
 
   make_act(s);
   const View dy = s.whole_gradient(dres);
-  down_.backward(s, dy, acts.act.get(), dact, residual_);
+  down_.backward_gelu(s, dy, acts.act.get(), acts.up.get(), dup, gelu_, residual_);
   make_att(s);
   out_.backward(s, dy, acts.att.get(), datt, residual_);
-  make_up(s);
-  s.backend.gelu_backward({.dy = dact, .x = acts.up.get(), .dx = dact, .kind = gelu_});
   make_n2(s);
-  up_.backward(s, dact, s.whole(acts.n2.get()), s.partial(dn));
+  up_.backward(s, dup, s.whole(acts.n2.get()), s.partial(dn));
   s.reduce(dn);
   s.backend.layernorm_backward({.dy = dn,
                                 .x = acts.x.get(),

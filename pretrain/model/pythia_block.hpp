@@ -14,7 +14,7 @@ class PythiaBlock : public Block {
     Slot x;
     Slot n1, mean1, inv_std1, qkv, att, lse;  // attention; queries and keys are held rotated
     Slot n2, mean2, inv_std2, up, act;        // mlp
-    Slot dact, dn, datt, dqkv, draw;          // backward's scratch
+    Slot dup, dn, datt, dqkv, draw;           // backward's scratch
     Slot raw, inv_qk;                         // with qk-norm: qkv before it, and its statistics
   };
   static std::vector<ActivationSpec<Activations>> activations(
@@ -32,7 +32,6 @@ class PythiaBlock : public Block {
   void make_qkv(Step& s);
   void make_att(Step& s);
   void make_n2(Step& s);
-  void make_up(Step& s);
   void make_act(Step& s);
   void drop();
 

@@ -58,6 +58,15 @@ void Linear::forward(Step& s, View x, View y, View add, double scale) const {
   multiply(s, x, y, add, scale);
 }
 
+void Linear::forward_gelu(Step& s, View x, View pre, View y, Gelu kind) const {
+  s.backend.matmul_gelu({.x = x,
+                         .w = s.params.weights[weight],
+                         .bias = s.master(bias),
+                         .pre = pre,
+                         .y = y,
+                         .kind = kind});
+}
+
 void add_branches(Step& s, std::initializer_list<Branch> branches, View y, View add, double scale) {
   const View sum = s.partial(y);
   View so_far = s.tp ? View{} : add;
@@ -68,12 +77,27 @@ void add_branches(Step& s, std::initializer_list<Branch> branches, View y, View 
   if (s.tp) s.tp->reduce(y, s.tokens(), add);
 }
 
-void Linear::backward(Step& s, View dy, View x, View dx, double scale, bool accumulate) const {
+void Linear::add_weight_gradient(Step& s, View dy, View x, double scale) const {
   s.backend.matmul_grad_weight({.dy = dy,
                                 .x = x,
                                 .dw = s.grad(weight),
                                 .dbias = adds_bias(*this, s) ? s.grad(bias) : View{},
                                 .scale = scale});
+}
+
+void Linear::backward_gelu(
+    Step& s, View dy, View x, View pre, View dpre, Gelu kind, double scale) const {
+  add_weight_gradient(s, dy, x, scale);
+  s.backend.matmul_gelu_grad_input({.dy = dy,
+                                    .w = s.params.weights[weight],
+                                    .pre = pre,
+                                    .dx = dpre,
+                                    .scale = scale,
+                                    .kind = kind});
+}
+
+void Linear::backward(Step& s, View dy, View x, View dx, double scale, bool accumulate) const {
+  add_weight_gradient(s, dy, x, scale);
   s.backend.matmul_grad_input({.dy = dy,
                                .w = s.params.weights[weight],
                                .dx = dx,

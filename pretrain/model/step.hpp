@@ -84,11 +84,16 @@ struct Linear {
 
   /// y = add + scale * (x W^T + b)
   void forward(Step& s, View x, View y, View add = {}, double scale = 1) const;
+  /// pre = x W^T + b, y = gelu(pre); not where it is cut by inputs.
+  void forward_gelu(Step& s, View x, View pre, View y, Gelu kind) const;
   /// dW += scale dy^T x, db += scale sum dy, dx = scale dy W (added to dx when `accumulate`). All
   /// of all tokens: whole_gradient(dy) where it is cut by inputs, partial(dx) where by outputs.
   void backward(Step& s, View dy, View x, View dx, double scale = 1, bool accumulate = false) const;
+  /// The same where x = gelu(pre): gets the gradient of `pre` in its place.
+  void backward_gelu(Step& s, View dy, View x, View pre, View dpre, Gelu kind, double scale) const;
 
  private:
+  void add_weight_gradient(Step& s, View dy, View x, double scale) const;
   friend void add_branches(Step&, std::initializer_list<struct Branch>, View, View, double);
   void multiply(Step& s, View x, View y, View add, double scale) const;
 };

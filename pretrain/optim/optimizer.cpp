@@ -74,7 +74,8 @@ void Optimizer::update(ParamBuffer& parameters,
                        const ParamBuffer& gradients,
                        double rate,
                        double grad_scale,
-                       int64_t updates) {
+                       int64_t updates,
+                       View factor) {
   const double t = static_cast<double>(updates + 1);
   list_.clear();
   for (size_t i = 0; i < table_.size(); ++i) {
@@ -85,6 +86,7 @@ void Optimizer::update(ParamBuffer& parameters,
     const double lr = rate * spec.lr_scale;
     const double weight_decay = spec.decay ? config_.weight_decay * spec.decay_scale : 0.0;
     if (spec.update == Update::muon) {
+      ISOFLOP_CHECK(!factor, "a factor on the device for {}", spec.name);
       muon_.update(backend_, spec,
                    {.p = p,
                     .g = g,
@@ -107,9 +109,15 @@ void Optimizer::update(ParamBuffer& parameters,
                      .correction1 = 1 - std::pow(config_.beta1, t),
                      .correction2 = 1 - std::pow(config_.beta2, t),
                      .grad_scale = grad_scale,
+                     .factor = factor,
                      .rounding = rounding_of(spec, rows, seed_, updates)});
   }
   backend_.adamw_all(list_);
+}
+
+bool Optimizer::takes_factor() const {
+  return std::none_of(table_.begin(), table_.end(),
+                      [](const ParamSpec& spec) { return spec.update == Update::muon; });
 }
 
 }  // namespace isoflop

@@ -39,12 +39,16 @@ class Optimizer {
             uint64_t seed);
 
   /// One update of every tensor, of the rows that are ours; whole buffers of parameters and
-  /// gradients; decay only where the spec says so. `updates` counts those before.
+  /// gradients; decay only where the spec says so. `updates` counts those before. `factor`: on the
+  /// device (AdamW::factor), for optimizers that take one; else absent.
   void update(ParamBuffer& parameters,
               const ParamBuffer& gradients,
               double rate,
               double grad_scale,
-              int64_t updates);
+              int64_t updates,
+              View factor = {});
+  /// Muon's norms are the host's.
+  bool takes_factor() const;
 
   ParamBuffer m, v;  // first moments, or momentum, and second moments where there are; of our rows
 

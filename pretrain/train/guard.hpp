@@ -32,6 +32,8 @@ class Guard {
   Guard(const GuardConfig& config, GuardState& state) : config_(config), state_(state) {}
 
   bool leaves_out(int64_t step) const;
+  /// Whether judge() will say `applied` of every step that is finite, and `skipped` of others.
+  bool takes_all_finite() const { return config_.spikes == "off"; }
   /// Called once for each computed step, in order; remembers it. Steps count from 1. DivergedError
   /// when too many in a row were skipped.
   Verdict judge(int64_t step, const StepResult& result);

@@ -50,6 +50,14 @@ void ProfilingBackend::matmul_grad_input(const MatmulGradInput& args) {
 void ProfilingBackend::matmul_grad_weight(const MatmulGradWeight& args) {
   timed("matmul_grad_weight", work_of(args), [&] { backend_.matmul_grad_weight(args); });
 }
+void ProfilingBackend::matmul_gelu(const MatmulGelu& args) {
+  if (in_host_memory()) return Backend::matmul_gelu(args);
+  timed("matmul_gelu", work_of(args), [&] { backend_.matmul_gelu(args); });
+}
+void ProfilingBackend::matmul_gelu_grad_input(const MatmulGeluGradInput& args) {
+  if (in_host_memory()) return Backend::matmul_gelu_grad_input(args);
+  timed("matmul_gelu_grad_input", work_of(args), [&] { backend_.matmul_gelu_grad_input(args); });
+}
 void ProfilingBackend::layernorm_forward(const LayerNormForward& args) {
   timed("layernorm_forward", work_of(args), [&] { backend_.layernorm_forward(args); });
 }
@@ -117,6 +125,14 @@ double ProfilingBackend::sum_squares_all(std::span<const View> list) {
   for (const View& one : list) work += passes(one, 1);
   timed("sum_squares", work, [&] { sum = backend_.sum_squares_all(list); });
   return sum;
+}
+void ProfilingBackend::add_sum(View x, View sum) {
+  timed("add_sum", passes(x, 1), [&] { backend_.add_sum(x, sum); });
+}
+void ProfilingBackend::step_numbers(const StepNumbers& args) {
+  OpWork work;
+  for (const View& one : args.gradients) work += passes(one, 1);
+  timed("step_numbers", work, [&] { backend_.step_numbers(args); });
 }
 void ProfilingBackend::zero(View view) {
   timed("zero", passes(view, 1), [&] { backend_.zero(view); });

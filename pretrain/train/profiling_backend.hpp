@@ -50,6 +50,9 @@ class ProfilingBackend final : public Backend {
   void matmul(const Matmul&) override;
   void matmul_grad_input(const MatmulGradInput&) override;
   void matmul_grad_weight(const MatmulGradWeight&) override;
+  // Where a device may do them at once they are one operation, else their parts are two.
+  void matmul_gelu(const MatmulGelu&) override;
+  void matmul_gelu_grad_input(const MatmulGeluGradInput&) override;
   void layernorm_forward(const LayerNormForward&) override;
   void layernorm_backward(const LayerNormBackward&) override;
   void rmsnorm_forward(const RmsNormForward&) override;
@@ -70,6 +73,11 @@ class ProfilingBackend final : public Backend {
   void adamw_all(std::span<const AdamW>) override;
   double sum_squares(View) override;
   double sum_squares_all(std::span<const View>) override;
+  bool keeps_numbers() const override { return backend_.keeps_numbers(); }
+  void add_sum(View x, View sum) override;
+  void step_numbers(const StepNumbers&) override;
+  void fetch(View numbers) override { backend_.fetch(numbers); }
+  View fetched() override { return backend_.fetched(); }
 
   void zero(View) override;
   void copy(View from, View to) override;

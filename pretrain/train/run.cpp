@@ -22,6 +22,14 @@ int64_t multiplied_elements(const ModelConfig& model,
   return elements + (tied_head ? table.back().size() : 0);
 }
 
+/// Of all matrices of a stage.
+int64_t matrix_elements(const ParamTable& table, const Sharding& sharding) {
+  int64_t elements = 0;
+  for (size_t i = 0; i < table.size(); ++i)
+    if (sharding.in_stage(i) && !table[i].is_vector()) elements += table[i].size();
+  return elements;
+}
+
 size_t held_bytes(const ParamTable& table, DType dtype, const std::vector<bool>& holds) {
   ParamTable held;
   for (size_t i = 0; i < table.size(); ++i)
@@ -34,7 +42,8 @@ std::vector<MemoryRow> memory_of_rank(const RunConfig& config,
                                       const BatchPlan& batch,
                                       DType activation,
                                       DType state,
-                                      const ProcessGrid& grid) {
+                                      const ProcessGrid& grid,
+                                      MemoryOf where) {
   const Sharding sharding(whole, grid);
   const ParamTable table = sharding.part_of_table(whole);
   const ModelConfig model = part_of_model(config.model, grid.place().tp, grid.shape().tp);
@@ -53,8 +62,9 @@ std::vector<MemoryRow> memory_of_rank(const RunConfig& config,
                         static_cast<size_t>(most_open_sums(batch.slots, slots))},
       {"optimizer moments", moments(moment_dtype(config.optimizer, state))},
       {"activations", plan_activations(model, shape, activation, state).bytes()},
-      {"checkpoint staging", share(DType::f32) + moments(DType::f32)},
   };
+  if (where == MemoryOf::host)
+    rows.push_back({"checkpoint staging", share(DType::f32) + moments(DType::f32)});
   if (config.schedule.quantize != "none") rows.push_back({"weights on the grid", rows[0].bytes});
   if (const size_t scratch = Muon::scratch_bytes(table, state); scratch > 0)
     rows.push_back({"Muon's scratch", scratch});
@@ -69,10 +79,13 @@ std::vector<MemoryRow> memory_of_rank(const RunConfig& config,
     rows.push_back(
         {"shared matrices", TensorParallel::bytes_for(grid.shape().tp, batch.micro_tokens(),
                                                       config.model.d_model, activation)});
-  if (activation != state)  // the backend's own, as y = x W^T and dx = dy W read them
+  // The backend's own copies: a CPU's as y = x W^T and as dx = dy W read them; one of each matrix
+  // on a device, looked up or multiplied by.
+  const int64_t copied = where == MemoryOf::host ? 2 * multiplied_elements(model, table, sharding)
+                                                 : matrix_elements(table, sharding);
+  if (activation != state)
     rows.push_back({"weights in " + std::string(name_of(activation)),
-                    2 * size_of(activation) *
-                        static_cast<size_t>(multiplied_elements(model, table, sharding))});
+                    size_of(activation) * static_cast<size_t>(copied)});
   return rows;
 }
 
@@ -89,12 +102,13 @@ std::vector<MemoryRow> plan_memory(const RunConfig& config,
                                    const BatchPlan& batch,
                                    DType activation,
                                    DType state,
-                                   int ranks) {
+                                   int ranks,
+                                   MemoryOf where) {
   const GridShape shape = ranks > 1 ? grid_shape(config, ranks) : GridShape{};
   std::vector<MemoryRow> most;
   for (int rank = 0; rank < ranks; ++rank) {
     std::vector<MemoryRow> rows =
-        memory_of_rank(config, table, batch, activation, state, ProcessGrid(shape, rank));
+        memory_of_rank(config, table, batch, activation, state, ProcessGrid(shape, rank), where);
     if (rank == 0 || total(rows) > total(most)) most = std::move(rows);
   }
   return most;

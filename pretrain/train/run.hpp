@@ -42,14 +42,17 @@ struct MemoryRow {
   std::string kind;
   size_t bytes = 0;
 };
-/// Everything a run allocates, by kind: parameters, gradients, moments, activations, staging of
-/// checkpoints, copies of the weights in the activations' type. What --dry-run prints and a launch
-/// is held to. Of the rank that takes the most, of `ranks`.
+/// Whose memory a plan is of: a host that computes itself, or a device beside it.
+enum class MemoryOf { host, device };
+/// Everything a run allocates there, by kind: parameters, gradients, moments, activations, staging
+/// of checkpoints (the host's), copies of the weights in the activations' type. What --dry-run
+/// prints and a launch is held to. Of the rank that takes the most, of `ranks`.
 std::vector<MemoryRow> plan_memory(const RunConfig& config,
                                    const ParamTable& table,
                                    const BatchPlan& batch,
                                    DType activation,
                                    DType state,
-                                   int ranks = 1);
+                                   int ranks = 1,
+                                   MemoryOf where = MemoryOf::host);
 
 }  // namespace isoflop

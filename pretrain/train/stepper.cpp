@@ -95,13 +95,17 @@ StepRecord Stepper::next() {
   if (guard_.leaves_out(record.step)) {
     record.verdict = {Fate::left_out, "left out after a rewind"};
   } else {
+    // Nothing that the host has to see first: a device goes straight on to the update.
+    const bool ahead = step_.decides_itself() && guard_.takes_all_finite() && !stats_;
     {
       const Trace::Span compute(trace_, "gradients");
-      record.result = step_.compute(state.step, source_);
+      step_.start(state.step, source_);
+      if (ahead) step_.apply_if_finite(record.rate);
+      record.result = step_.result();
     }
     record.verdict = guard_.judge(record.step, record.result);
     if (record.verdict.fate == Fate::rewind) return record;
-    if (record.verdict.fate == Fate::applied) {
+    if (record.verdict.fate == Fate::applied && !ahead) {
       const Trace::Span update(trace_, "optimizer");
       if (stats_) {
         step_.gather_gradients();

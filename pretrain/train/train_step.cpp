@@ -120,7 +120,12 @@ TrainStep::TrainStep(const RunConfig& config,
       tokens_(static_cast<size_t>(plan.micro_tokens())),
       targets_(static_cast<size_t>(plan.micro_tokens())),
       slot_losses_(static_cast<size_t>(plan.slots)) {
-  if (sharding_.ranks() == 1) return;
+  if (sharding_.ranks() == 1) {
+    if (!backend.keeps_numbers()) return;
+    numbers_memory_ = backend.allocate((slot_losses_.size() + 2) * sizeof(double), "numbers");
+    numbers_ = make_view(numbers_memory_.data(), DType::f64, 1, plan.slots + 2);
+    return;
+  }
   ISOFLOP_CHECK(backend.in_host_memory(), "several ranks on devices with memory of their own");
   if (sharding_.grid().shape().pp > 1)
     links_.emplace(sharding_.grid().split_pp(*ranks), backend,
@@ -142,14 +147,17 @@ void TrainStep::fill_parameters(const std::function<void(ParamBuffer&)>& fill) {
 /// Follows the batch as it grows.
 void TrainStep::begin(int64_t step) {
   read_first_ = ~uint64_t{0};
+  step_tokens_ = static_cast<double>(plan_.tokens_at(step));
   const int64_t micro_batches = plan_.micro_batches_at(step);
   if (micro_batches == micro_batches_) return;
   micro_batches_ = micro_batches;
   schedule_ = schedule_for(plan_, micro_batches, sharding_.grid());
 }
 
-StepResult TrainStep::compute(int64_t step, const SequenceSource& source) {
+void TrainStep::start(int64_t step, const SequenceSource& source) {
   begin(step);
+  applied_ = false;
+  if (numbers_) backend_.zero(numbers_);
   for (const PipeInstruction& instruction : schedule_) carry_out(instruction, step, source);
 
   ParamBuffer& gradients = gradients_.finish();
@@ -158,14 +166,27 @@ StepResult TrainStep::compute(int64_t step, const SequenceSource& source) {
   else if (config_.model.tied_embeddings)  // the head's share is the last row of the table
     backend_.add(gradients[table_.size()], gradients[table_.size() - 1]);
 
+  if (!numbers_) return;
+  backend_.step_numbers({.gradients = gradients.views().first(table_.size()),
+                         .numbers = numbers_,
+                         .clip = config_.optimizer.clip});
+  backend_.fetch(numbers_);
+}
+
+StepResult TrainStep::result() {
   StepResult result;
-  if (exchange_) {
+  if (numbers_) {
+    const View numbers = backend_.fetched();
+    std::copy_n(numbers.as<double>(), slot_losses_.size(), slot_losses_.begin());
+    result.grad_norm = std::sqrt(load_scalar(StepNumbers::squares(numbers), 0, 0));
+  } else if (exchange_) {
     const std::span<const double> squares = exchange_->share_numbers(slot_losses_);
     result.grad_norm = gradient_norm(exchange_->chunks(), squares);
   } else {
-    result.grad_norm = gradient_norm(table_, gradients, backend_);
+    result.grad_norm = gradient_norm(table_, gradients_.sum(), backend_);
   }
-  result.loss = tree_sum(slot_losses_) / static_cast<double>(plan_.tokens_at(step));
+  result.loss = tree_sum(slot_losses_) / step_tokens_;
+  if (applied_ && result.finite()) ++updates;
   return result;
 }
 
@@ -207,7 +228,8 @@ void TrainStep::backward(int64_t micro, int64_t step, const SequenceSource& sour
   const View gradient = links_ ? links_->take_gradient() : View{};
   const Trace::Span span(trace_, "backward", Trace::Row::model);
   loss += model_.backward_stage(micro % in_flight_, micro_batch(micro, step, source), gradients,
-                                1.0 / static_cast<double>(plan_.tokens_at(step)), gradient);
+                                1.0 / step_tokens_, gradient,
+                                numbers_ ? numbers_.columns(slot, 1) : View{});
   if (last) leaving_ ? gradients_.pieces_closed() : gradients_.close();
   leaving_ = false;
 }
@@ -232,6 +254,12 @@ void TrainStep::apply(double rate, const StepResult& result) {
     exchange_->start_parameters(b);
     arriving_[b] = true;
   }
+}
+
+void TrainStep::apply_if_finite(double rate) {
+  optimizer.update(parameters, gradients_.sum(), rate, 1, updates, StepNumbers::factor(numbers_));
+  applied_ = true;
+  refresh_weights();
 }
 
 void TrainStep::quantize(bool on) {
@@ -283,9 +311,11 @@ void TrainStep::after_backward(int block) {
 }
 
 StepResult TrainStep::run(int64_t step, double rate, const SequenceSource& source) {
-  StepResult result = compute(step, source);
+  start(step, source);
+  if (decides_itself()) apply_if_finite(rate);
+  StepResult result = this->result();
   result.skipped = !result.finite();
-  if (!result.skipped) apply(rate, result);
+  if (!result.skipped && !applied_) apply(rate, result);
   return result;
 }
 

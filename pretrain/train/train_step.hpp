@@ -60,11 +60,23 @@ class TrainStep : private PassHooks {
   TrainStep& operator=(const TrainStep&) = delete;
 
   /// Loss and gradients of the step's sequences (plan().first_sequence) from `source`.
-  StepResult compute(int64_t step, const SequenceSource& source);
+  StepResult compute(int64_t step, const SequenceSource& source) {
+    start(step, source);
+    return result();
+  }
   /// One update at `rate` with the gradients just computed.
   void apply(double rate, const StepResult& result);
   /// Both; values that are not finite skip the update.
   StepResult run(int64_t step, double rate, const SequenceSource& source);
+
+  // The same for a device that need not wait for the host. compute() in two halves: start() queues
+  // all of it, result() waits for its numbers.
+  void start(int64_t step, const SequenceSource& source);
+  /// Between the two, where decides_itself(): the update, which the device leaves out when
+  /// something is not finite.
+  void apply_if_finite(double rate);
+  StepResult result();
+  bool decides_itself() const { return numbers_ && optimizer.takes_factor(); }
   /// The sum of the token losses of a batch of at most a micro-batch's tokens, in nats; 0 on
   /// stages before the last, which from_last_stage() tells.
   double evaluate(const Batch& batch);
@@ -138,6 +150,7 @@ class TrainStep : private PassHooks {
   SlotRange slots_;        // ours
   PipeSchedule schedule_;  // of our stage
   int64_t micro_batches_;  // of a slot in this step
+  double step_tokens_ = 0;
   int64_t in_flight_;
   Communicator* ranks_;
   Trace* trace_ = nullptr;
@@ -156,6 +169,9 @@ class TrainStep : private PassHooks {
   std::vector<int32_t> window_, tokens_, targets_;
   uint64_t read_first_ = ~uint64_t{0};  // sequence of the step that tokens_ begin with
   std::vector<double> slot_losses_;
+  Buffer numbers_memory_;
+  View numbers_;          // StepNumbers of the step, where the backend keeps them
+  bool applied_ = false;  // by apply_if_finite, since start()
 };
 
 }  // namespace isoflop

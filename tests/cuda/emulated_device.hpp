@@ -17,7 +17,7 @@ namespace isoflop::test {
 class EmulatedDevice {
  public:
   /// `algorithm`: what its timing would find fastest for shapes that no plan knows: 0 sums a
-  /// product in double, 1 in float.
+  /// product in double and takes GELU behind it, 1 sums in float and leaves GELU to a kernel.
   explicit EmulatedDevice(Turns turns, int algorithm = 0) : turns_(turns), algorithm_(algorithm) {}
 
   std::string description() const { return "emulated GPU"; }
@@ -33,12 +33,15 @@ class EmulatedDevice {
       ::munmap(p, pages);
     });
   }
-  void synchronize() {}
+  void synchronize() { ++waits_; }
+  /// How often the host waited for the device so far.
+  int64_t waits() const { return waits_; }
   void upload(const void* host, void* here, size_t bytes) {
     const Open open(*regions_);
     std::memcpy(here, host, bytes);
   }
   void download(const void* here, void* host, size_t bytes) {
+    ++waits_;
     const Open open(*regions_);
     std::memcpy(host, here, bytes);
   }
@@ -65,9 +68,30 @@ class EmulatedDevice {
   }
   template <class T>
   std::span<const T> receive(const T* values, int64_t count) {
+    ++waits_;
     return {values, static_cast<size_t>(count)};
   }
 
+  void fetch(const double* here, int64_t count) {
+    const Open open(*regions_);
+    fetched_.assign(here, here + count);
+  }
+  std::span<const double> fetched() {
+    ++waits_;
+    return fetched_;
+  }
+
+  template <class Apart>
+  bool fuses(const gpu::Product& p, Apart&&) {
+    if (!takes_epilogue(p)) return false;
+    const std::string shape = fmt::format("epilogue:{}x{}x{}", p.m, p.n, p.k);
+    if (!picks_.find(shape)) picks_.set(shape, algorithm_ == 0 ? "fused" : "apart");
+    return *picks_.find(shape) == "fused";
+  }
+  template <class Op, class Own>
+  bool attend(const Op&, Own&&) {
+    return false;
+  }
   void multiply(const gpu::Product& p) {
     const Open open(*regions_);
     const std::string shape = fmt::format("{}x{}x{}", p.m, p.n, p.k);
@@ -84,6 +108,16 @@ class EmulatedDevice {
         double value = p.scale * sum;
         if (p.beta != 0) value += p.beta * element(p.c, p.type, j * p.ldc + i);
         if (p.bias) value += to_float(p.bias[i]);
+        if (p.epilogue != gpu::Epilogue::none) {
+          bf16& aux = p.aux[j * p.ld_aux + i];
+          const auto v = static_cast<float>(value);
+          if (p.epilogue == gpu::Epilogue::gelu) {
+            aux = to_bf16(v);
+            value = gpu::gelu(v, Gelu::tanh);
+          } else {
+            value *= gpu::gelu_derivative(to_float(aux), Gelu::tanh);
+          }
+        }
         const View d = make_view(p.d, p.type, 1, j * p.ldd + i + 1);
         store_scalar(d, 0, j * p.ldd + i, value);
       }
@@ -113,6 +147,8 @@ class EmulatedDevice {
 
   Turns turns_;
   int algorithm_;
+  int64_t waits_ = 0;
+  std::vector<double> fetched_;
   gpu::Picks picks_;
   std::shared_ptr<Regions> regions_ = std::make_shared<Regions>();  // Buffers outlive the device
   Buffer scratch_, sent_;

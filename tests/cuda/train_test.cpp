@@ -48,6 +48,15 @@ std::map<int64_t, RecordedStep> train_on(Backend& backend, const Run& run) {
   return read_metrics(run.folder, 1, kSteps);
 }
 
+/// Of the device's memory.
+size_t planned_bytes(const Run& run) {
+  size_t bytes = 0;
+  for (const MemoryRow& row :
+       plan_memory(run.config, run.table, run.batch, DType::bf16, DType::f32, 1, MemoryOf::device))
+    bytes += row.bytes;
+  return bytes;
+}
+
 struct Case {
   std::string name, arch, setting;
 };
@@ -73,6 +82,8 @@ TEST_P(TrainOnDevice, LearnsAsOnTheCpuInBf16AndTheSameFromACheckpointOn) {
     EXPECT_NEAR(*record.grad_norm, *other.grad_norm, 0.03 * *other.grad_norm) << step;
   }
   EXPECT_LT(*ours.at(kSteps).loss, *ours.at(1).loss);
+  // And the numbers of a step of two slots, too few to plan for.
+  EXPECT_EQ(device->peak_bytes(), planned_bytes(run) + 4 * sizeof(double));
 
   // On a device of its own, whose threads run in the other order, and which would sum products
   // another way if it were not told how the run does.

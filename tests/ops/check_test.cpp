@@ -117,6 +117,14 @@ TEST_F(Check, MatrixProducts) {
   const W grad{.dy = y, .x = x, .dw = view(5, 4), .dbias = bias};
   expect_refused(grad, {&W::dy, &W::x, &W::dw});
   expect_bad(grad, [](W& w) { w.dbias.rows = 2; });
+  using G = MatmulGelu;
+  const G hidden{.x = x, .w = weight(5, 4), .bias = bias, .pre = y, .y = add};
+  expect_refused(hidden, {&G::x, &G::pre, &G::y});
+  expect_bad(hidden, [](G& g) { g.y = g.pre; });
+  using H = MatmulGeluGradInput;
+  const H back{.dy = y, .w = weight(5, 4), .pre = x, .dx = view(3, 4)};
+  expect_refused(back, {&H::dy, &H::pre, &H::dx});
+  expect_bad(back, [](H& h) { h.dx = h.pre; });
 }
 
 TEST_F(Check, Embedding) {

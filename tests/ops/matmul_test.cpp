@@ -1,6 +1,8 @@
 #include "ops/reference/backend.hpp"
 #include "tests/ops/op_case.hpp"
 
+#include <cmath>
+
 namespace isoflop::test {
 namespace {
 
@@ -63,6 +65,45 @@ const std::vector<OpCase> kAll = {
 INSTANTIATE_TEST_SUITE_P(Matmul, OpGradient, ::testing::ValuesIn(kSmall), case_name);
 INSTANTIATE_TEST_SUITE_P(Matmul, OpParity, ::testing::ValuesIn(kAll), case_name);
 INSTANTIATE_TEST_SUITE_P(Matmul, OpThreads, ::testing::ValuesIn(kAll), case_name);
+
+// The hidden layer of an MLP, in and out. Spread 1 of the sums reaches both ends of GELU.
+OpCase matmul_gelu(int64_t N, int64_t in, int64_t out, Gelu kind, Options o = {}) {
+  OpCase c;
+  c.name = fmt::format("matmul_gelu_{}_{}x{}x{}{}{}", kind == Gelu::erf ? "erf" : "tanh", N, in,
+                       out, o.bias ? "_bias" : "", o.margin ? "_strided" : "");
+  const int64_t m = o.margin;
+  const double spread = 1 / std::sqrt(static_cast<double>(in));
+  c.forward = [=](Backend& backend, Tensors& t) {
+    backend.matmul_gelu({.x = t.random("x", N, in),
+                         .w = backend.prepare(t.random("w", out, in, spread)),
+                         .bias = o.bias ? t.random("bias", 1, out) : View{},
+                         .pre = t.output("pre", N, out + 2 * m).columns(m, out),
+                         .y = t.output("y", N, out + 2 * m).columns(m, out),
+                         .kind = kind});
+  };
+  c.backward = [=](Backend& backend, Tensors& t) {
+    // As if `pre` were what the weight (D, out) behind it is given the gelu of.
+    backend.matmul_gelu_grad_input({.dy = t.random("dlast", N, in),
+                                    .w = backend.prepare(t.random("table", in, out, spread)),
+                                    .pre = t["pre"].columns(m, out),
+                                    .dx = t.output("dhidden", N, out + 2 * m).columns(m, out),
+                                    .scale = o.scale,
+                                    .kind = kind});
+  };
+  c.bound = 5 * fp32_bound(std::max(in, out));  // 5: see gelu_bound() in activation_test.cpp
+  c.bf16_roundings = 2;                         // the product, where it is apart, and its gelu
+  return c;
+}
+const std::vector<OpCase> kGelu = {
+    matmul_gelu(7, 8, 16, Gelu::tanh, {.bias = true}),
+    matmul_gelu(33, 96, 384, Gelu::tanh, {.bias = true, .scale = 0.5}),
+    matmul_gelu(5, 16, 24, Gelu::tanh, {.bias = true, .margin = 8}),
+    matmul_gelu(65, 64, 64, Gelu::tanh, {.scale = -2}),
+    matmul_gelu(7, 96, 33, Gelu::tanh, {.bias = true}),  // what cuBLASLt's epilogue does not take:
+    matmul_gelu(9, 32, 40, Gelu::tanh, {.bias = true, .margin = 3}),
+    matmul_gelu(33, 96, 384, Gelu::erf, {.bias = true})};
+INSTANTIATE_TEST_SUITE_P(MatmulGelu, OpParity, ::testing::ValuesIn(kGelu), case_name);
+INSTANTIATE_TEST_SUITE_P(MatmulGelu, OpThreads, ::testing::ValuesIn(kGelu), case_name);
 
 // The residual stream is its own addend.
 OpCase in_place_add(int64_t N, int64_t in, int64_t out) {

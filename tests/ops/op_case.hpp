@@ -65,6 +65,8 @@ struct OpCase {
   double bound = 0;
   /// What statistics lose besides when activations between two ops of the forward are bf16.
   double bf16_state_bound = 0;
+  /// How often an activation is rounded at most, by who does an op in parts.
+  int bf16_roundings = 1;
 };
 
 inline void PrintTo(const OpCase& c, std::ostream* out) {

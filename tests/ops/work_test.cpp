@@ -24,6 +24,14 @@ TEST(OpWork, AProductIsTwoPerMultiplyAdd) {
       work_of(MatmulGradWeight{.dy = view(5, 3), .x = view(5, 4), .dw = view(3, 4), .dbias = {}});
   EXPECT_EQ(weight.flops, 120);
   EXPECT_EQ(weight.bytes, 4 * (15 + 20 + 2 * 12));  // adds to the gradient
+  const OpWork hidden =
+      work_of(MatmulGelu{.x = view(5, 4), .w = w, .bias = {}, .pre = view(5, 3), .y = view(5, 3)});
+  EXPECT_EQ(hidden.flops, 120);
+  EXPECT_EQ(hidden.bytes, 4 * (20 + 12 + 2 * 15));
+  const OpWork back =
+      work_of(MatmulGeluGradInput{.dy = view(5, 3), .w = w, .pre = view(5, 4), .dx = view(5, 4)});
+  EXPECT_EQ(back.flops, 120);
+  EXPECT_EQ(back.bytes, 4 * (15 + 12 + 2 * 20));
 }
 
 TEST(OpWork, AttentionCountsWhatTheCausalMaskLeaves) {

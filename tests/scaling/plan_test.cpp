@@ -175,6 +175,11 @@ TEST(Plan, MoreRanksCutWhatIsCut) {
   const double n = static_cast<double>(one.parameters);
   EXPECT_NEAR(bytes(one, "moments"), 8 * n, 1);
   EXPECT_NEAR(bytes(many, "moments"), n, 1);
+  PlanRequest halved = request("1e20flop", "h100");
+  halved.state = "bf16";
+  const Plan half = make_plan(halved).plan;
+  EXPECT_EQ(half.config.optimizer.state, "bf16");
+  EXPECT_NEAR(bytes(half, "moments"), 4 * static_cast<double>(half.parameters), 1);
   EXPECT_NEAR(bytes(many, "masters"), 4 * n, 1);
   EXPECT_NEAR(bytes(many, "gradients of others"), 4 * n * 7 / 8, 1);
   EXPECT_EQ(one.step.traffic.gradients, 0);
