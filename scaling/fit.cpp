@@ -339,12 +339,20 @@ Interval interval_of(std::vector<double> values, double level) {
   return {quantile((1 - level) / 2), quantile((1 + level) / 2)};
 }
 
-std::optional<LeaveLargestOut> leave_largest_out(const std::vector<RunPoint>& points) {
-  LeaveLargestOut out;
-  for (const RunPoint& p : points) out.parameters = std::max(out.parameters, p.parameters);
-  std::vector<RunPoint> rest, largest;
-  for (const RunPoint& p : points)
-    (p.parameters >= out.parameters * (1 - 1e-6) ? largest : rest).push_back(p);
+namespace {
+
+double largest(const std::vector<RunPoint>& points, double RunPoint::*key) {
+  double most = 0;
+  for (const RunPoint& p : points) most = std::max(most, p.*key);
+  return most;
+}
+
+/// Without the runs whose `key` is at least `from`.
+std::optional<LeftOut> leave_out(const std::vector<RunPoint>& points,
+                                 double RunPoint::*key,
+                                 double from) {
+  std::vector<RunPoint> rest, left_out;
+  for (const RunPoint& p : points) (p.*key >= from ? left_out : rest).push_back(p);
   if (rest.size() < kFewestPoints) return std::nullopt;
   LawFit fit;
   try {
@@ -352,13 +360,32 @@ std::optional<LeaveLargestOut> leave_largest_out(const std::vector<RunPoint>& po
   } catch (const UserError&) {
     return std::nullopt;  // a single size is left, or no law fits it
   }
-  for (const RunPoint& p : largest) {
+  LeftOut out{.from = left_out.front().*key,
+              .points = static_cast<int>(left_out.size()),
+              .step = left_out.front().*key / largest(rest, key)};
+  for (const RunPoint& p : left_out) {
     const double error = fit.terms.loss(p.parameters, p.tokens) / p.loss - 1;
     out.worst_error = std::max(out.worst_error, std::abs(error));
-    out.mean_error += error / static_cast<double>(largest.size());
+    out.mean_error += error / static_cast<double>(left_out.size());
   }
-  out.points = static_cast<int>(largest.size());
   return out;
+}
+
+}  // namespace
+
+std::optional<LeftOut> leave_largest_out(const std::vector<RunPoint>& points) {
+  const auto key = &RunPoint::parameters;
+  return leave_out(points, key, largest(points, key) * (1 - 1e-6));
+}
+
+std::optional<LeftOut> leave_budget_out(const std::vector<RunPoint>& points) {
+  const auto key = &RunPoint::flops;
+  const std::optional<LeftOut> out = leave_out(points, key, largest(points, key) * 0.95);
+  return out && out->points > 1 ? out : std::nullopt;
+}
+
+double bent(double loss, double flops, const LeftOut& left) {
+  return loss * std::pow(1 + left.mean_error, -std::log(flops / left.from) / std::log(left.step));
 }
 
 }  // namespace isoflop

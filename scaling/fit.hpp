@@ -51,14 +51,21 @@ struct Interval {
 /// Between the quantiles (1 - level) / 2 and (1 + level) / 2, interpolated.
 Interval interval_of(std::vector<double> values, double level);
 
-/// The law fitted without the largest model, judged on it.
-struct LeaveLargestOut {
-  double parameters = 0;  // of the size left out
+/// The law fitted without some runs, judged on them.
+struct LeftOut {
+  double from = 0;  // the size, or the FLOPs, of those left out
   int points = 0;
   double worst_error = 0, mean_error = 0;  // of its predicted losses, relative; the mean has a sign
+  double step = 0;                         // how much larger they are than the largest that stayed
 };
-/// Nothing when too few points would be left.
-std::optional<LeaveLargestOut> leave_largest_out(const std::vector<RunPoint>& points);
+/// Without the largest size. Nothing when too few points would be left.
+std::optional<LeftOut> leave_largest_out(const std::vector<RunPoint>& points);
+/// Without the largest budget, where the table has budgets: at least two runs within 5 % of the
+/// most FLOPs. What it misses there it will miss beyond, and more with every such step: resamplings
+/// and residuals do not know of it.
+std::optional<LeftOut> leave_budget_out(const std::vector<RunPoint>& points);
+/// A forecast of `flops`, if runs go on to leave the law by `left`'s mean error at every such step.
+double bent(double loss, double flops, const LeftOut& left);
 
 /// N_opt = n_scale C^n_exponent, D_opt = d_scale C^d_exponent.
 struct PowerLaws {

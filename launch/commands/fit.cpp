@@ -54,7 +54,7 @@ struct Study {
   std::string no_envelope, no_isoflop;
   std::optional<PowerLaws> envelope, isoflop;
   std::optional<ParabolaBias> bias;
-  std::optional<LeaveLargestOut> left_out;
+  std::optional<LeftOut> without_size, without_budget;
 
   Study(std::vector<RunPoint> runs, int bootstraps)
       : points(std::move(runs)),
@@ -63,7 +63,8 @@ struct Study {
         envelope(fit_envelope(points, no_envelope)),
         isoflop(fit_isoflop(points, no_isoflop)),
         bias(parabola_bias(fit.terms, points)),
-        left_out(leave_largest_out(points)) {}
+        without_size(leave_largest_out(points)),
+        without_budget(leave_budget_out(points)) {}
 
   Interval interval(Member member) const {
     std::vector<double> values;
@@ -75,10 +76,21 @@ struct Study {
     for (const LawTerms& law : resampled) values.push_back(law.beta / (law.alpha + law.beta));
     return interval_of(values, kLevel);
   }
+  /// Larger runs leave the law by more than its residuals.
+  bool bends() const {
+    return without_budget && std::abs(without_budget->mean_error) > fit.residual;
+  }
   double error(const RunPoint& p) const {
     return fit.terms.loss(p.parameters, p.tokens) / p.loss - 1;
   }
 };
+
+Json json_of(const LeftOut& left, const char* key) {
+  return {{key, left.from},
+          {"runs", left.points},
+          {"mean_error", left.mean_error},
+          {"worst_error", left.worst_error}};
+}
 
 Json json_of(const Study& study, int approach) {
   const LawFit& fit = study.fit;
@@ -104,11 +116,8 @@ Json json_of(const Study& study, int approach) {
     json[key] = chosen[key];
   if (study.bias)
     json["parabola_bias"] = {{"n_exponent", study.bias->exponent}, {"size", study.bias->size}};
-  if (study.left_out)
-    json["leave_largest_out"] = {{"parameters", study.left_out->parameters},
-                                 {"runs", study.left_out->points},
-                                 {"mean_error", study.left_out->mean_error},
-                                 {"worst_error", study.left_out->worst_error}};
+  if (study.without_size) json["leave_largest_out"] = json_of(*study.without_size, "parameters");
+  if (study.without_budget) json["leave_budget_out"] = json_of(*study.without_budget, "flops");
   for (const RunPoint& p : study.points)
     json["residuals"].push_back({{"parameters", p.parameters},
                                  {"tokens", p.tokens},
@@ -126,6 +135,13 @@ void print_approach(const char* name,
                   laws->n_exponent, laws->d_scale, laws->d_exponent);
   else
     context.print("{:<24} {}", name, why);
+}
+
+void print_left_out(const LeftOut& left, const std::string& what, const Context& context) {
+  context.print(
+      "without the largest {}, {} runs) the law misses it by {:+.2f} % on average, {:.2f} % at "
+      "worst",
+      what, left.points, 100 * left.mean_error, 100 * left.worst_error);
 }
 
 void print(const Study& study, const Context& context) {
@@ -148,12 +164,16 @@ void print(const Study& study, const Context& context) {
         "would find\n  an exponent {:+.4f} off, and {:+.1f} % of N at the largest budget",
         study.bias->exponent, 100 * study.bias->size);
   print_approach("approach 3, parametric", power_laws_of(study.fit.terms), "", context);
-  if (study.left_out)
+  if (const auto& left = study.without_size)
+    print_left_out(*left, fmt::format("size ({} parameters", human_count(left->from)), context);
+  if (const auto& left = study.without_budget)
+    print_left_out(*left, fmt::format("budget ({:.2g} FLOPs", left->from), context);
+  if (study.bends())
     context.print(
-        "without the largest size ({} parameters, {} runs) the law misses it by {:+.2f} % "
-        "on average, {:.2f} % at worst",
-        human_count(study.left_out->parameters), study.left_out->points,
-        100 * study.left_out->mean_error, 100 * study.left_out->worst_error);
+        "  that is more than its residuals: the runs bend away from the law, and what it says of "
+        "more FLOPs\n  is probably too {} by as much for every such step; leave the smallest "
+        "budgets out, or add larger ones",
+        study.without_budget->mean_error > 0 ? "high" : "low");
   const RunPoint& worst = *std::max_element(
       study.points.begin(), study.points.end(), [&](const RunPoint& a, const RunPoint& b) {
         return std::abs(study.error(a)) < std::abs(study.error(b));
@@ -190,16 +210,25 @@ std::pair<double, double> parse_point(const std::string& text) {
           parse_tokens(text.substr(comma + 1), "--at")};
 }
 
-Json forecast(const LossLaw& law, const std::string& text, const Context& context) {
+Json forecast(const Study& study,
+              const LossLaw& law,
+              const std::string& text,
+              const Context& context) {
   const auto [parameters, tokens] = parse_point(text);
   const Outcome o = judge(law, {{parameters, tokens}}).front();
   context.print("{} parameters on {} tokens: loss {:.4f}, 80 % between {:.4f} and {:.4f}",
                 human_count(parameters), human_count(tokens), o.loss, o.range.low, o.range.high);
-  return {{"parameters", parameters},
-          {"tokens", tokens},
-          {"loss", o.loss},
-          {"loss_low", o.range.low},
-          {"loss_high", o.range.high}};
+  Json json = {{"parameters", parameters},
+               {"tokens", tokens},
+               {"loss", o.loss},
+               {"loss_low", o.range.low},
+               {"loss_high", o.range.high}};
+  if (study.bends()) {
+    const double loss = bent(o.loss, 6 * parameters * tokens, *study.without_budget);
+    context.print("  {:.4f} if they go on to bend", loss);
+    json["loss_bent"] = loss;
+  }
+  return json;
 }
 
 /// Runs that the fit has not seen, beside what it says of them.
@@ -231,7 +260,7 @@ ExitCode run(const Options& options, const Context& context) {
   if ((!options.at.empty() || !options.outcomes.empty()) && study.resampled.empty())
     fail_user("a forecast needs resamplings for its interval; leave --bootstraps 0 out");
   for (const std::string& point : options.at)
-    json["forecasts"].push_back(forecast(law_of(study, options), point, context));
+    json["forecasts"].push_back(forecast(study, law_of(study, options), point, context));
   std::vector<Outcome> outcomes;
   if (!options.outcomes.empty()) {
     outcomes =

@@ -120,6 +120,30 @@ TEST(Fit, LeavingOutTheLargest) {
   EXPECT_FALSE(leave_largest_out({points.begin(), points.begin() + 6}));
 }
 
+TEST(Fit, LeavingOutTheLargestBudgetShowsRunsThatBendAway) {
+  const LawTerms truth = find_law("epoch").terms;
+  std::vector<RunPoint> points;
+  for (const double c : {1e17, 2e17, 4e17})
+    for (const double n : {1e7, 2e7, 4e7}) {
+      const double d = c / 6 / n;
+      points.push_back({n, d, truth.loss(n, d), c});
+    }
+  const auto exact = leave_budget_out(points);
+  ASSERT_TRUE(exact);
+  EXPECT_EQ(exact->points, 3);
+  EXPECT_EQ(exact->from, 4e17);
+  EXPECT_LT(exact->worst_error, 1e-4);
+  for (RunPoint& p : points)
+    if (p.flops == 4e17) p.loss *= 0.98;  // learnt something that shorter runs do not know
+  const auto left = leave_budget_out(points);
+  ASSERT_TRUE(left);
+  EXPECT_NEAR(left->mean_error, 1 / 0.98 - 1, 1e-4);
+  EXPECT_DOUBLE_EQ(left->step, 2);
+  EXPECT_NEAR(bent(3, 1.6e18, *left), 3 * 0.98 * 0.98, 1e-3);  // two doublings on
+  points.resize(7);                                            // one run of the largest: no budget
+  EXPECT_FALSE(leave_budget_out(points));
+}
+
 TEST(Fit, IsoFlopsFindTheExponentUpToTheParabolasBias) {
   const LawTerms truth = find_law("epoch").terms;
   const std::vector<RunPoint> points = runs_of(truth, 7, 9, 0);
