@@ -67,8 +67,6 @@ RunConfig config_for(const RunConfig& base, const Rung& rung, double tokens) {
   c.schedule.decay = "linear";
   c.schedule.final_lr_fraction = 0;
   c.schedule.warmup = "2%";
-  // Deviations by width: 0.02, which is for widths of a thousand, keeps narrow models on a plateau.
-  c.model.initializer = "neox";
   c.optimizer.lr = recipe.lr;
   c = resolved(c);
   c.model.vocabulary = rung.vocabulary;
