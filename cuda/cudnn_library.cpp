@@ -2,8 +2,8 @@
 #include "cuda/cudnn_library.hpp"
 
 #include "core/error.hpp"
+#include "cuda/shared_library.hpp"
 
-#include <dlfcn.h>
 #include <fmt/format.h>
 
 namespace isoflop::gpu {
@@ -25,23 +25,12 @@ std::string text_of(size_t version) {
 
 Loaded load() {
   Loaded loaded;
-  const std::string name = fmt::format("libcudnn.so.{}", CUDNN_MAJOR);
-  void* file = ::dlopen(name.c_str(), RTLD_NOW | RTLD_LOCAL);
-  if (!file) file = ::dlopen((ISOFLOP_CUDA_LIBRARIES "/" + name).c_str(), RTLD_NOW | RTLD_LOCAL);
-  if (!file) {
-    loaded.problem = fmt::format("cuDNN cannot be loaded ({})", ::dlerror());
-    return loaded;
-  }
-  const auto find = [&](const char* function) {
-    void* found = ::dlsym(file, function);
-    if (!found && loaded.problem.empty())
-      loaded.problem = fmt::format("{} has no {}; it is of another version", name, function);
-    return found;
-  };
+  SharedLibrary file("cuDNN", fmt::format("libcudnn.so.{}", CUDNN_MAJOR));
 #define ISOFLOP_DNN_FIND(name) \
-  loaded.library.name = reinterpret_cast<decltype(loaded.library.name)>(find(#name));
+  loaded.library.name = reinterpret_cast<decltype(loaded.library.name)>(file.find(#name));
   ISOFLOP_DNN_FUNCTIONS(ISOFLOP_DNN_FIND)
 #undef ISOFLOP_DNN_FIND
+  loaded.problem = file.problem();
   if (!loaded.problem.empty()) return loaded;
   const size_t version = loaded.library.cudnnGetVersion();
   if (version < kFirstVersion)

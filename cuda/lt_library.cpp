@@ -1,8 +1,8 @@
 #include "cuda/lt_library.hpp"
 
 #include "core/error.hpp"
+#include "cuda/shared_library.hpp"
 
-#include <dlfcn.h>
 #include <fmt/format.h>
 
 namespace isoflop::gpu {
@@ -16,27 +16,12 @@ struct Loaded {
 
 Loaded load() {
   Loaded loaded;
-  const std::string name = fmt::format("libcublasLt.so.{}", CUBLAS_VER_MAJOR);
-  void* file = ::dlopen(name.c_str(), RTLD_NOW | RTLD_LOCAL);
-  // Where the toolkit of the build has it, if the loader does not look there.
-  if (!file) file = ::dlopen((ISOFLOP_CUDA_LIBRARIES "/" + name).c_str(), RTLD_NOW | RTLD_LOCAL);
-  if (!file) {
-    loaded.problem = fmt::format(
-        "cuBLASLt cannot be loaded ({}); install the CUDA libraries, or put the folder of {} on "
-        "LD_LIBRARY_PATH",
-        ::dlerror(), name);
-    return loaded;
-  }
-  const auto find = [&](const char* function) {
-    void* found = ::dlsym(file, function);
-    if (!found && loaded.problem.empty())
-      loaded.problem = fmt::format("{} has no {}; it belongs to another CUDA", name, function);
-    return found;
-  };
+  SharedLibrary file("cuBLASLt", fmt::format("libcublasLt.so.{}", CUBLAS_VER_MAJOR));
 #define ISOFLOP_LT_FIND(name) \
-  loaded.library.name = reinterpret_cast<decltype(loaded.library.name)>(find(#name));
+  loaded.library.name = reinterpret_cast<decltype(loaded.library.name)>(file.find(#name));
   ISOFLOP_LT_FUNCTIONS(ISOFLOP_LT_FIND)
 #undef ISOFLOP_LT_FIND
+  loaded.problem = file.problem();
   return loaded;
 }
 

@@ -9,7 +9,6 @@
 
 #include <algorithm>
 #include <charconv>
-#include <cstdlib>
 #include <iterator>
 #include <limits>
 
@@ -61,15 +60,10 @@ std::string LtProducts::description() const {
 
 /// The library's GELU is the tanh form.
 static cublasLtEpilogue_t epilogue_of(const Product& p) {
-  switch (p.epilogue) {
-    case Epilogue::none:
-      return p.bias ? CUBLASLT_EPILOGUE_BIAS : CUBLASLT_EPILOGUE_DEFAULT;
-    case Epilogue::gelu:
-      return p.bias ? CUBLASLT_EPILOGUE_GELU_AUX_BIAS : CUBLASLT_EPILOGUE_GELU_AUX;
-    case Epilogue::gelu_gradient:
-      return CUBLASLT_EPILOGUE_DGELU;
-  }
-  std::abort();
+  if (p.epilogue == Epilogue::gelu)
+    return p.bias ? CUBLASLT_EPILOGUE_GELU_AUX_BIAS : CUBLASLT_EPILOGUE_GELU_AUX;
+  if (p.epilogue == Epilogue::gelu_gradient) return CUBLASLT_EPILOGUE_DGELU;
+  return p.bias ? CUBLASLT_EPILOGUE_BIAS : CUBLASLT_EPILOGUE_DEFAULT;
 }
 
 LtProducts::Key LtProducts::key_of(const Product& p) {

@@ -341,6 +341,10 @@ Interval interval_of(std::vector<double> values, double level) {
 
 namespace {
 
+/// Runs whose FLOPs lie closer than this are no ladder of budgets, and a step between them is none
+/// to go on by.
+constexpr double kBudgetStep = 1.4;
+
 double largest(const std::vector<RunPoint>& points, double RunPoint::*key) {
   double most = 0;
   for (const RunPoint& p : points) most = std::max(most, p.*key);
@@ -381,7 +385,7 @@ std::optional<LeftOut> leave_largest_out(const std::vector<RunPoint>& points) {
 std::optional<LeftOut> leave_budget_out(const std::vector<RunPoint>& points) {
   const auto key = &RunPoint::flops;
   const std::optional<LeftOut> out = leave_out(points, key, largest(points, key) * 0.95);
-  return out && out->points > 1 ? out : std::nullopt;
+  return out && out->points > 1 && out->step >= kBudgetStep ? out : std::nullopt;
 }
 
 double bent(double loss, double flops, const LeftOut& left) {

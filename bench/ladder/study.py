@@ -7,14 +7,13 @@
 
 Each step goes on where it was stopped: a run that stands in a table is not repeated, and one that was
 cut goes on from its last checkpoint. Commit forecasts.csv before `outcomes`; docs/promises.md is the
-ledger. The tables are kept beside this file, everything else in --work (default runs/ladder). One thread
-a run, --jobs of them at once; --nice sets their priority.
+ledger. The tables are kept beside this file, everything else in --work (default runs/ladder). One thread;
+--nice sets its priority.
 
 FLOPs are 6 N D with N everything stored. Ladder: 5 sizes x 4 budgets x 2 seeds, 3e13. Forecasts: twice 3
 runs at 4, 2 at 8 and 1 at 16 times the largest budget, 1.4e14.
 """
 import argparse
-import concurrent.futures
 import csv
 import json
 import math
@@ -65,7 +64,7 @@ def add(name, row, columns):
 
 class Study:
     def __init__(self, args):
-        self.program, self.nice, self.jobs = args.program, args.nice, args.jobs
+        self.program, self.nice = args.program, args.nice
         self.work = pathlib.Path(args.work)
         self.work.mkdir(parents=True, exist_ok=True)
 
@@ -102,12 +101,10 @@ class Study:
 
     def run_all(self, name, cells):
         left = sorted(self.missing(name, cells), key=lambda c: (c[2], -c[1]))  # the longest first
-        with concurrent.futures.ThreadPoolExecutor(self.jobs) as pool:
-            done = [pool.submit(self.train, *cell) for cell in left]
-            for i, each in enumerate(concurrent.futures.as_completed(done)):
-                row = each.result()
-                add(name, row, COLUMNS)
-                print(f"{i + 1}/{len(left)} d_model {row['d_model']}, {row['flops']} FLOPs: {row['loss']}", flush=True)
+        for i, cell in enumerate(left):
+            row = self.train(*cell)
+            add(name, row, COLUMNS)
+            print(f"{i + 1}/{len(left)} d_model {cell[0]}, {cell[1]:.3g} FLOPs: {row['loss']}", flush=True)
 
     def ladder(self, texts):
         self.prepare(texts)
@@ -159,7 +156,6 @@ def main():
     parser.add_argument("text", nargs="*", help="for `ladder`, the first time")
     parser.add_argument("--program", default="build/release/isoflop")
     parser.add_argument("--work", default="runs/ladder")
-    parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--nice", type=int, default=15)
     args = parser.parse_args()
     args.program = str(pathlib.Path(args.program).resolve())

@@ -83,8 +83,6 @@ PlanRequest request_of(const Options& options, const Context& context) {
   if (!options.inference.empty())
     request.inference_tokens = parse_tokens(options.inference, "--inference");
   if (!options.runs_on.empty()) request.runs_on = &find_device(options.runs_on);
-  if (options.state != "fp32" && options.state != "bf16")
-    fail_user("--state {}: moments are kept in fp32 or bf16", options.state);
   request.state = options.state;
   const bool here = options.hardware == "here";
   if (!here) request.hardware = parse_hardware(options.hardware);
@@ -268,7 +266,8 @@ Action declare(Flags& app, Context& context) {
   app.add_option("--unique", options->unique, "tokens of text there are; more are repeats");
   app.add_option("--inference", options->inference,
                  "tokens the model will be asked for: also the cheapest model over its life");
-  app.add_option("--state", options->state, "fp32 | bf16: what moments are kept in")
+  app.add_option("--state", options->state, "what moments are kept in: fp32 | bf16")
+      ->check(one_of({"fp32", "bf16"}))
       ->capture_default_str();
   app.add_option("--usd-per-hour", options->usd_per_hour, "price of a device");
   app.add_option("--write", options->write, "write the run file here");

@@ -140,7 +140,10 @@ TEST(Fit, LeavingOutTheLargestBudgetShowsRunsThatBendAway) {
   EXPECT_NEAR(left->mean_error, 1 / 0.98 - 1, 1e-4);
   EXPECT_DOUBLE_EQ(left->step, 2);
   EXPECT_NEAR(bent(3, 1.6e18, *left), 3 * 0.98 * 0.98, 1e-3);  // two doublings on
-  points.resize(7);                                            // one run of the largest: no budget
+  std::vector<RunPoint> near = points;
+  near[3].flops = 3.7e17;  // FLOPs of all sizes, no budgets
+  EXPECT_FALSE(leave_budget_out(near));
+  points.resize(7);  // one run of the largest: no budget
   EXPECT_FALSE(leave_budget_out(points));
 }
 
