@@ -7,13 +7,15 @@
 
 Each step goes on where it was stopped: a run that stands in a table is not repeated, and one that was
 cut goes on from its last checkpoint. Commit forecasts.csv before `outcomes`; docs/promises.md is the
-ledger. The tables are kept beside this file, everything else in --work (default runs/ladder). One thread;
---nice sets its priority.
+ledger. The tables are kept beside this file, everything else in --work (default runs/ladder). A run has one
+thread, --jobs of them go on at once; --nice sets their priority.
 
-FLOPs are 6 N D with N everything stored. Ladder: 5 sizes x 4 budgets x 2 seeds, 3e13. Forecasts: twice 3
-runs at 4, 2 at 8 and 1 at 16 times the largest budget, 1.4e14.
+FLOPs are 6 N D with N everything stored. First ladder: 5 sizes x 4 budgets x 2 seeds, 3e13, and twice six
+runs at 4 to 16 times its largest budget, 1.4e14. The second one is the first one's two larger budgets, one
+more (3e13), and the six of those runs that are at 6.4e12; six more runs at 4 to 16 times that, 2.8e14.
 """
 import argparse
+import concurrent.futures
 import csv
 import json
 import math
@@ -24,12 +26,15 @@ import sys
 
 HERE = pathlib.Path(__file__).resolve().parent
 # Budgets and their widths: from too small to too large, the best one in the middle.
-LADDER = {2e11: [16, 24, 32, 48, 64], 4e11: [16, 24, 32, 48, 64], 8e11: [24, 32, 48, 64, 80], 1.6e12: [24, 32, 48, 64, 80]}
-LARGEST = max(LADDER)
-# Times the largest budget, width.
-FORECASTS = [(4, 48), (4, 64), (4, 96), (8, 80), (8, 112), (16, 96),  # by the law alone
-             (4, 56), (4, 80), (4, 112), (8, 64), (8, 96), (16, 112)]  # and with its bend, after those had been run
+LADDER = {2e11: [16, 24, 32, 48, 64], 4e11: [16, 24, 32, 48, 64], 8e11: [24, 32, 48, 64, 80], 1.6e12: [24, 32, 48, 64, 80],
+          3.2e12: [32, 48, 64, 80, 96]}
 SEEDS = [1, 2]  # of the ladder: what luck alone does
+# What is forecast: FLOPs, width.
+FORECASTS = [(6.4e12, 48), (6.4e12, 64), (6.4e12, 96), (1.28e13, 80), (1.28e13, 112), (2.56e13, 96),  # by the law alone
+             (6.4e12, 56), (6.4e12, 80), (6.4e12, 112), (1.28e13, 64), (1.28e13, 96), (2.56e13, 112),  # and with its bend
+             (2.56e13, 80), (2.56e13, 128), (2.56e13, 144), (5.12e13, 112), (5.12e13, 144), (1.024e14, 144)]  # by the second ladder
+# What the newest forecasts are made from: smaller budgets bend the law (docs/promises.md).
+SMALLEST, LARGEST = 8e11, 6.4e12
 COLUMNS = ["parameters", "tokens", "loss", "flops", "d_model", "seed", "steps"]
 
 
@@ -64,7 +69,7 @@ def add(name, row, columns):
 
 class Study:
     def __init__(self, args):
-        self.program, self.nice = args.program, args.nice
+        self.program, self.nice, self.jobs = args.program, args.nice, args.jobs
         self.work = pathlib.Path(args.work)
         self.work.mkdir(parents=True, exist_ok=True)
 
@@ -101,10 +106,12 @@ class Study:
 
     def run_all(self, name, cells):
         left = sorted(self.missing(name, cells), key=lambda c: (c[2], -c[1]))  # the longest first
-        for i, cell in enumerate(left):
-            row = self.train(*cell)
-            add(name, row, COLUMNS)
-            print(f"{i + 1}/{len(left)} d_model {cell[0]}, {cell[1]:.3g} FLOPs: {row['loss']}", flush=True)
+        with concurrent.futures.ThreadPoolExecutor(self.jobs) as runs:
+            ended = concurrent.futures.as_completed([runs.submit(self.train, *cell) for cell in left])
+            for i, run in enumerate(ended):
+                row = run.result()
+                add(name, row, COLUMNS)
+                print(f"{i + 1}/{len(left)} d_model {row['d_model']}, {row['flops']} FLOPs: {row['loss']}", flush=True)
 
     def ladder(self, texts):
         self.prepare(texts)
@@ -112,7 +119,7 @@ class Study:
 
     def outcomes(self):
         promised = {(r["d_model"], r["flops"]) for r in rows("forecasts.csv")}
-        cells = [(w, k * LARGEST, 1) for k, w in FORECASTS]
+        cells = [(w, c, 1) for c, w in FORECASTS]
         for width, flops, _ in cells:
             if (str(width), f"{flops:.4g}") not in promised:
                 sys.exit(f"no forecast of d_model {width} at {flops:.4g} FLOPs; run `forecast` first")
@@ -120,13 +127,20 @@ class Study:
 
     def forecast(self):
         promised = {(r["d_model"], r["flops"]) for r in rows("forecasts.csv")}  # a promise is not made twice
-        cells = [(w, k * LARGEST) for k, w in FORECASTS if (str(w), f"{k * LARGEST:.4g}") not in promised]
+        cells = [(w, c) for c, w in FORECASTS if (str(w), f"{c:.4g}") not in promised]
         if not cells:
             sys.exit("forecasts.csv has them all")
         tokens = [math.prod(schedule_for(w, c)[:2]) for w, c in cells]
         at = [f"--at={parameters(w)},{t}" for (w, _), t in zip(cells, tokens)]
-        fit = self.isoflop("fit", HERE / "ladder.csv", "--out", "law.json", *at)
-        line = straight_line(rows("ladder.csv"))
+        known = [r for name in ("ladder.csv", "outcomes.csv") for r in rows(name)
+                 if SMALLEST <= float(r["flops"]) <= LARGEST]
+        table = self.work / "known.csv"
+        with open(table, "w", newline="") as f:
+            writer = csv.DictWriter(f, COLUMNS, lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(known)
+        fit = self.isoflop("fit", table.resolve(), "--out", "law.json", *at)
+        line = straight_line(known)
         for (width, flops), f in zip(cells, fit["forecasts"]):
             bent = f["loss_bent"] / f["loss"] if "loss_bent" in f else 1
             add("forecasts.csv",
@@ -156,6 +170,7 @@ def main():
     parser.add_argument("text", nargs="*", help="for `ladder`, the first time")
     parser.add_argument("--program", default="build/release/isoflop")
     parser.add_argument("--work", default="runs/ladder")
+    parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--nice", type=int, default=15)
     args = parser.parse_args()
     args.program = str(pathlib.Path(args.program).resolve())

@@ -76,9 +76,11 @@ struct Study {
     for (const LawTerms& law : resampled) values.push_back(law.beta / (law.alpha + law.beta));
     return interval_of(values, kLevel);
   }
-  /// Larger runs leave the law by more than its residuals.
+  /// The runs of the largest budget are off, together, by more than the law's residuals let the
+  /// mean of so many be (two of its standard errors).
   bool bends() const {
-    return without_budget && std::abs(without_budget->mean_error) > fit.residual;
+    return without_budget && std::abs(without_budget->mean_error) >
+                                 2 * fit.residual / std::sqrt(without_budget->points);
   }
   double error(const RunPoint& p) const {
     return fit.terms.loss(p.parameters, p.tokens) / p.loss - 1;
@@ -170,8 +172,8 @@ void print(const Study& study, const Context& context) {
     print_left_out(*left, fmt::format("budget ({:.2g} FLOPs", left->from), context);
   if (study.bends())
     context.print(
-        "  that is more than its residuals: the runs bend away from the law, and what it says of "
-        "more FLOPs\n  is probably too {} by as much for every such step; leave the smallest "
+        "  that is more than chance: the runs bend away from the law, and what it says of more "
+        "FLOPs\n  is probably too {} by as much for every such step; leave the smallest "
         "budgets out, or add larger ones",
         study.without_budget->mean_error > 0 ? "high" : "low");
   const RunPoint& worst = *std::max_element(
