@@ -13,6 +13,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <iterator>
 
 namespace isoflop {
 
@@ -20,46 +21,57 @@ namespace {
 
 constexpr double kRate = 1e-4;                  // moves the parameters, lets nothing diverge
 constexpr size_t kWireBytes = size_t{4} << 20;  // a message that is worth a link's while
+constexpr size_t kNumbers = size_t{64} << 10;   // losses and squares are no more
 constexpr int kPings = 51, kTransfers = 11, kTimes = 7;
 
 double now() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
 }
 
-/// A group in which whatever is sent is gone and whatever is received stays as it was, at once.
-class SilentCommunicator : public Communicator {
+/// A group in which messages of more than `most` bytes, as it is at the time, take no time and
+/// bring nothing; 0: none of any size travels. Borrows both.
+class ThinRanks final : public Communicator {
  public:
-  SilentCommunicator(int rank, int size) : rank_(rank), size_(size) {}
-  int rank() const override { return rank_; }
-  int size() const override { return size_; }
-  Ticket start_exchange(std::span<const Message>, std::span<const Message>) override { return 0; }
-  Ticket start_all_gather(const void*, void*, size_t) override { return 0; }
-  Ticket start_broadcast(void*, size_t, int) override { return 0; }
-  Ticket start_barrier() override { return 0; }
-  bool done(Ticket) override { return true; }
-  void wait(Ticket) override {}
-  std::unique_ptr<Communicator> split(int, int) override {
-    ISOFLOP_CHECK(false, "a silent group does not know how to split");
-    return {};
+  ThinRanks(Communicator& ranks, const size_t& most) : ranks_(ranks), most_(most) {}
+  int rank() const override { return ranks_.rank(); }
+  int size() const override { return ranks_.size(); }
+  Ticket start_exchange(std::span<const Message> sends,
+                        std::span<const Message> receives) override {
+    const std::vector<Message> out = thin(sends), in = thin(receives);
+    return out.empty() && in.empty() ? kNone : ranks_.start_exchange(out, in);
   }
-  WireTotals wire_totals() const override { return {}; }
-
- private:
-  int rank_, size_;
-};
-
-/// Splits as the true ranks do; its groups are silent.
-class SilentRanks final : public SilentCommunicator {
- public:
-  explicit SilentRanks(Communicator& ranks)
-      : SilentCommunicator(ranks.rank(), ranks.size()), ranks_(ranks) {}
+  Ticket start_all_gather(const void* mine, void* all, size_t bytes) override {
+    return travels(bytes) ? ranks_.start_all_gather(mine, all, bytes) : kNone;
+  }
+  Ticket start_broadcast(void* data, size_t bytes, int root) override {
+    return travels(bytes) ? ranks_.start_broadcast(data, bytes, root) : kNone;
+  }
+  Ticket start_barrier() override { return travels(1) ? ranks_.start_barrier() : kNone; }
+  bool done(Ticket ticket) override { return ticket == kNone || ranks_.done(ticket); }
+  void wait(Ticket ticket) override {
+    if (ticket != kNone) ranks_.wait(ticket);
+  }
   std::unique_ptr<Communicator> split(int color, int key) override {
-    const std::unique_ptr<Communicator> part = ranks_.split(color, key);
-    return std::make_unique<SilentCommunicator>(part->rank(), part->size());
+    std::unique_ptr<Communicator> part = ranks_.split(color, key);
+    auto thin = std::make_unique<ThinRanks>(*part, most_);
+    thin->owned_ = std::move(part);
+    return thin;
   }
+  WireTotals wire_totals() const override { return ranks_.wire_totals(); }
 
  private:
+  static constexpr Ticket kNone = ~Ticket{0};
+  bool travels(size_t bytes) const { return bytes > 0 && bytes <= most_; }
+  std::vector<Message> thin(std::span<const Message> all) const {
+    std::vector<Message> few;
+    std::copy_if(all.begin(), all.end(), std::back_inserter(few),
+                 [&](const Message& message) { return travels(message.bytes); });
+    return few;
+  }
+
   Communicator& ranks_;
+  std::unique_ptr<Communicator> owned_;  // ranks_, of a part
+  const size_t& most_;
 };
 
 /// The slowest rank's, at all of them.
@@ -102,13 +114,15 @@ void measure_wire(Communicator& ranks, CommBench& bench) {
 void measure_messages(const Run& run, Backend& backend, Communicator& ranks, CommBench& bench) {
   const GridShape grid = grid_shape(run.config, ranks.size());
   const Sharding sharding(run.table, ProcessGrid(grid, ranks.rank()));
-  const ParamTable gradient_table = make_gradient_table(run.config.model);
+  const ParamTable table = sharding.part_of_table(run.table);
+  const ParamTable gradient_table =
+      make_gradient_table(part_of_model(run.config.model, sharding.grid().place().tp, grid.tp));
   GradientTree gradients(gradient_table, backend, run.batch.slots,
                          slots_of(run.batch.slots, sharding.grid().place().dp, grid.dp),
                          held_gradients(run.config.model, sharding));
-  ParamBuffer parameters(run.table, backend.state_dtype(), "parameters",
+  ParamBuffer parameters(table, backend.state_dtype(), "parameters",
                          held_parameters(run.config.model, sharding), allocator_of(backend));
-  ShardExchange exchange(ranks, sharding, run.table, gradient_table, run.batch.slots, gradients,
+  ShardExchange exchange(ranks, sharding, table, gradient_table, run.batch.slots, gradients,
                          parameters, backend);
   const size_t buckets = sharding.buckets().size();
   std::vector<double> losses(static_cast<size_t>(run.batch.slots));
@@ -175,7 +189,7 @@ Run part_of(const Run& run, SlotRange slots) {
   part.batch.slots = slots.size();
   part.config.schedule.slots = slots.size();
   part.config.schedule.batch_tokens = part.batch.tokens();
-  part.config.parallel.pp = 1;
+  part.config.parallel.pp = part.config.parallel.tp = 1;
   return part;
 }
 
@@ -194,9 +208,15 @@ double measure_steps(const Run& run,
                      Communicator& ranks,
                      const CommBenchOptions& options,
                      CommBench& bench) {
-  SilentRanks silence(ranks);
+  size_t most_in_silence = SIZE_MAX, most_together = SIZE_MAX;  // until all have what they need
+  ThinRanks silence(ranks, most_in_silence), numbers(ranks, most_together);
   Backend& backend = *machine.backend;
+  const bool copies = grid_shape(run.config, ranks.size()).dp == ranks.size();
   Steps with(run, backend, &ranks), without(run, backend, &silence);
+  std::optional<Steps> together;
+  if (copies) together.emplace(run, backend, &numbers);
+  most_in_silence = 0;
+  most_together = kNumbers;
   // Copies of the whole model, whatever the grid; a batch may be too small for that.
   const bool plainly = run.batch.slots >= ranks.size();
   const Run part = part_of(
@@ -213,13 +233,14 @@ double measure_steps(const Run& run,
   std::unique_ptr<Machine> whole;
   std::unique_ptr<Steps> one;
   Run alone = run;
-  alone.config.parallel.pp = 1;
+  alone.config.parallel.pp = alone.config.parallel.tp = 1;
   if (one_host && ranks.is_root()) {
     whole = std::make_unique<Machine>(all_threads);
     one = std::make_unique<Steps>(alone, *whole->backend, nullptr);
   }
 
-  std::vector<double> seconds[4], own;
+  constexpr size_t kKinds = 5;
+  std::vector<double> seconds[kKinds], own;
   for (int64_t round = 0; round <= options.rounds; ++round) {
     double mine = 0;
     const auto slowest_of = [&](const std::function<void()>& call) {
@@ -229,7 +250,7 @@ double measure_steps(const Run& run,
       mine = (now() - start) / static_cast<double>(options.steps);
       return slowest(ranks, mine);
     };
-    double taken[4] = {};
+    double taken[kKinds] = {};
     taken[0] = slowest_of([&] { with.take(options.steps); });
     taken[1] = slowest_of([&] { without.take(options.steps); });
     const double silent = mine;
@@ -237,14 +258,16 @@ double measure_steps(const Run& run,
     taken[3] = slowest_of([&] {
       if (one) one->take(options.steps);
     });
+    if (together) taken[4] = slowest_of([&] { together->take(options.steps); });
     if (round == 0) continue;  // cold
-    for (size_t kind = 0; kind < 4; ++kind) seconds[kind].push_back(taken[kind]);
+    for (size_t kind = 0; kind < kKinds; ++kind) seconds[kind].push_back(taken[kind]);
     own.push_back(silent);
   }
   bench.with = median(seconds[0]);
   bench.without = median(seconds[1]);
   if (plainly) bench.plain = median(seconds[2]);
   if (one_host) bench.one_rank = median(seconds[3]);
+  bench.together = median(seconds[4]);
   return median(own);
 }
 
@@ -276,10 +299,6 @@ CommBench bench_comm(const Run& run,
   Communicator& ranks = world.ranks();
   if (ranks.size() == 1)
     fail_user("one rank says nothing to anybody; start it by mpirun -n 2 isoflop bench comm ...");
-  if (run.config.parallel.tp > 1)
-    fail_user(
-        "bench comm compares steps with and without messages, and ranks that share matrices "
-        "(parallel.tp) compute with what they are told; measure copies and stages");
   require_grid(run, ranks.size());
   CommBench bench;
   bench.ranks_per_host = count_ranks_per_host(ranks);
@@ -287,11 +306,16 @@ CommBench bench_comm(const Run& run,
   measure_messages(run, *machine.backend, ranks, bench);
   const double own = measure_steps(run, machine, ranks, options, bench);
   const GridShape grid = grid_shape(run.config, ranks.size());
-  double alone = 0;
-  for (const CommOp& op : bench.operations)
-    if (op.name != "plain all-reduce") alone += op.seconds;
-  if (grid.dp == ranks.size())
+  double alone = 0, data = 0;
+  for (const CommOp& op : bench.operations) {
+    if (op.name == "plain all-reduce") continue;
+    alone += op.seconds;
+    if (op.bytes > static_cast<double>(kNumbers)) data += op.seconds;
+  }
+  if (grid.dp == ranks.size()) {
     bench.hidden = std::min(1.0, 1 - (bench.with - bench.without) / alone);
+    bench.data_hidden = std::min(1.0, 1 - (bench.with - bench.together) / data);
+  }
 
   ranks.barrier();  // all at once, as in a step
   bench.memory_bytes_per_s = -slowest(ranks, -measure_bandwidth(*machine.backend));

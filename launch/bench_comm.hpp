@@ -31,20 +31,24 @@ struct CommBench {
   double latency = 0;              // one way, 4 bytes
   std::vector<CommOp> operations;  // gradients, numbers, parameters, plain all-reduce
   // Seconds of a step at the slowest rank, medians over the rounds:
-  double with = 0;      // the trainer's messages
-  double without = 0;   // messages that take no time and bring nothing
-  double plain = 0;     // each rank for itself, then an all-reduce of all gradients
+  double with = 0;     // the trainer's messages
+  double without = 0;  // messages that take no time and bring nothing
+  double together =
+      0;             // only losses and squares travel, so ranks wait for the slowest; copies only
+  double plain = 0;  // each rank for itself, then an all-reduce of all gradients
   double one_rank = 0;  // one rank with the threads of all, the others at rest; 0: several hosts
   // Of copies of the model: 1 - (with - without) / the messages' time alone; below 0 when they cost
-  // more than that. Stages and parts wait for each other, which is no matter of hiding.
-  std::optional<double> hidden;
+  // more than that. Stages and parts wait for each other, which is no matter of hiding. Where
+  // `without` lets ranks drift apart, `together` does not: of gradients and parameters alone,
+  // 1 - (with - together) / their time.
+  std::optional<double> hidden, data_hidden;
   double rank_flops = 0, memory_bytes_per_s = 0;  // of a rank while all compute
   int ranks_per_host = 1;
   double simulated = 0;    // seconds of `with` by scaling/simulate.hpp
   double closed_form = 0;  // and by scaling/step_model.hpp
 };
 
-/// Collective. Random tokens. UserError for one rank, and for parallel.tp.
+/// Collective. Random tokens. UserError for one rank.
 CommBench bench_comm(const Run& run,
                      Machine& machine,
                      World& world,

@@ -55,7 +55,9 @@ class Communicator {
 
   /// Point to point, any number of messages: the n-th one sent from a to b meets the n-th one that
   /// b receives from a, which has the same size. Messages to oneself are allowed. Not collective: a
-  /// rank without messages need not call it.
+  /// rank without messages need not call it. What both sends and receives is started in one order
+  /// by the ranks of a group and, with MPI, takes turns on the wire: what comes first arrives
+  /// first.
   virtual Ticket start_exchange(std::span<const Message> sends,
                                 std::span<const Message> receives) = 0;
   /// `bytes` of every rank, in the order of the ranks, into `all` (size() * bytes).

@@ -18,6 +18,7 @@
 #include <cstring>
 #include <deque>
 #include <functional>
+#include <iterator>
 #include <mutex>
 #include <thread>
 #include <unordered_set>
@@ -29,7 +30,11 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 constexpr size_t kMostBytes = size_t{1} << 30;  // of one MPI call, whose counts are ints
-constexpr auto kPollPause = std::chrono::microseconds(30);
+constexpr size_t kWindow = size_t{2} << 20;     // of exchanges that wait for their turn
+// Between two looks at what is under way: while somebody waits for it, and while all compute, who
+// then have the core. What a wire carries in the longer one, the kernel's buffers hold.
+constexpr auto kShortPause = std::chrono::microseconds(30);
+constexpr auto kLongPause = std::chrono::microseconds(300);
 constexpr auto kFailurePatience = std::chrono::milliseconds(700);
 
 double seconds_since(Clock::time_point start) {
@@ -49,9 +54,11 @@ class Engine {
   struct Group {  // of ranks, as MPI knows it
     MPI_Comm comm = MPI_COMM_NULL;
     int rank = 0, size = 1;
-    int active = 0;  // jobs under way
+    int active = 0;  // jobs not finished
     Clock::time_point since;
     WireTotals totals;
+    size_t in_window = 0;  // bytes under way of jobs that take turns
+    bool held = false;     // one of them waits, so do all behind it: messages meet by their order
   };
 
   Engine() {
@@ -71,18 +78,20 @@ class Engine {
     thread_.join();
   }
 
-  /// `what` is borrowed for ever: a literal.
+  /// `what` is borrowed for ever: a literal. A job `in_turn` is posted once those of its group that
+  /// were before it leave room in the window.
   uint64_t start(Group& group,
                  const char* what,
                  std::function<void(Requests&)> post,
-                 uint64_t sent_bytes) {
+                 uint64_t sent_bytes,
+                 bool in_turn = false) {
     const std::lock_guard lock(mutex_);
     const uint64_t ticket = ++last_ticket_;
     const Clock::time_point now = Clock::now();
     if (group.active++ == 0) group.since = now;
     group.totals.sent_bytes += sent_bytes;
     unfinished_.insert(ticket);
-    queue_.push_back({&group, what, std::move(post), {}, ticket, sent_bytes, now});
+    queue_.push_back({&group, what, std::move(post), {}, ticket, sent_bytes, in_turn, now});
     changed_.notify_all();
     return ticket;
   }
@@ -94,7 +103,10 @@ class Engine {
     std::unique_lock lock(mutex_);
     if (unfinished_.count(ticket) == 0) return;
     const Clock::time_point start = Clock::now();
+    ++waiting_;
+    changed_.notify_all();
     finished_.wait(lock, [&] { return unfinished_.count(ticket) == 0; });
+    --waiting_;
     group.totals.wait_seconds += seconds_since(start);
   }
   /// Calls `call` on the thread and waits for it: for what MPI has no asynchronous form of.
@@ -124,33 +136,62 @@ class Engine {
     std::function<void(Requests&)> post;
     Requests requests;
     uint64_t ticket, sent_bytes;
+    bool in_turn;
     Clock::time_point start;
+    bool was_held = false;
   };
 
   void work() {
     int provided = 0;
     MPI_Init_thread(nullptr, nullptr, MPI_THREAD_FUNNELED, &provided);
+    std::deque<Job> held;  // not posted yet
     std::vector<Job> active;
     std::unique_lock lock(mutex_);
     while (true) {
-      if (active.empty()) {
+      if (active.empty() && held.empty()) {
         changed_.wait(lock, [this] { return !queue_.empty() || ending_; });
         if (queue_.empty()) break;
       }
-      std::deque<Job> fresh = std::exchange(queue_, {});
+      std::move(queue_.begin(), queue_.end(), std::back_inserter(held));
+      queue_.clear();
       lock.unlock();
-      for (Job& job : fresh) {
-        job.post(job.requests);
-        active.push_back(std::move(job));
-      }
-      std::vector<Job> finished = take_finished(active);
-      if (finished.empty() && fresh.empty()) std::this_thread::sleep_for(kPollPause);
+      const bool posted = post(held, active);
+      const std::vector<Job> finished = take_finished(active);
       lock.lock();
       for (const Job& job : finished) close(job);
       if (!finished.empty()) finished_.notify_all();
+      if (!posted && finished.empty()) pause(lock);
     }
     lock.unlock();
     MPI_Finalize();
+  }
+
+  void pause(std::unique_lock<std::mutex>& lock) {
+    const bool awaited = waiting_ > 0;
+    changed_.wait_for(lock, awaited ? kShortPause : kLongPause,
+                      [&] { return !queue_.empty() || (!awaited && waiting_ > 0); });
+  }
+
+  /// Whether anything could go.
+  static bool post(std::deque<Job>& held, std::vector<Job>& active) {
+    const size_t before = active.size();
+    std::deque<Job> rest;
+    for (const Job& job : held) job.group->held = false;
+    for (Job& job : held) {
+      Group& group = *job.group;
+      group.held |= job.in_turn && group.in_window >= kWindow;
+      if (group.held) {
+        job.was_held = true;
+        rest.push_back(std::move(job));
+        continue;
+      }
+      if (job.in_turn) group.in_window += job.sent_bytes;
+      if (job.was_held) job.start = Clock::now();
+      job.post(job.requests);
+      active.push_back(std::move(job));
+    }
+    held = std::move(rest);
+    return active.size() > before;
   }
 
   static std::vector<Job> take_finished(std::vector<Job>& active) {
@@ -160,6 +201,7 @@ class Engine {
       MPI_Testall(static_cast<int>(active[i].requests.size()), active[i].requests.data(), &flag,
                   MPI_STATUSES_IGNORE);
       if (flag) {
+        if (active[i].in_turn) active[i].group->in_window -= active[i].sent_bytes;
         finished.push_back(std::move(active[i]));
         active.erase(active.begin() + static_cast<std::ptrdiff_t>(i));
       } else {
@@ -183,6 +225,7 @@ class Engine {
   std::unordered_set<uint64_t> unfinished_;
   std::vector<WireSpan> spans_;
   uint64_t last_ticket_ = 0;
+  int waiting_ = 0;  // threads in wait()
   bool ending_ = false;
   std::thread thread_;  // last: it uses everything above
 };
@@ -221,16 +264,21 @@ class MpiCommunicator : public Communicator {
     const auto post =
         [comm = group_.comm, out = std::vector<Message>(sends.begin(), sends.end()),
          in = std::vector<Message>(receives.begin(), receives.end())](Engine::Requests& requests) {
-          for (const Message& m : in)
-            in_pieces(m.data, m.bytes, [&](void* data, int count) {
-              MPI_Irecv(data, count, MPI_BYTE, m.peer, 0, comm, &requests.emplace_back());
-            });
+          // Sends first. A receive that meets a peer's message answers it at once; were that answer
+          // ahead of our own message, the peer would send all of its data before answering ours,
+          // and the two directions of a wire would take turns.
           for (const Message& m : out)
             in_pieces(m.data, m.bytes, [&](void* data, int count) {
               MPI_Isend(data, count, MPI_BYTE, m.peer, 0, comm, &requests.emplace_back());
             });
+          for (const Message& m : in)
+            in_pieces(m.data, m.bytes, [&](void* data, int count) {
+              MPI_Irecv(data, count, MPI_BYTE, m.peer, 0, comm, &requests.emplace_back());
+            });
         };
-    return engine_.start(group_, "exchange", post, bytes);
+    // What goes one way may be waited for by what comes the other; what goes both ways is started
+    // in one order by all.
+    return engine_.start(group_, "exchange", post, bytes, !sends.empty() && !receives.empty());
   }
   Ticket start_all_gather(const void* mine, void* all, size_t bytes) override {
     ISOFLOP_CHECK(bytes <= kMostBytes, "{} bytes are too many to gather at once", bytes);

@@ -187,15 +187,18 @@ Json summary_of(const CommBench& bench, const Run& run, int ranks) {
   Json json = {{"ranks", ranks},
                {"step_ms", bench.with * 1e3},
                {"silent_step_ms", bench.without * 1e3},
+               {"together_step_ms", bench.together * 1e3},
                {"plain_step_ms", bench.plain * 1e3},
                {"one_rank_step_ms", bench.one_rank * 1e3},
                {"simulated_step_ms", bench.simulated * 1e3},
                {"closed_form_step_ms", bench.closed_form * 1e3},
                {"hidden", nullptr},
+               {"data_hidden", nullptr},
                {"tokens_per_s", static_cast<double>(run.batch.tokens()) / bench.with},
                {"wire_gb_per_s", bench.wire_bytes_per_s * 1e-9},
                {"latency_us", bench.latency * 1e6}};
   if (bench.hidden) json["hidden"] = *bench.hidden;
+  if (bench.data_hidden) json["data_hidden"] = *bench.data_hidden;
   return json;
 }
 
@@ -214,13 +217,18 @@ void print_comm(const CommBench& bench, const Context& context) {
                     100 * (seconds / bench.without - 1));
   };
   step("step without messages", bench.without);
+  step("step, only losses and squares travel", bench.together);
   step("step", bench.with);
   step("step, each alone, plain all-reduce after it", bench.plain);
   step("step of one rank with the threads of all", bench.one_rank);
   step("step, simulated from the figures above", bench.simulated);
   step("step, in closed form", bench.closed_form);
   if (bench.hidden)
-    context.print("hidden   {:.0f}% of the messages' time alone", 100 * *bench.hidden);
+    context.print(
+        "hidden   {:.0f}% of the messages' time alone; {:.0f}% of that of gradients and "
+        "parameters, "
+        "beside ranks that wait for each other as well",
+        100 * *bench.hidden, 100 * *bench.data_hidden);
 }
 
 struct CommOptions {

@@ -96,9 +96,8 @@ std::vector<ShardExchange::Span> ShardExchange::spans_of(size_t bucket,
     append(spans, {offsets_[i].first + rows.first * table_[i].cols, rows.count * table_[i].cols},
            gap);
   }
-  // Its gradient is complete before any other; alone, it can as well wait for the table's.
-  const bool has_head =
-      one_stage() ? range.last == table_.size() : has_copy_of_tied() && range.first == 0;
+  // The gradient of a tied head is complete before any other.
+  const bool has_head = range.first == 0 && (one_stage() || has_copy_of_tied());
   if (gradients && tied_ && has_head) {
     const size_t tied = table_.size() - 1;
     const RowRange rows = rows_of_param(tied);
