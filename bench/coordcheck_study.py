@@ -63,14 +63,17 @@ def check(options, row):
 
 
 def print_row(name, result):
-    depth = "depth" in result
-    part = result["depth" if depth else "width"]
-    columns = ["residual stream"] if depth else COLUMNS
-    for what in ("change", "late"):
-        slopes = " | ".join(f"{part['modules'][c][what]['slope']:+.2f}" for c in columns)
-        verdict = "PASS" if part["pass"] else f"FAIL: {part['cause']}"
-        print(f"| {name} | {result['sizes']} | {what} | {slopes} | {verdict} | "
-              f"{part['turn']} | {result['seconds']:.0f} s |", flush=True)
+    for key in ("width", "width_muon", "depth", "depth_muon"):  # _muon: its matrices alone
+        if key not in result:
+            continue
+        part = result[key]
+        columns = ["residual stream"] if key.startswith("depth") else COLUMNS
+        for what in ("change", "late"):  # null: what stands still has no slope
+            found = [part["modules"][c][what]["slope"] for c in columns]
+            slopes = " | ".join("none" if s is None else f"{s:+.2f}" for s in found)
+            verdict = "PASS" if part["pass"] else f"FAIL: {part['cause']}"
+            print(f"| {name} | {key} | {result['sizes']} | {what} | {slopes} | {verdict} | "
+                  f"{part['turn']} | {result['seconds']:.0f} s |", flush=True)
 
 
 def main():

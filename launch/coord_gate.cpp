@@ -41,7 +41,7 @@ fs::path cached_as(const RunConfig& config, const fs::path& cache) {
   return cache / (hash_hex(hash_bytes(family.data(), family.size())) + ".toml");
 }
 
-std::vector<CoordRow> measure(const RunConfig& config, const Context& context) {
+std::vector<CoordRow> measure(const RunConfig& config, bool muon_alone, const Context& context) {
   Machine machine(fp32_on(config.compute.threads));
   std::vector<CoordRow> rows;
   for (const int64_t width : gate_widths(config)) {
@@ -54,7 +54,8 @@ std::vector<CoordRow> measure(const RunConfig& config, const Context& context) {
                                                           .batch = batch_plan(small),
                                                           .source = write_tokens,
                                                           .seed = seed,
-                                                          .size = static_cast<double>(width)},
+                                                          .size = static_cast<double>(width),
+                                                          .muon_alone = muon_alone},
                                                          *machine.backend);
       rows.insert(rows.end(), more.begin(), more.end());
     }
@@ -111,14 +112,19 @@ void require_coordinates(const RunConfig& config, const fs::path& cache, const C
     context.note("coordinate check: this family has passed ({})", kept.string());
     return;
   }
-  const CoordVerdict verdict =
-      judge(measure(config, context), {CoordDimension::width, config.parametrization.kind, false});
-  if (!verdict.pass)
-    throw GateError(fmt::format(
-        "the coordinate check of widths {} to {} fails: {}\n  likely cause: {}\n  what to do: {}\n"
-        "look closer with isoflop coordcheck, or start all the same with --skip coordcheck",
-        gate_widths(config).front(), gate_widths(config).back(), verdict.finding, verdict.cause,
-        verdict.fix));
+  const bool muon = config.optimizer.kind == "muon";
+  for (const bool muon_alone : {false, true}) {
+    if (muon_alone && !muon) continue;
+    const CoordVerdict verdict = judge(
+        measure(config, muon_alone, context),
+        {.dimension = CoordDimension::width, .kind = config.parametrization.kind, .muon = muon});
+    if (!verdict.pass)
+      throw GateError(fmt::format(
+          "the coordinate check of widths {} to {} fails: {}\n  likely cause: {}\n  what to do: "
+          "{}\nlook closer with isoflop coordcheck, or start all the same with --skip coordcheck",
+          gate_widths(config).front(), gate_widths(config).back(), verdict.finding, verdict.cause,
+          verdict.fix));
+  }
   context.note("coordinate check: passed");
   if (kept.empty()) return;
   std::error_code ignored;  // a cache that cannot be written is none

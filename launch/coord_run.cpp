@@ -26,11 +26,14 @@ double mean_change(const std::vector<float>& x, const std::vector<float>& from) 
 }  // namespace
 
 std::vector<CoordRow> run_coordinates(const CoordRun& run, Backend& backend) {
-  ObservingBackend observing(backend, run.table);
-  TrainStep step(run.config, run.batch, run.table, observing);
+  ParamTable table = run.table;
+  for (ParamSpec& spec : table)
+    if (run.muon_alone && spec.update != Update::muon) spec.lr_scale = 0;
+  ObservingBackend observing(backend, table);
+  TrainStep step(run.config, run.batch, table, observing);
   observing.know(step.parameters);
   step.fill_parameters(
-      [&](ParamBuffer& parameters) { initialize_parameters(run.table, run.seed, parameters); });
+      [&](ParamBuffer& parameters) { initialize_parameters(table, run.seed, parameters); });
 
   // The tokens looked at: the run's first sequence, at every step and size.
   std::vector<int32_t> window(static_cast<size_t>(run.batch.context + 1));

@@ -18,6 +18,10 @@ struct CoordRun {
   uint64_t seed = 1;
   int64_t steps = 10;  // looks, the first before any update
   double size = 0;     // what rows are filed under
+  /// Everything but the matrices that Muon updates stands still. Its updates are a small part of
+  /// the movement while the embedding learns as fast as AdamW lets it: with all in motion a wrong
+  /// power of the width in Muon's rate is hardly seen.
+  bool muon_alone = false;
 };
 
 /// One row per module and step; what is not finite is an infinity there.

@@ -64,9 +64,20 @@ Series mean_of_seeds(const Curve& curve, const std::string& name, int color) {
   return series;
 }
 
-std::string loss_figure(const std::string& name,
-                        const std::string& key,
-                        const std::vector<Curve>& curves) {
+/// The values at which a seed or all of them diverged.
+Series diverged(const Curve& curve, int color) {
+  Series series{"", {}, {}, Series::Style::crosses, color};
+  for (const SweepPoint& point : curve.points)
+    if (!std::isfinite(point.loss) && (series.x.empty() || series.x.back() != point.value)) {
+      series.x.push_back(point.value);
+      series.y.push_back(point.loss);
+    }
+  return series;
+}
+
+Chart loss_chart(const std::string& name,
+                 const std::string& key,
+                 const std::vector<Curve>& curves) {
   Chart chart{.title = name,
               .x_label = key,
               .y_label = "held-out loss, nats per token",
@@ -77,12 +88,15 @@ std::string loss_figure(const std::string& name,
   int color = 0;
   for (const Curve& curve : curves) {
     chart.series.push_back(mean_of_seeds(curve, name_of(curve.group, with_steps), color));
-    if (curve.has_optimum())
-      chart.series.push_back(
-          {"", {curve.optimum.value}, {curve.optimum.loss}, Series::Style::dots, color});
+    if (curve.has_optimum()) {
+      const Optimum& o = curve.optimum;
+      chart.series.push_back({"", {o.low, o.high}, {o.loss, o.loss}, Series::Style::bar, color});
+      chart.series.push_back({"", {o.value}, {o.loss}, Series::Style::dots, color});
+    }
+    chart.series.push_back(diverged(curve, color));
     color = (color + 1) % kChartColors;
   }
-  return draw(chart);
+  return chart;
 }
 
 /// The optimum over the width, a line for each parametrization, depth and length. The size is the
@@ -161,11 +175,11 @@ std::vector<std::string> keys_of(const std::vector<NamedSweep>& sweeps) {
 std::string sweep_page(const std::string& title, const std::vector<NamedSweep>& sweeps) {
   Page page(title);
   page.paragraph(
-      "Held-out losses, mean and range of the seeds; dots are the fitted optima, their bands 95 % "
-      "of "
-      "the noise between seeds.");
+      "Held-out losses, mean and range of the seeds. Dots are the fitted optima, the bars through "
+      "them their 95 % intervals; crosses at the upper edge are values at which a trial diverged.");
   for (const std::string& key : keys_of(sweeps)) {
     std::vector<std::vector<Curve>> curves;
+    std::vector<Chart> losses;
     page.section(key);
     for (const NamedSweep& sweep : sweeps) {
       const std::vector<std::string>& keys = sweep.table.keys;
@@ -173,8 +187,9 @@ std::string sweep_page(const std::string& title, const std::vector<NamedSweep>& 
       curves.push_back(at == keys.end()
                            ? std::vector<Curve>()
                            : curves_of(sweep.table, static_cast<size_t>(at - keys.begin())));
-      if (!curves.back().empty()) page.figure(loss_figure(sweep.name, key, curves.back()));
+      if (!curves.back().empty()) losses.push_back(loss_chart(sweep.name, key, curves.back()));
     }
+    for (const std::string& figure : draw_alike(losses)) page.figure(figure);
     page.figure(drift_figure(key, curves));
     page.table(optimum_rows(sweeps, curves));
   }

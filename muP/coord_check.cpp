@@ -148,8 +148,16 @@ void explain(CoordVerdict& verdict, const CoordSetting& setting) {
     verdict.cause = "heads grow with the width, but attention is scaled by 1/sqrt(head_dim)";
     verdict.fix = "scale attention by 1/head_dim, or keep head_dim and add heads";
   } else if (hidden_fast) {
-    verdict.cause = "the rate of the hidden matrices does not fall as 1/width";
-    verdict.fix = "rate x base_d_model / d_model for every hidden matrix";
+    verdict.cause = fmt::format("the rate of the hidden matrices does not fall as {}",
+                                setting.muon ? "1/sqrt(width), which Muon needs" : "1/width");
+    verdict.fix =
+        fmt::format("rate x {} for every hidden matrix",
+                    setting.muon ? "sqrt(base_d_model / d_model)" : "base_d_model / d_model");
+  } else if (hidden_slow && setting.muon) {
+    verdict.cause =
+        "the rate of the hidden matrices falls faster than 1/sqrt(width), perhaps as 1/width, "
+        "which is AdamW's and not Muon's";
+    verdict.fix = "rate x sqrt(base_d_model / d_model) for every hidden matrix, once";
   } else if (hidden_slow) {
     verdict.cause =
         "the rate of the hidden matrices falls faster than 1/width, or Adam's epsilon is not small "

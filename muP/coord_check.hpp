@@ -53,6 +53,7 @@ struct CoordSetting {
   CoordDimension dimension = CoordDimension::width;
   std::string kind;         // sp | mup | completep
   bool heads_grow = false;  // head_dim differs between the models
+  bool muon = false;        // updates the hidden matrices: their rate goes as 1/sqrt(width)
 };
 
 struct CoordSlope {

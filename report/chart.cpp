@@ -31,6 +31,12 @@ struct Axis {
     high = std::max(high, value);
   }
   bool empty() const { return low > high; }
+  /// To a factor between the ends, about the same middle.
+  void widen(double factor) {
+    const double more = std::sqrt(std::max(1.0, factor * low / high));
+    low /= more;
+    high *= more;
+  }
   /// A range of no length gets one, and data some room.
   void finish(double room) {
     if (low == high) {
@@ -57,6 +63,7 @@ Axis range_of(const Chart& chart, bool vertical) {
   axis.log = vertical ? chart.log_y : chart.log_x;
   std::vector<double> values;
   for (const Series& series : chart.series) {
+    if (vertical && series.style == Series::Style::crosses) continue;
     for (const double value : vertical ? series.y : series.x)
       if (axis.takes(value)) values.push_back(value);
     if (vertical)
@@ -69,6 +76,21 @@ Axis range_of(const Chart& chart, bool vertical) {
   values.resize(values.size() - static_cast<size_t>(ignored * static_cast<double>(values.size())));
   if (!values.empty()) axis.low = values.front(), axis.high = values.back();
   return axis;
+}
+
+/// Whether something would be cut in half at the ends of the x axis.
+bool has_marks(const Chart& chart) {
+  return std::any_of(chart.series.begin(), chart.series.end(), [](const Series& s) {
+    return s.style == Series::Style::dots || s.style == Series::Style::crosses;
+  });
+}
+
+/// Whether there is something to draw on these axes.
+bool has_points(const Chart& chart, const Axis& x, const Axis& y) {
+  for (const Series& s : chart.series)
+    for (size_t i = 0; i < s.x.size(); ++i)
+      if (x.takes(s.x[i]) && (s.style == Series::Style::crosses || y.takes(s.y[i]))) return true;
+  return false;
 }
 
 class Drawing {
@@ -84,6 +106,8 @@ class Drawing {
     add("<svg x=\"{0}\" y=\"{1}\" width=\"{2}\" height=\"{3}\" viewBox=\"{0} {1} {2} {3}\">\n",
         kLeft, kTop, kWidth - kLeft - kRight, kHeight - kTop - kBottom);
     for (const Series& series : chart_.series) band(series);
+    for (const Series& series : chart_.series)
+      if (series.style == Series::Style::bar) line(series, " bar");
     for (const Series& series : chart_.series) points(series);
     out_ += "</svg>\n";
     legend();
@@ -124,14 +148,38 @@ class Drawing {
     add("<polygon class=\"band c{}\" points=\"{}{}\"/>\n", s.color, forth, back);
   }
   void points(const Series& s) {
-    if (s.style == Series::Style::dots) {
-      for (size_t i = 0; i < s.x.size(); ++i)
-        if (drawable(s.x[i], s.y[i]))
-          add("<circle class=\"dot c{}\" cx=\"{:.1f}\" cy=\"{:.1f}\" r=\"3\">"
-              "<title>{}, {:.5g}</title></circle>\n",
-              s.color, x_.pixel(s.x[i]), y_.pixel(s.y[i]), tick_text(s.x[i]), s.y[i]);
-      return;
+    switch (s.style) {
+      case Series::Style::line:
+        return line(s, "");
+      case Series::Style::dashed:
+        return line(s, " dashed");
+      case Series::Style::dots:
+        return dots(s);
+      case Series::Style::bar:
+        return;  // behind everything
+      case Series::Style::crosses:
+        return crosses(s);
     }
+  }
+  void dots(const Series& s) {
+    for (size_t i = 0; i < s.x.size(); ++i)
+      if (drawable(s.x[i], s.y[i]))
+        add("<circle class=\"dot c{}\" cx=\"{:.1f}\" cy=\"{:.1f}\" r=\"3\">"
+            "<title>{}, {:.5g}</title></circle>\n",
+            s.color, x_.pixel(s.x[i]), y_.pixel(s.y[i]), tick_text(s.x[i]), s.y[i]);
+  }
+  void crosses(const Series& s) {
+    constexpr double kArm = 3, kRow = 9;
+    if (s.x.empty()) return;
+    const double y = kTop + kRow * ++rows_of_crosses_ - kArm;
+    for (const double value : s.x) {
+      if (!x_.takes(value)) continue;
+      const double x = x_.pixel(value);
+      add("<path class=\"line c{}\" d=\"M{:.1f} {:.1f}l6 6m-6 0l6 -6\"><title>{}</title></path>\n",
+          s.color, x - kArm, y - kArm, tick_text(value));
+    }
+  }
+  void line(const Series& s, const char* kind) {
     std::string path;
     bool pen_down = false;
     for (size_t i = 0; i < s.x.size(); ++i) {
@@ -141,40 +189,63 @@ class Drawing {
                             y_.pixel(s.y[i]));
       pen_down = here;
     }
-    add("<path class=\"line c{}{}\" d=\"{}\"/>\n", s.color,
-        s.style == Series::Style::dashed ? " dashed" : "", path);
+    add("<path class=\"line c{}{}\" d=\"{}\"/>\n", s.color, kind, path);
+  }
+  static const char* glyph(Series::Style style) {
+    switch (style) {
+      case Series::Style::dots:
+        return "\u25cf";
+      case Series::Style::crosses:
+        return "\u00d7";
+      default:
+        return "\u2014";
+    }
   }
   void legend() {
     double right = kWidth - kRight;
     for (auto s = chart_.series.rbegin(); s != chart_.series.rend(); ++s) {
       if (s->name.empty()) continue;
       add("<text class=\"legend c{}\" text-anchor=\"end\" x=\"{}\" y=\"18\">{} {}</text>\n",
-          s->color, right, s->style == Series::Style::dots ? "\u25cf" : "\u2014", escaped(s->name));
-      right -= 7.0 * static_cast<double>(s->name.size()) + 34;
+          s->color, right, glyph(s->style), escaped(s->name));
+      right -= 6.6 * static_cast<double>(s->name.size()) + 30;
     }
   }
 
   const Chart& chart_;
   Axis x_, y_;
+  int rows_of_crosses_ = 0;
   std::string out_;
 };
 
 }  // namespace
 
 std::string draw(const Chart& chart) {
-  for (const Series& s : chart.series) {
-    ISOFLOP_CHECK(s.x.size() == s.y.size(), "a series of {} x and {} y", s.x.size(), s.y.size());
-    ISOFLOP_CHECK(s.low.size() == s.high.size() && (s.low.empty() || s.low.size() == s.x.size()),
-                  "a band of {} and {} points", s.low.size(), s.high.size());
-    ISOFLOP_CHECK(s.color >= 0 && s.color < kChartColors, "colour {}", s.color);
-  }
-  Axis x = range_of(chart, false), y = range_of(chart, true);
-  if (x.empty() || y.empty()) return "";
-  x.finish(0);
+  return draw_alike({chart}).front();
+}
+
+std::vector<std::string> draw_alike(const std::vector<Chart>& charts) {
+  Chart all;  // every series, for the axes
+  if (!charts.empty()) all = charts.front();
+  all.series.clear();
+  for (const Chart& chart : charts)
+    for (const Series& s : chart.series) {
+      ISOFLOP_CHECK(s.x.size() == s.y.size(), "a series of {} x and {} y", s.x.size(), s.y.size());
+      ISOFLOP_CHECK(s.low.size() == s.high.size() && (s.low.empty() || s.low.size() == s.x.size()),
+                    "a band of {} and {} points", s.low.size(), s.high.size());
+      ISOFLOP_CHECK(s.color >= 0 && s.color < kChartColors, "colour {}", s.color);
+      all.series.push_back(s);
+    }
+  std::vector<std::string> drawings(charts.size());
+  Axis x = range_of(all, false), y = range_of(all, true);
+  if (x.empty() || y.empty()) return drawings;
+  if (y.log) y.widen(all.least_factor);
+  x.finish(has_marks(all) ? 0.015 : 0);
   y.finish(0.04);
   x.from = kLeft, x.to = kWidth - kRight;
   y.from = kHeight - kBottom, y.to = kTop;
-  return Drawing(chart, x, y).text();
+  for (size_t i = 0; i < charts.size(); ++i)
+    if (has_points(charts[i], x, y)) drawings[i] = Drawing(charts[i], x, y).text();
+  return drawings;
 }
 
 Series thinned(Series series, size_t most) {

@@ -7,7 +7,9 @@
 namespace isoflop {
 
 struct Series {
-  enum class Style { line, dashed, dots };
+  /// `bar` is a wide line behind the others. `crosses` lie at the upper edge of the frame, over
+  /// their x, a row for each series of them: what is too high to have a place; their y is not read.
+  enum class Style { line, dashed, dots, bar, crosses };
 
   std::string name;          // in the legend; empty = not there
   std::vector<double> x, y;  // of one length; a NaN interrupts the line
@@ -24,10 +26,16 @@ struct Chart {
   /// Leaves the highest of the values, as a fraction of all, out of the range: a loss falls from
   /// where nothing can be seen any more. What lies outside is cut off at the frame.
   double ignore_highest = 0;
+  /// A logarithmic y axis spans at least this factor, so that what is nearly flat looks flat.
+  double least_factor = 1;
 };
 
 /// An <svg> element that fills the width it is given; empty when no series has a finite point.
 std::string draw(const Chart& chart);
+
+/// Each as draw() would, but all on the axes that have room for every one's series; what a chart
+/// says of axes is taken from the first.
+std::vector<std::string> draw_alike(const std::vector<Chart>& charts);
 
 /// At most `most` points: the mean of x and y over runs of neighbours, with the lowest and highest
 /// y as the band. Unchanged when there are no more than `most`.

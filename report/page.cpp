@@ -21,9 +21,10 @@ table { border-collapse: collapse; } td, th { padding: .15rem .9rem .15rem 0; te
   border-bottom: 1px solid var(--line); font-variant-numeric: tabular-nums; } th { color: var(--soft); font-weight: normal; }
 pre { overflow-x: auto; padding: .6rem; border: 1px solid var(--line); font-size: 13px; white-space: pre-wrap; }
 summary { cursor: pointer; color: var(--soft); }
-figure { margin: 1rem 0; } svg { width: 100%; height: auto; } svg text { font: 12px system-ui, sans-serif; fill: var(--ink); }
+figure { margin: 1rem 0; } figure > svg { overflow: visible; } svg { width: 100%; height: auto; } svg text { font: 12px system-ui, sans-serif; fill: var(--ink); }
 .grid { stroke: var(--line); } svg .tick, svg .label { fill: var(--soft); font-size: 11px; } svg .title { font-size: 13px; }
-.line { fill: none; stroke-width: 1.6; } .dashed { stroke-dasharray: 5 4; } .band { opacity: .18; stroke: none; }
+.line { fill: none; stroke-width: 1.6; } .dashed { stroke-dasharray: 5 4; }
+.bar { stroke-width: 7; opacity: .4; } .band { opacity: .18; stroke: none; }
 .c0 { --c: var(--c0); } .c1 { --c: var(--c1); } .c2 { --c: var(--c2); } .c3 { --c: var(--c3); } .c4 { --c: var(--c4); }
 .c5 { --c: var(--c5); } .line { stroke: var(--c); } .band, .dot, svg .legend { fill: var(--c); }
 )";

@@ -86,38 +86,71 @@ std::string residual_figure(const LawFit& fit, const std::vector<RunPoint>& poin
   return draw(chart);
 }
 
-std::string calibration_figure(std::vector<Outcome> outcomes) {
-  std::sort(outcomes.begin(), outcomes.end(),
-            [](const Outcome& a, const Outcome& b) { return a.run.flops < b.run.flops; });
-  Chart chart{.title = "Runs that the fit had not seen: run / forecast - 1",
+void sort_by_flops(std::vector<Outcome>& outcomes) {
+  std::stable_sort(outcomes.begin(), outcomes.end(),
+                   [](const Outcome& a, const Outcome& b) { return a.run.flops < b.run.flops; });
+}
+
+/// Everything relative to the law's forecast: bent forecasts lie off zero, outcomes where they are.
+std::string calibration_figure(std::vector<Outcome> outcomes, std::vector<Outcome> bent_outcomes) {
+  sort_by_flops(outcomes);
+  sort_by_flops(bent_outcomes);
+  Chart chart{.title = "Runs that the fit had not seen: run / law - 1",
               .x_label = "FLOPs",
               .y_label = "%",
               .series = {},
               .log_x = true};
-  Series band{"forecast, 80 %", {}, {}, Series::Style::dashed, 1},
+  Series band{"law, 80 %", {}, {}, Series::Style::dashed, 1},
+      bent_band{
+          bent_outcomes.empty() ? "" : "with the bend, 80 %", {}, {}, Series::Style::dashed, 2},
       dots{"outcome", {}, {}, Series::Style::dots, 0};
-  for (const Outcome& o : outcomes) {
-    band.x.push_back(o.run.flops);
-    band.y.push_back(0);
-    band.low.push_back(100 * (o.range.low / o.loss - 1));
-    band.high.push_back(100 * (o.range.high / o.loss - 1));
+  const auto add = [](Series& series, const Outcome& forecast, double law) {
+    series.x.push_back(forecast.run.flops);
+    series.y.push_back(100 * (forecast.loss / law - 1));
+    series.low.push_back(100 * (forecast.range.low / law - 1));
+    series.high.push_back(100 * (forecast.range.high / law - 1));
+  };
+  for (size_t i = 0; i < outcomes.size(); ++i) {
+    const Outcome& o = outcomes[i];
+    add(band, o, o.loss);
+    if (!bent_outcomes.empty()) add(bent_band, bent_outcomes[i], o.loss);
     dots.x.push_back(o.run.flops);
     dots.y.push_back(100 * o.error());
   }
-  chart.series = {band, dots};
+  chart.series = {band, bent_band, dots};
   return draw(chart);
 }
 
-std::vector<std::vector<std::string>> outcome_rows(const std::vector<Outcome>& outcomes) {
+/// What was forecast and how far off it was, as cells.
+std::vector<std::string> judged(const Outcome& o) {
+  return {fmt::format("{:.4f}", o.loss), fmt::format("{:.4f} to {:.4f}", o.range.low, o.range.high),
+          fmt::format("{:+.2f} %", 100 * o.error()), o.held() ? "yes" : "no"};
+}
+
+std::vector<std::vector<std::string>> outcome_rows(const std::vector<Outcome>& outcomes,
+                                                   const std::vector<Outcome>& bent_outcomes) {
   std::vector<std::vector<std::string>> rows = {
-      {"parameters", "tokens", "forecast", "80 %", "outcome", "off", "held"}};
-  for (const Outcome& o : outcomes)
-    rows.push_back({human_count(o.run.parameters), human_count(o.run.tokens),
-                    fmt::format("{:.4f}", o.loss),
-                    fmt::format("{:.4f} to {:.4f}", o.range.low, o.range.high),
-                    fmt::format("{:.4f}", o.run.loss), fmt::format("{:+.2f} %", 100 * o.error()),
-                    o.held() ? "yes" : "no"});
+      {"parameters", "tokens", "outcome", "law", "80 %", "off", "held"}};
+  if (!bent_outcomes.empty())
+    for (const char* head : {"with the bend", "80 %", "off", "held"}) rows[0].push_back(head);
+  for (size_t i = 0; i < outcomes.size(); ++i) {
+    const RunPoint& run = outcomes[i].run;
+    std::vector<std::string> row = {human_count(run.parameters), human_count(run.tokens),
+                                    fmt::format("{:.4f}", run.loss)};
+    for (std::string& cell : judged(outcomes[i])) row.push_back(std::move(cell));
+    if (!bent_outcomes.empty())
+      for (std::string& cell : judged(bent_outcomes[i])) row.push_back(std::move(cell));
+    rows.push_back(std::move(row));
+  }
   return rows;
+}
+
+std::string in_words(const std::vector<Outcome>& outcomes, const std::string& by) {
+  const Calibration c = calibration_of(outcomes);
+  return fmt::format(
+      "{}: {} of {} outcomes lie within their 80 % intervals; the median error is {:.2f} %, the "
+      "worst {:.2f} %",
+      by, c.held, c.runs, 100 * c.median_error, 100 * c.worst_error);
 }
 
 }  // namespace
@@ -127,6 +160,13 @@ std::vector<Outcome> judge(const LossLaw& law, const std::vector<RunPoint>& runs
   for (const RunPoint& run : runs)
     outcomes.push_back(
         {run, law.loss(run.parameters, run.tokens), loss_range(law, run.parameters, run.tokens)});
+  return outcomes;
+}
+
+std::vector<Outcome> bent(std::vector<Outcome> outcomes, const LeftOut& left) {
+  for (Outcome& o : outcomes)
+    for (double* loss : {&o.loss, &o.range.low, &o.range.high})
+      *loss = bent(*loss, o.run.flops, left);
   return outcomes;
 }
 
@@ -148,7 +188,8 @@ Calibration calibration_of(const std::vector<Outcome>& outcomes) {
 std::string fit_page(const std::string& title,
                      const LawFit& fit,
                      const std::vector<RunPoint>& points,
-                     const std::vector<Outcome>& outcomes) {
+                     const std::vector<Outcome>& outcomes,
+                     const std::vector<Outcome>& bent_outcomes) {
   Page page(title);
   const LawTerms& t = fit.terms;
   page.paragraph(
@@ -159,14 +200,11 @@ std::string fit_page(const std::string& title,
   page.figure(isoflop_figure(t, points));
   page.figure(residual_figure(fit, points));
   if (!outcomes.empty()) {
-    const Calibration c = calibration_of(outcomes);
     page.section("What was forecast");
-    page.paragraph(
-        fmt::format("{} of {} outcomes lie within their 80 % intervals; the median "
-                    "error is {:.2f} %, the worst {:.2f} %",
-                    c.held, c.runs, 100 * c.median_error, 100 * c.worst_error));
-    page.figure(calibration_figure(outcomes));
-    page.table(outcome_rows(outcomes));
+    page.paragraph(in_words(outcomes, "By the law"));
+    if (!bent_outcomes.empty()) page.paragraph(in_words(bent_outcomes, "With the bend"));
+    page.figure(calibration_figure(outcomes, bent_outcomes));
+    page.table(outcome_rows(outcomes, bent_outcomes));
   }
   return page.text();
 }

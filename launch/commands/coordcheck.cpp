@@ -2,7 +2,7 @@
 #include "launch/commands.hpp"
 #include "launch/config_arguments.hpp"
 #include "launch/context.hpp"
-#include "launch/coord_plot.hpp"
+#include "launch/coord_page.hpp"
 #include "launch/coord_run.hpp"
 #include "launch/family.hpp"
 #include "launch/machine.hpp"
@@ -23,14 +23,9 @@ using Json = nlohmann::ordered_json;
 
 struct Options {
   ConfigArguments words;
-  std::string widths, depths, out, svg;
+  std::string widths, depths, out, page;
   int64_t seeds = 3;
   int64_t steps = 10;
-};
-
-struct Measured {
-  std::vector<CoordRow> rows;
-  CoordSetting setting;
 };
 
 /// The models of a run file, over the same data.
@@ -94,13 +89,17 @@ void build_data(const Family& family, const Context& context) {
   prepare_run(std::move(base), std::move(origins), prepare);
 }
 
-Measured measure(const Options& options,
-                 const Family& family,
-                 CoordDimension dimension,
-                 const std::vector<int64_t>& sizes,
-                 const Context& context) {
-  Measured measured;
-  measured.setting = {dimension, family.base.parametrization.kind, false};
+CoordStudy measure(const Options& options,
+                   const Family& family,
+                   CoordDimension dimension,
+                   const std::vector<int64_t>& sizes,
+                   bool muon_alone,
+                   const Context& context) {
+  CoordStudy study;
+  study.muon_alone = muon_alone;
+  study.setting = {.dimension = dimension,
+                   .kind = family.base.parametrization.kind,
+                   .muon = family.base.optimizer.kind == "muon"};
   for (const int64_t size : sizes) {
     const Run run = family.open(dimension, size);
     const Sampler sampler(run.train, run.config.model.context, run.config.data.seed);
@@ -115,19 +114,22 @@ Measured measure(const Options& options,
                                 std::span<int32_t> window) { sampler.read(sequence, window); },
            .seed = static_cast<uint64_t>(seed),
            .steps = options.steps,
-           .size = static_cast<double>(size)},
+           .size = static_cast<double>(size),
+           .muon_alone = muon_alone},
           *family.machine.backend);
-      measured.rows.insert(measured.rows.end(), rows.begin(), rows.end());
+      study.rows.insert(study.rows.end(), rows.begin(), rows.end());
     }
   }
-  return measured;
+  study.verdict = judge(study.rows, study.setting);
+  return study;
 }
 
 Json fit_json(const SlopeFit& fit) {
   return {{"slope", fit.slope}, {"low", fit.low}, {"high", fit.high}};
 }
 
-Json report(const Measured& measured, const CoordVerdict& verdict, const Context& context) {
+Json report(const CoordStudy& study, const Context& context) {
+  const CoordVerdict& verdict = study.verdict;
   context.print("{:<18} {:>16} {:>24} {:>24}", "", "start",
                 fmt::format("change, steps 2 to {}", verdict.turn), "later steps");
   Json modules = Json::object();
@@ -146,7 +148,7 @@ Json report(const Measured& measured, const CoordVerdict& verdict, const Context
         {"judged", slope.judged},       {"pass", slope.pass}};
   }
   Json rows = Json::array();
-  for (const CoordRow& row : measured.rows)
+  for (const CoordRow& row : study.rows)
     rows.push_back({{"module", name_of(row.module)},
                     {"size", row.size},
                     {"step", row.step},
@@ -169,14 +171,6 @@ std::vector<int64_t> sizes_of(const std::string& text, const std::string& flag) 
   return sizes;
 }
 
-/// coord.svg of widths, coord.depth.svg of depths when widths have taken the name.
-fs::path svg_path(const Options& options, CoordDimension dimension) {
-  fs::path path = options.svg;
-  if (dimension == CoordDimension::depth && !options.widths.empty())
-    path.replace_extension(".depth" + path.extension().string());
-  return path;
-}
-
 ExitCode check(const Options& options, const Context& context) {
   if (!options.words.file() && options.words.preset.empty())
     fail_user("coordcheck needs a run.toml or --preset NAME");
@@ -189,25 +183,34 @@ ExitCode check(const Options& options, const Context& context) {
   require_sizes(*family, CoordDimension::depth, depths);
   build_data(*family, context);
   Json result = {{"pass", true}};
+  std::vector<CoordStudy> studies;
   for (const CoordDimension dimension : {CoordDimension::width, CoordDimension::depth}) {
     const bool width = dimension == CoordDimension::width;
     const std::vector<int64_t>& sizes = width ? widths : depths;
     if (sizes.empty()) continue;
-    const Measured measured = measure(options, *family, dimension, sizes, context);
-    const CoordVerdict verdict = judge(measured.rows, measured.setting);
-    context.print("{} {}, {}, {} seeds, {} steps", width ? "widths" : "depths",
-                  fmt::join(sizes, ", "), measured.setting.kind, options.seeds, options.steps);
-    result[width ? "width" : "depth"] = report(measured, verdict, context);
-    if (verdict.pass) {
-      context.print("PASS: nothing depends on the {}\n", width ? "width" : "depth");
-    } else {
-      context.print("FAIL: {}\n  likely cause: {}\n  what to do: {}\n", verdict.finding,
-                    verdict.cause, verdict.fix);
-      result["pass"] = false;
+    for (const bool muon_alone : {false, true}) {
+      if (muon_alone && family->base.optimizer.kind != "muon") continue;
+      studies.push_back(measure(options, *family, dimension, sizes, muon_alone, context));
+      const CoordVerdict& verdict = studies.back().verdict;
+      context.print("{} {}, {}, {} seeds, {} steps{}", width ? "widths" : "depths",
+                    fmt::join(sizes, ", "), studies.back().setting.kind, options.seeds,
+                    options.steps, muon_alone ? ", only what Muon updates moves" : "");
+      const std::string key = width ? "width" : "depth";
+      result[muon_alone ? key + "_muon" : key] = report(studies.back(), context);
+      if (verdict.pass) {
+        context.print("PASS: nothing depends on the {}\n", key);
+      } else {
+        context.print("FAIL: {}\n  likely cause: {}\n  what to do: {}\n", verdict.finding,
+                      verdict.cause, verdict.fix);
+        result["pass"] = false;
+      }
     }
-    if (!options.svg.empty())
-      write_file_atomically(svg_path(options, dimension),
-                            coord_svg(measured.rows, width ? "width" : "layers"));
+  }
+  if (!options.page.empty()) {
+    write_file_atomically(options.page,
+                          coord_page("Coordinate check of " + family->base.output.name, studies));
+    context.print("wrote {}", options.page);
+    result["file"] = options.page;
   }
   context.result(result);
   return result["pass"].get<bool>() ? ExitCode::kDone : ExitCode::kGate;
@@ -223,7 +226,8 @@ Action declare(Flags& app, Context& context) {
   app.add_option("--steps", options->steps, "looks at each, the first before any update")
       ->check(in_range(4, 10000));
   app.add_option("--out", options->out, "folder for what is built from text; runs/NAME-coordcheck");
-  app.add_option("--svg", options->svg, "also draw every module's curves into this file");
+  app.add_option("--page", options->page,
+                 "draw every module's curves as a page of HTML, this file");
   return [options, &context] { return check(*options, context); };
 }
 

@@ -233,20 +233,36 @@ Json forecast(const Study& study,
   return json;
 }
 
-/// Runs that the fit has not seen, beside what it says of them.
-Json report_outcomes(const std::vector<Outcome>& outcomes, const Context& context) {
-  for (const Outcome& o : outcomes)
-    context.print(
-        "{} parameters on {} tokens: {:.4f}, forecast {:.4f} ({:.4f} to {:.4f}), {:+.2f} %",
-        human_count(o.run.parameters), human_count(o.run.tokens), o.run.loss, o.loss, o.range.low,
-        o.range.high, 100 * o.error());
+Json calibration_json(const std::vector<Outcome>& outcomes,
+                      const char* by,
+                      const Context& context) {
   const Calibration c = calibration_of(outcomes);
-  context.print("{} of {} outcomes within their 80 % intervals, median error {:.2f} %", c.held,
-                c.runs, 100 * c.median_error);
+  context.print("{}: {} of {} outcomes within their 80 % intervals, median error {:.2f} %", by,
+                c.held, c.runs, 100 * c.median_error);
   return {{"runs", c.runs},
           {"held", c.held},
           {"median_error", c.median_error},
           {"worst_error", c.worst_error}};
+}
+
+/// Runs that the fit has not seen, beside what it says of them.
+void report_outcomes(const std::vector<Outcome>& outcomes,
+                     const std::vector<Outcome>& bent_outcomes,
+                     const Context& context,
+                     Json& json) {
+  const auto text = [](const Outcome& o) {
+    return fmt::format("{:.4f} ({:.4f} to {:.4f}), {:+.2f} %", o.loss, o.range.low, o.range.high,
+                       100 * o.error());
+  };
+  for (size_t i = 0; i < outcomes.size(); ++i) {
+    const RunPoint& run = outcomes[i].run;
+    context.print("{} parameters on {} tokens: {:.4f}, forecast {}{}", human_count(run.parameters),
+                  human_count(run.tokens), run.loss, text(outcomes[i]),
+                  bent_outcomes.empty() ? "" : "; with the bend " + text(bent_outcomes[i]));
+  }
+  json["calibration"] = calibration_json(outcomes, "by the law", context);
+  if (!bent_outcomes.empty())
+    json["calibration_bent"] = calibration_json(bent_outcomes, "with the bend", context);
 }
 
 ExitCode run(const Options& options, const Context& context) {
@@ -263,15 +279,16 @@ ExitCode run(const Options& options, const Context& context) {
     fail_user("a forecast needs resamplings for its interval; leave --bootstraps 0 out");
   for (const std::string& point : options.at)
     json["forecasts"].push_back(forecast(study, law_of(study, options), point, context));
-  std::vector<Outcome> outcomes;
+  std::vector<Outcome> outcomes, bent_outcomes;
   if (!options.outcomes.empty()) {
     outcomes =
         judge(law_of(study, options), parse_runs(read_file(options.outcomes), options.outcomes));
-    json["calibration"] = report_outcomes(outcomes, context);
+    if (study.bends()) bent_outcomes = bent(outcomes, *study.without_budget);
+    report_outcomes(outcomes, bent_outcomes, context, json);
   }
   if (!options.page.empty()) {
-    write_file_atomically(options.page,
-                          fit_page("Law of " + options.table, study.fit, study.points, outcomes));
+    write_file_atomically(options.page, fit_page("Law of " + options.table, study.fit, study.points,
+                                                 outcomes, bent_outcomes));
     context.print("wrote {}", options.page);
   }
   if (!options.out.empty()) {

@@ -30,7 +30,7 @@ class CoordCheckProgram : public testing::Test {
 
 TEST_F(CoordCheckProgram, GrowthIsAGateThatFails) {
   const ProgramResult outcome = check(
-      {"--widths", "128,32,64", "--depths", "1,2,3", "--out", path("c"), "--svg", path("c.svg")});
+      {"--widths", "128,32,64", "--depths", "1,2,3", "--out", path("c"), "--page", path("c.html")});
   ASSERT_EQ(outcome.code, 3) << outcome.err;
   const Json json = Json::parse(outcome.out);
   EXPECT_FALSE(json["pass"]);
@@ -43,11 +43,11 @@ TEST_F(CoordCheckProgram, GrowthIsAGateThatFails) {
   // The same numbers again, from the same seeds.
   const ProgramResult again = check({"--widths", "32,64,128", "--out", path("c")});
   EXPECT_EQ(Json::parse(again.out)["width"], json["width"]);
-  for (const char* name : {"c.svg", "c.depth.svg"}) {
-    const std::string svg = slurp(path(name));
-    EXPECT_EQ(svg.rfind("<svg ", 0), 0u) << name;
-    EXPECT_EQ(svg.substr(svg.size() - 7), "</svg>\n") << name;
-  }
+  EXPECT_EQ(json["file"], path("c.html"));
+  const std::string page = slurp(path("c.html"));
+  for (const char* shown :
+       {"Over the width, sp", "Over the depth, sp", "residual stream: mean |x|"})
+    EXPECT_NE(page.find(shown), std::string::npos) << shown;
 }
 
 TEST_F(CoordCheckProgram, AMixtureIsBuiltOnceForAllWidths) {

@@ -35,7 +35,8 @@ CoordVerdict check(const char* arch,
                    const std::string& kind,
                    const Mistake& mistake = {},
                    int64_t heads = 0,
-                   double rate = 4e-3) {
+                   double rate = 4e-3,
+                   bool muon_alone = false) {
   ThreadTeam team(2);
   const std::unique_ptr<Backend> backend = make_cpu_backend(team);
   std::vector<CoordRow> rows;
@@ -47,23 +48,26 @@ CoordVerdict check(const char* arch,
                      fmt::format("model.heads={}", heads ? heads : width / 16), "model.layers=2",
                      "model.context=32", "model.vocabulary=64", "schedule.steps=1",
                      "schedule.batch_tokens=256", fmt::format("optimizer.lr={}", rate),
+                     std::string("optimizer.kind=") + (muon_alone ? "muon" : "adamw"),
                      "parametrization.kind=" + kind, "parametrization.base_d_model=64"},
                     origins));
     ParamTable table = make_parametrized_table(config);
     if (mistake) mistake(config, table);
-    for (uint64_t seed = 1; seed <= 3; ++seed) {
+    // With nothing but Muon in motion there is little noise, and much to compute.
+    for (uint64_t seed = 1; seed <= (muon_alone ? 2u : 3u); ++seed) {
       const std::vector<CoordRow> more = run_coordinates({.config = config,
                                                           .table = table,
                                                           .batch = batch_plan(config),
                                                           .source = write_tokens,
                                                           .seed = seed,
                                                           .steps = 8,
-                                                          .size = static_cast<double>(width)},
+                                                          .size = static_cast<double>(width),
+                                                          .muon_alone = muon_alone},
                                                          *backend);
       rows.insert(rows.end(), more.begin(), more.end());
     }
   }
-  CoordVerdict verdict = judge(rows, {CoordDimension::width, kind, heads > 0});
+  CoordVerdict verdict = judge(rows, {CoordDimension::width, kind, heads > 0, muon_alone});
   for (const CoordSlope& slope : verdict.slopes)
     fmt::print("  {} {:<17} start {:+.2f} change (to step {}) {:+.2f} late {:+.2f}\n", arch,
                name_of(slope.module), slope.start.slope, verdict.turn, slope.change.slope,
@@ -155,6 +159,33 @@ TEST_P(CoordRunOf, FindsHeadsThatGrowUnderTheUsualScale) {
           GetParam(), "mup",
           [](RunConfig& config, ParamTable&) { config.model.attention_multiplier = 1; }, 2),
       "1/sqrt(head_dim)");
+}
+
+/// Changes the rate of every matrix that Muon updates, given its rule of 1/sqrt(m).
+CoordVerdict check_muon(const char* arch, const std::function<double(double)>& wrong = {}) {
+  return check(
+      arch, "mup",
+      [&wrong](RunConfig&, ParamTable& table) {
+        for (ParamSpec& spec : table)
+          if (wrong && spec.update == Update::muon) spec.lr_scale = wrong(spec.lr_scale);
+      },
+      0, 4e-3, true);
+}
+
+TEST_P(CoordRunOf, MuonPassesUnderItsOwnRule) {
+  const CoordVerdict verdict = check_muon(GetParam());
+  EXPECT_TRUE(verdict.pass) << verdict.finding << ": " << verdict.cause;
+}
+
+TEST_P(CoordRunOf, FindsAMuonRateThatIsNotScaled) {
+  const CoordVerdict verdict = check_muon(GetParam(), [](double) { return 1; });
+  expect_cause(verdict, "does not fall as 1/sqrt(width)");
+  EXPECT_NE(verdict.fix.find("rate x sqrt(base_d_model / d_model)"), std::string::npos);
+}
+
+TEST_P(CoordRunOf, FindsAMuonRateThatIsScaledAsAdamWs) {
+  expect_cause(check_muon(GetParam(), [](double rate) { return rate * rate; }),
+               "falls faster than 1/sqrt(width)");
 }
 
 TEST_P(CoordRunOf, HeadsThatGrowPassUnderTheRightScale) {

@@ -73,6 +73,47 @@ TEST_F(ScalingCommands, FitFindsTheLawAndPlanTakesIt) {
   EXPECT_EQ(json::parse(dry.out)["parameters"], plan["parameters"]);
 }
 
+// Runs that end where the bend said they would: right by it, wrong by the law.
+TEST_F(ScalingCommands, OutcomesAreJudgedByTheLawAndByItsBend) {
+  const std::string header = "parameters,tokens,loss\n";
+  std::string runs_that_bend = header;
+  for (const double flops : {1e17, 2e17, 4e17})
+    for (const double n : {1e7, 2e7, 4e7, 8e7}) {
+      const double d = flops / 6 / n;
+      runs_that_bend += fmt::format("{},{},{}\n", n, d, law(n, d) * (flops == 4e17 ? 0.98 : 1));
+    }
+  write("bent.csv", runs_that_bend);
+  const std::string fit_bent = "fit bent.csv --bootstraps 20 --json";
+  const ProgramResult forecast = run(fit_bent + " --at 2e7,8e9 --at 8e7,4e9");
+  ASSERT_EQ(forecast.code, 0) << forecast.err;
+  std::string larger = header;
+  const json forecasts = json::parse(forecast.out)["forecasts"];
+  for (const json& f : forecasts)
+    larger += fmt::format("{},{},{}\n", f["parameters"].get<double>(), f["tokens"].get<double>(),
+                          f.at("loss_bent").get<double>());
+  write("larger.csv", larger);
+  const ProgramResult judged = run(fit_bent + " --outcomes larger.csv --page fit.html");
+  ASSERT_EQ(judged.code, 0) << judged.err;
+  const json by_law = json::parse(judged.out)["calibration"],
+             by_bend = json::parse(judged.out)["calibration_bent"];
+  EXPECT_EQ(by_law["runs"], 2);
+  EXPECT_GT(by_law["median_error"].get<double>(), 0.01);
+  EXPECT_EQ(by_bend["runs"], 2);
+  EXPECT_EQ(by_bend["held"], 2);
+  EXPECT_LT(by_bend["worst_error"].get<double>(), 1e-9);
+  EXPECT_NE(judged.err.find("; with the bend "), std::string::npos) << judged.err;
+  EXPECT_NE(test::slurp(folder_.path() / "fit.html").find("With the bend: 2 of 2"),
+            std::string::npos);
+
+  write("straight.csv", runs("N,D,loss"));
+  const ProgramResult straight =
+      run("fit straight.csv --outcomes straight.csv --bootstraps 20 --json");
+  ASSERT_EQ(straight.code, 0) << straight.err;
+  EXPECT_EQ(json::parse(straight.out)["calibration"]["runs"], 30);
+  EXPECT_FALSE(json::parse(straight.out).contains("calibration_bent"));
+  EXPECT_EQ(straight.err.find("the bend"), std::string::npos) << straight.err;
+}
+
 TEST_F(ScalingCommands, FitRefusesWhatIsNoTableOfRuns) {
   write("two.csv", "N,D,loss\n1e6,2e7,4.1\n2e6,4e7,3.8\n");
   expect_refused("fit two.csv", "2 runs are too few");

@@ -50,6 +50,7 @@ TEST(SweepPage, DrawsSpBesideMup) {
       sweep_page("rates", {{"flat", bowls("mup", 4e-3, 0)}, {"falling", bowls("sp", 8e-3, 1)}});
   EXPECT_EQ(test::tag_problem(page), "");
   EXPECT_EQ(count(page, "<figure>"), 3u);  // a figure of losses each, and the drift of both
+  EXPECT_EQ(count(page, " bar\""), 6u) << "an interval for every optimum";
   EXPECT_EQ(count(page, "<td>0.004</td>"), 4u) << "mup at three widths, sp at 128";
   EXPECT_EQ(count(page, "<td>0.008</td>"), 1u);
   EXPECT_EQ(count(page, "<td>0.002</td>"), 1u);
@@ -66,6 +67,43 @@ TEST(SweepPage, SaysWhereThereIsNoOptimumOrABoundOnly) {
   EXPECT_EQ(count(page, "<td>0.032 or more</td>"), 2u);
   EXPECT_EQ(count(page, "<td>none</td>"), 1u);
   EXPECT_EQ(test::tag_problem(sweep_page("empty", {{"none", {{"optimizer.lr"}, {}}}})), "");
+}
+
+/// The tick labels of the first figure of `page`, in order.
+std::string ticks_of(const std::string& page) {
+  const std::string figure = page.substr(0, page.find("</figure>"));
+  std::string ticks;
+  for (size_t at = figure.find("class=\"tick\""); at != figure.npos;
+       at = figure.find("class=\"tick\"", at + 1)) {
+    const size_t from = figure.find('>', at) + 1;
+    ticks += figure.substr(from, figure.find('<', from) - from) + " ";
+  }
+  return ticks;
+}
+
+TEST(SweepPage, SweepsBesideEachOtherHaveOneScale) {
+  SweepTable low = bowls("mup", 4e-3, 0), high = bowls("sp", 8e-3, 1);
+  for (SweepRow& row : high.rows) row.loss += 1;
+  const std::string page = sweep_page("both", {{"low", low}, {"high", high}});
+  const std::string first = ticks_of(page);
+  EXPECT_NE(first, "");
+  EXPECT_EQ(ticks_of(page.substr(page.find("</figure>") + 9)), first);
+  EXPECT_NE(ticks_of(sweep_page("one", {{"low", low}})), first);
+}
+
+TEST(SweepPage, DivergedTrialsAreSeen) {
+  SweepTable table = bowls("mup", 4e-3, 0);
+  EXPECT_EQ(count(sweep_page("x", {{"x", table}}), "<title>"), 4u)
+      << "the page's, and of three optima";
+  for (SweepRow& row : table.rows)  // one of two seeds at the last value, both at the one before
+    if (row.width == 128 &&
+        (row.values[0] == "0.016" || (row.values[0] == "0.032" && row.seed == 2)))
+      row.loss = std::numeric_limits<double>::quiet_NaN();
+  const std::string page = sweep_page("x", {{"x", table}});
+  EXPECT_EQ(test::tag_problem(page), "");
+  EXPECT_EQ(count(page, "<title>0.016</title></path>"), 1u);
+  EXPECT_EQ(count(page, "<title>0.032</title></path>"), 1u);
+  EXPECT_EQ(count(page, "<td>3</td>"), 1u) << "in the table, too";
 }
 
 TEST(SweepPage, ReportTakesTheFolderOfASweep) {

@@ -81,6 +81,66 @@ TEST(Chart, IgnoresTheHighestWhenAsked) {
   EXPECT_EQ(draw(chart).find(">800<"), std::string::npos);
 }
 
+/// y of the first point of the first line, in pixels.
+double first_y(const std::string& svg) {
+  double x = 0, y = 0;
+  EXPECT_EQ(std::sscanf(path_of(svg).c_str(), "M%lf %lf", &x, &y), 2) << svg;
+  return y;
+}
+
+TEST(Chart, ChartsAlikeShareTheirAxes) {
+  const Chart low = chart_of({0, 10}, {1, 2}), high = chart_of({5, 20}, {2, 4});
+  const std::vector<std::string> both = draw_alike({low, high});
+  ASSERT_EQ(both.size(), 2u);
+  double x0 = 0, x1 = 0, y = 0, top = 0;
+  ASSERT_EQ(std::sscanf(path_of(both[0]).c_str(), "M%lf %lfL%lf %lf", &x0, &y, &x1, &top), 4);
+  EXPECT_EQ(x0, 64);
+  EXPECT_EQ(x1, 386);                   // 10 of 20
+  EXPECT_EQ(first_y(both[1]), top);     // 2 is as high in both
+  EXPECT_LT(first_y(draw(high)), 296);  // alone it starts
+  EXPECT_GT(first_y(draw(high)), top);  // at the bottom
+  EXPECT_EQ(draw_alike({low, chart_of({}, {})})[1], "");
+  EXPECT_TRUE(draw_alike({}).empty());
+}
+
+TEST(Chart, CrossesLieAtTheUpperEdgeWhateverTheirHeight) {
+  Chart chart = chart_of({1, 2}, {1, 2});
+  chart.series.push_back({"", {2, 4}, {kNan, 1e9}, Series::Style::crosses, 1});
+  chart.series.push_back({"", {4}, {kNan}, Series::Style::crosses, 2});
+  const std::string svg = draw(chart);
+  EXPECT_EQ(test::tag_problem(svg), "");
+  EXPECT_EQ(count(svg, "class=\"line c1\""), 2u) << svg;
+  EXPECT_EQ(svg.find(">1e+09<"), svg.npos) << "no part of the range";
+  double x = 0, upper = 0, lower = 0;
+  const std::string first = svg.substr(svg.find("class=\"line c1\" d=\"M") + 19);
+  const std::string second = svg.substr(svg.find("class=\"line c2\" d=\"M") + 19);
+  ASSERT_EQ(std::sscanf(first.c_str(), "M%lf %lf", &x, &upper), 2) << first;
+  // 2 of 1 to 4, with room for half a cross at the ends; an arm to the left.
+  EXPECT_NEAR(x, 64 + 644 * (1 / 3.0 + 0.015) / 1.03 - 3, 0.1);
+  ASSERT_EQ(std::sscanf(second.c_str(), "M%lf %lf", &x, &lower), 2) << second;
+  EXPECT_GE(upper, 34);
+  EXPECT_GT(lower, upper) << "a row for each series";
+  EXPECT_EQ(draw({.title = "",
+                  .x_label = "",
+                  .y_label = "",
+                  .series = {{"", {1}, {kNan}, Series::Style::crosses}}}),
+            "");
+}
+
+TEST(Chart, WhatIsNearlyFlatLooksFlat) {
+  Chart chart = chart_of({1, 10}, {1, 1.1});
+  chart.log_y = true;
+  const auto height = [&] {
+    double x0 = 0, y0 = 0, x1 = 0, y1 = 0;
+    EXPECT_EQ(std::sscanf(path_of(draw(chart)).c_str(), "M%lf %lfL%lf %lf", &x0, &y0, &x1, &y1), 4);
+    return y0 - y1;
+  };
+  EXPECT_GT(height(), 200);
+  chart.least_factor = 16;
+  EXPECT_NEAR(height(), 262 * std::log(1.1) / std::log(16.0) / 1.08, 0.3);
+  EXPECT_GT(height(), 0);
+}
+
 TEST(Chart, TitlesAreText) {
   Chart chart = chart_of({0, 1}, {0, 1});
   chart.title = "a<b & \"c\"";
