@@ -11,12 +11,15 @@ namespace isoflop::gpu {
 struct DeviceReport {
   bool built = false;     // this program contains CUDA
   int devices = 0;        // that it can compute on
+  std::string identity;   // theirs: processes that see the same devices have the same text
   std::string built_for;  // "CUDA 13.0, needs a driver of 580 or later"
   std::string driver;     // "13.0" as the driver has it; empty when there is none
   std::string problem;    // why there is no device, and what to do
 };
 DeviceReport find_devices();
 
+/// From now on this thread's backends are made on the `which`-th device of the report.
+void use_device(int which);
 /// On the current device. UserError with DeviceReport's problem when there is none.
 std::unique_ptr<Backend> make_gpu_backend();
 

@@ -26,6 +26,30 @@ void check_cuda(cudaError_t status, const char* call, const char* file, int line
           call, file, line);
 }
 
+/// CUDA's numbers of the devices that we compute on.
+static std::vector<int> usable_devices() {
+  std::vector<int> usable;
+  int count = 0;
+  if (cudaGetDeviceCount(&count) != cudaSuccess) count = 0;
+  cudaGetLastError();  // it would be reported again by the next call
+  for (int i = 0; i < count; ++i) {
+    cudaDeviceProp device;
+    if (cudaGetDeviceProperties(&device, i) == cudaSuccess && device.major >= 8)
+      usable.push_back(i);
+  }
+  return usable;
+}
+
+static std::string identity_of(const std::vector<int>& devices) {
+  std::string identity;
+  for (const int i : devices) {
+    cudaDeviceProp device;
+    ISOFLOP_CUDA(cudaGetDeviceProperties(&device, i));
+    identity.append(device.uuid.bytes, sizeof(device.uuid.bytes));
+  }
+  return identity;
+}
+
 DeviceReport find_devices() {
   DeviceReport report;
   report.built = true;
@@ -45,16 +69,22 @@ DeviceReport find_devices() {
                                        cudaGetErrorString(status), report.driver, report.built_for);
     return report;
   }
-  for (int i = 0; i < count; ++i) {
-    cudaDeviceProp device;
-    if (cudaGetDeviceProperties(&device, i) == cudaSuccess && device.major >= 8) ++report.devices;
-  }
+  const std::vector<int> usable = usable_devices();
+  report.devices = static_cast<int>(usable.size());
+  report.identity = identity_of(usable);
   if (report.devices == 0)
     report.problem = count == 0 ? "the driver shows no GPU; see nvidia-smi and CUDA_VISIBLE_DEVICES"
                                 : "no GPU here has compute capability 8.0 (Ampere) or later";
   else if (report.problem = lt_problem(); !report.problem.empty())
     report.devices = 0;
   return report;
+}
+
+void use_device(int which) {
+  const std::vector<int> usable = usable_devices();
+  if (which < 0 || which >= static_cast<int>(usable.size()))
+    fail_user("there is no GPU number {}; there are {}", which, usable.size());
+  ISOFLOP_CUDA(cudaSetDevice(usable[static_cast<size_t>(which)]));
 }
 
 Buffer allocate_device(size_t bytes, const std::string& what) {

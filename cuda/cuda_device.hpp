@@ -41,6 +41,7 @@ class CudaDevice {
   std::string description() const;
   Buffer allocate(size_t bytes, const std::string& what) { return allocate_device(bytes, what); }
   void synchronize();
+  cudaStream_t queue() const { return stream_; }
   void upload(const void* host, void* here, size_t bytes);
   void download(const void* here, void* host, size_t bytes);
   void fill_zero(void* here, size_t bytes);

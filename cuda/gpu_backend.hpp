@@ -1,7 +1,7 @@
 // The GPU's Backend over a Device: kernels of this folder, products by the device's library.
 // Activations are bf16; masters, gradients, moments and statistics fp32. `Device` is CudaDevice
 // (cuda_device.hpp) or, in tests, an emulated one; it has
-//   allocate, upload, download, fill_zero, synchronize, description, multiply(Product),
+//   allocate, upload, download, fill_zero, synchronize, queue, description, multiply(Product),
 //   fuses(Product, apart): whether a product with an epilogue is one call here rather than what
 //     `apart` queues, which writes all it writes anew; attend(op, own): whether it queued attention
 //     by a library rather than what `own` queues; choices, use_choices,
@@ -64,6 +64,7 @@ class GpuBackend final : public Backend {
   }
   size_t peak_bytes() const override { return usage_->peak; }
   void synchronize() override { device_.synchronize(); }
+  void* queue() override { return device_.queue(); }
   bool in_host_memory() const override { return false; }
   void upload(View host, View here) override {
     check_same(host, here);
@@ -230,6 +231,18 @@ class GpuBackend final : public Backend {
       sum += tensor;
     }
     return sum;
+  }
+
+  void chunk_squares(std::span<const View> list, View squares) override {
+    int64_t chunks = 0;
+    for (const View& x : list) chunks += div_ceil(x.size(), kChunk);
+    ISOFLOP_CHECK(chunks == squares.size() && squares.contiguous(), "{} chunks, and room for {}",
+                  chunks, squares.size());
+    square_chunks(device_, list, squares_segments_, squares.as<double>());
+  }
+  double sum_chunks(std::span<const double> squares,
+                    std::span<const int64_t> /*chunks*/) const override {
+    return sum_as_on_device(squares);
   }
 
   bool keeps_numbers() const override { return true; }

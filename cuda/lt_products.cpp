@@ -29,10 +29,12 @@ cudaDataType_t type_of(DType type) {
   return type == DType::f32 ? CUDA_R_32F : CUDA_R_16BF;
 }
 
-/// The largest power of two up to 256 that an address is a multiple of.
+/// The largest power of two that an address is a multiple of, up to what every tensor has: where it
+/// lies beyond that differs from rank to rank, and what is chosen for its shape must not.
 int64_t alignment_of(const void* data) {
   const auto address = reinterpret_cast<uintptr_t>(data);
-  return address == 0 ? 256 : static_cast<int64_t>(std::min<uintptr_t>(address & -address, 256));
+  return static_cast<int64_t>(address == 0 ? kAlignment
+                                           : std::min<uintptr_t>(address & -address, kAlignment));
 }
 
 cublasLtMatrixLayout_t layout(DType type, int64_t rows, int64_t cols, int64_t leading) {

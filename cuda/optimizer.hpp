@@ -222,7 +222,23 @@ struct StepNumbersKernel {
   }
 };
 
-/// The chunks' sums, tensor after tensor, on the device, until the next scratch.
+/// What StepNumbersKernel makes of the chunks' sums, on the host: the same additions in the same
+/// order.
+inline double sum_as_on_device(std::span<const double> chunks) {
+  double sum = 0;
+  for (size_t warp = 0; warp < kNumbersThreads; warp += kWarp) {
+    double lanes[kWarp] = {};
+    for (size_t lane = 0; lane < kWarp; ++lane)
+      for (size_t i = warp + lane; i < chunks.size(); i += kNumbersThreads)
+        lanes[lane] += chunks[i];
+    for (size_t half = kWarp / 2; half > 0; half /= 2)  // lane 0 of warp_sum
+      for (size_t lane = 0; lane < half; ++lane) lanes[lane] += lanes[lane + half];
+    sum += lanes[0];
+  }
+  return sum;
+}
+
+/// The chunks' sums, tensor after tensor, on the device: at `to`, or until the next scratch.
 struct SquareChunks {
   const double* there;
   int64_t count;
@@ -230,7 +246,8 @@ struct SquareChunks {
 template <class Device>
 SquareChunks square_chunks(Device& device,
                            std::span<const View> list,
-                           std::vector<SquaresSegment>& segments) {
+                           std::vector<SquaresSegment>& segments,
+                           double* to = nullptr) {
   segments.clear();
   int64_t blocks = 0;
   for (const View& x : list) {
@@ -240,7 +257,7 @@ SquareChunks square_chunks(Device& device,
   }
   if (blocks == 0) return {nullptr, 0};
   const SquaresSegment* there = device.send(std::span<const SquaresSegment>(segments));
-  double* chunks = device.template scratch<double>(blocks);
+  double* chunks = to ? to : device.template scratch<double>(blocks);
   device.launch({blocks, kThreads, kThreads / kWarp * sizeof(double)},
                 SquaresKernel{there, static_cast<int64_t>(segments.size()), chunks});
   return {chunks, blocks};

@@ -122,7 +122,7 @@ void measure_messages(const Run& run, Backend& backend, Communicator& ranks, Com
                          held_gradients(run.config.model, sharding));
   ParamBuffer parameters(table, backend.state_dtype(), "parameters",
                          held_parameters(run.config.model, sharding), allocator_of(backend));
-  ShardExchange exchange(ranks, sharding, table, gradient_table, run.batch.slots, gradients,
+  ShardExchange exchange(ranks, ranks, sharding, table, gradient_table, run.batch.slots, gradients,
                          parameters, backend);
   const size_t buckets = sharding.buckets().size();
   std::vector<double> losses(static_cast<size_t>(run.batch.slots));
@@ -132,8 +132,11 @@ void measure_messages(const Run& run, Backend& backend, Communicator& ranks, Com
       if (sharding.in_stage(sharding.buckets()[b].first)) exchange.start_gradients(b);
     exchange.finish_gradients();
   });
-  const double number_seconds =
-      median_together(ranks, kTimes, [&] { exchange.share_numbers(losses); });
+  std::vector<double> squares(static_cast<size_t>(exchange.own_chunks()));
+  const double number_seconds = median_together(ranks, kTimes, [&] {
+    backend.chunk_squares(exchange.counted(), make_view(squares.data(), 1, exchange.own_chunks()));
+    exchange.share_numbers(losses, squares);
+  });
   const double parameter_seconds = median_together(ranks, kTimes, [&] {
     for (size_t b = buckets; b-- > 0;)
       if (exchange.takes_part(b)) exchange.start_parameters(b);

@@ -1,5 +1,6 @@
 #include "core/error.hpp"
 #include "launch/doctor.hpp"
+#include "parallel/nccl.hpp"
 #include "report/environment.hpp"
 #include "report/humanize.hpp"
 
@@ -121,6 +122,7 @@ Finding check_gpu(const gpu::DeviceReport& report, const std::string& driver_fil
                     report.devices > 0 ? fmt::format(", {} to train on in bf16", report.devices)
                                        : std::string(": computing on the CPU"));
   }
+  if (report.devices > 1) finding.text += "; between them: " + nccl_version();
   // The kernel has a driver, so a GPU was meant to be used.
   if (!driver_file.empty()) {
     finding.text += "; " + driver_file;

@@ -19,6 +19,7 @@
 #include "pretrain/train/data_manifest.hpp"
 #include "pretrain/train/prepare.hpp"
 #include "pretrain/train/profiling_backend.hpp"
+#include "pretrain/train/rehearse.hpp"
 #include "pretrain/train/resume.hpp"
 #include "report/environment.hpp"
 #include "report/humanize.hpp"
@@ -306,18 +307,32 @@ Run prepare(const TrainRequest& request,
   }
 }
 
+/// Ranks must compute alike, so what a GPU chooses by timing the first one chooses for all, on a
+/// backend of its own, whose memory is free again before training takes any.
+std::string rehearsed_choices(const Run& run, Machine& machine, const std::string& kernel_plan) {
+  const std::unique_ptr<Backend> backend = machine.make_backend();
+  follow_choices(*backend, kernel_plan);
+  backend->use_choices(machine.backend->choices());  // what a budget was measured with
+  rehearse(run.config, run.batch, *backend);
+  return backend->choices();
+}
+
 /// What stands before the first step; the same on all ranks.
 struct Start {
   std::unique_ptr<RunLock> lock;  // of the first rank
   std::unique_ptr<Machine> machine;
   std::unique_ptr<const Run> run;
   std::string kernel_plan;
+  std::string choices;  // beyond it
   std::optional<CheckpointRef> resume;
   bool config_changed = false;
 };
 
 /// The first rank's part: everything that is chosen, found or built.
-Start decide(const TrainRequest& request, const Context& context, World* world) {
+Start decide(const TrainRequest& request,
+             const Context& context,
+             World* world,
+             const RankDevices& devices) {
   const int ranks = world ? world->ranks().size() : 1;
   Origins origins;
   const std::optional<CheckpointRef> trunk = checkpoint_to_branch(request, context);
@@ -329,8 +344,8 @@ Start decide(const TrainRequest& request, const Context& context, World* world) 
   start.resume = trunk ? trunk : checkpoint_to_resume(request, folder, context);
 
   const TrainState before = start.resume ? load_state(*start.resume) : TrainState();
-  start.machine =
-      std::make_unique<Machine>(for_ranks(as_planned(config.compute, before.kernel_plan), world));
+  start.machine = std::make_unique<Machine>(
+      for_ranks(as_planned(config.compute, before.kernel_plan), world, devices));
   Machine& machine = *start.machine;
   settle_path(config, origins, machine, context);
   if (!config.schedule.budget.empty())
@@ -348,6 +363,8 @@ Start decide(const TrainRequest& request, const Context& context, World* world) 
   if (start.resume && fs::exists(manifest))
     require_same_data(read_file(manifest), manifest.string(), run);
   start.kernel_plan = kernel_plan_of(machine, before.kernel_plan);
+  if (machine.choice.gpu && ranks > 1)
+    start.choices = rehearsed_choices(run, machine, start.kernel_plan);
   write_run_files(run, machine, start.kernel_plan);
   return start;
 }
@@ -366,7 +383,7 @@ void require_agreement(const Start& start, Communicator& ranks) {
 }
 
 /// The other ranks take over what the first decided; then all make sure that they agree.
-void share(Start& start, Communicator& ranks, World* world) {
+void share(Start& start, Communicator& ranks, World* world, const RankDevices& devices) {
   const bool root = ranks.is_root();
   const auto tell = [&](const std::string& text) { return ranks.broadcast_text(text, 0); };
   const InPhase phase(Phase::data);  // the first rank may be building it
@@ -374,13 +391,14 @@ void share(Start& start, Communicator& ranks, World* world) {
       tell(root ? config_to_toml(start.run->config, start.run->origins) : "");
   const std::string folder = tell(root ? start.run->folder.string() : "");
   start.kernel_plan = tell(start.kernel_plan);
+  start.choices = tell(start.choices);
   const std::string resume = tell(start.resume ? start.resume->folder.string() : "");
   start.config_changed = ranks.max(start.config_changed);
   if (!root) {
     Origins origins;
     RunConfig mine = parse_config(config, "the config of the first rank", {}, origins);
-    start.machine =
-        std::make_unique<Machine>(for_ranks(as_planned(mine.compute, start.kernel_plan), world));
+    start.machine = std::make_unique<Machine>(
+        for_ranks(as_planned(mine.compute, start.kernel_plan), world, devices));
     start.run = std::make_unique<Run>(prepare_run(mine, origins,
                                                   {.folder = folder,
                                                    .note = {},
@@ -423,13 +441,12 @@ fs::path run_folder(const TrainRequest& request, const RunConfig& config) {
   return request.out.empty() ? fs::path("runs") / config.output.name : fs::path(request.out);
 }
 
-ComputeConfig for_ranks(ComputeConfig compute, World* world) {
+ComputeConfig for_ranks(ComputeConfig compute, World* world, const RankDevices& devices) {
   if (!world || world->ranks().size() == 1) return compute;
   if (compute.device == "cuda")
-    fail_user(
-        "several ranks train on CPUs only; start one rank for compute.device = \"cuda\", or set it "
-        "to cpu");
-  compute.device = "cpu";
+    take_device(devices);
+  else
+    compute.device = "cpu";
   if (compute.threads == 0)
     compute.threads = std::max(1, usable_cores() / world->ranks_sharing_cores());
   return compute;
@@ -446,6 +463,12 @@ void settle_slots(RunConfig& config, int ranks) {
 void require_grid(const Run& run, int ranks) {
   const GridShape grid = grid_shape(run.config, ranks);
   blocks_of_stage(run.config.model.layers, 0, grid.pp);
+  if (grid.tp > 1 && run.config.compute.device == "cuda")
+    fail_user(
+        "ranks share matrices (parallel.tp = {}) on CPUs only; set parallel.tp to 1 and, for a "
+        "model "
+        "that does not fit one GPU, parallel.pp to the number of its stages",
+        grid.tp);
   if (run.batch.slots >= grid.dp) return;
   fail_user(
       "{} ranks cannot share {} slots (a step has {} sequences); start at most {}, or begin a run "
@@ -471,12 +494,16 @@ TrainOutcome train(const TrainRequest& request, const Context& context, World* w
   install_stop_signals();
   const std::unique_ptr<Communicator> alone = make_self();
   Communicator& ranks = world ? world->ranks() : *alone;
-  Start start = ranks.is_root() ? decide(request, context, world) : Start();
-  if (ranks.size() > 1) share(start, ranks, world);
+  const RankDevices devices =
+      ranks.size() > 1 ? share_devices(ranks, gpu::find_devices()) : RankDevices();
+  Start start = ranks.is_root() ? decide(request, context, world, devices) : Start();
+  if (ranks.size() > 1) share(start, ranks, world, devices);
   const Run& run = *start.run;
   Machine& machine = *start.machine;
   const fs::path folder = run.folder;
   follow_choices(*machine.backend, start.kernel_plan);
+  machine.backend->use_choices(start.choices);
+  const std::unique_ptr<Communicator> wire = make_wire(machine, ranks);
   print_plan(run, *machine.backend, context, ranks.size());
   const size_t planned = planned_memory(run, *machine.backend, ranks.size());
   const double product_rate =
@@ -509,6 +536,7 @@ TrainOutcome train(const TrainRequest& request, const Context& context, World* w
                    .profiler = &profiler,
                    .product_rate = product_rate,
                    .ranks = ranks.size() > 1 ? &ranks : nullptr,
+                   .wire = wire.get(),
                    .sample = sampler_for(run, *machine.backend)},
                   start.resume);
   const TrainSummary summary = trainer.run();
@@ -532,12 +560,16 @@ TrainOutcome train(const TrainRequest& request, const Context& context, World* w
   return outcome;
 }
 
-Json dry_run(const TrainRequest& request, const Context& context, int ranks) {
+Json dry_run(const TrainRequest& request,
+             const Context& context,
+             World& world,
+             const RankDevices& devices) {
+  const int ranks = world.ranks().size();
   Origins origins;
   const std::optional<CheckpointRef> trunk = checkpoint_to_branch(request, context);
   RunConfig config = config_of(request, trunk, origins);
   for (const std::string& note : origins.notes) context.note("{}", note);
-  Machine machine(config.compute);
+  Machine machine(for_ranks(config.compute, &world, devices));
   settle_path(config, origins, machine, context);
   if (!config.schedule.budget.empty())
     spend_budget(config, request.tokens_per_parameter, machine, context);

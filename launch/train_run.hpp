@@ -5,6 +5,7 @@
 #include "launch/context.hpp"
 #include "launch/coord_gate.hpp"
 #include "launch/machine.hpp"
+#include "launch/rank_devices.hpp"
 #include "parallel/communicator.hpp"
 #include "pretrain/train/run.hpp"
 #include "pretrain/train/trainer.hpp"
@@ -51,14 +52,16 @@ Initializer initializer_for(const Run& run, Machine& machine);
 RunConfig read_config(const TrainRequest& request, Origins& origins);
 fs::path run_folder(const TrainRequest& request, const RunConfig& config);
 
-/// "auto" threads: our part of the cores that the ranks of this host share. UserError where ranks
-/// cannot share a model.
-ComputeConfig for_ranks(ComputeConfig compute, World* world);
+/// What `compute` means to one of several ranks: a GPU of `devices` is taken where it asks for one,
+/// "auto" threads are our part of the cores that the ranks of this host share. UserError when there
+/// are not enough GPUs.
+ComputeConfig for_ranks(ComputeConfig compute, World* world, const RankDevices& devices);
 
 /// Slots that are auto and too few for so many ranks become more. UserError when the ranks do not
 /// fit the grid.
 void settle_slots(RunConfig& config, int ranks);
-/// UserError unless the ranks fit the grid, the stages the blocks, and the copies the slots.
+/// UserError unless the ranks fit the grid, the stages the blocks, and the copies the slots, and
+/// unless they can share matrices where the grid says so.
 void require_grid(const Run& run, int ranks);
 
 /// The run folder of the request, whose words are read for it; UserError when they are wrong, or
@@ -70,7 +73,10 @@ fs::path folder_of(const TrainRequest& request);
 /// which all of them must see, and tells the others.
 TrainOutcome train(const TrainRequest& request, const Context& context, World* world = nullptr);
 
-/// The plan alone, for so many ranks; touches no folder.
-nlohmann::ordered_json dry_run(const TrainRequest& request, const Context& context, int ranks = 1);
+/// The plan alone, for the ranks of `world`; touches no folder.
+nlohmann::ordered_json dry_run(const TrainRequest& request,
+                               const Context& context,
+                               World& world,
+                               const RankDevices& devices);
 
 }  // namespace isoflop

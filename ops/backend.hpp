@@ -126,6 +126,18 @@ class Backend {
   virtual void copy(View from, View to) = 0;
   virtual void add(View from, View to) = 0;  // to += from
 
+  // What several ranks need of it.
+
+  /// What carries the calls out in order, as the device's own interface names it (a cudaStream_t),
+  /// for what has to come behind them or before them; null where they are done when they return.
+  virtual void* queue() { return nullptr; }
+  /// sum_squares_all in two steps, of tensors that are shared out. First: squares (1, n) in f64, in
+  /// the backend's memory = the sum of each chunk of the tensors, one after another.
+  virtual void chunk_squares(std::span<const View> list, View squares);
+  /// Then, on the host: the sum of such squares of whole tensors, `chunks` of each; where the
+  /// backend keeps numbers, in the order of step_numbers.
+  virtual double sum_chunks(std::span<const double> squares, std::span<const int64_t> chunks) const;
+
  private:
   [[noreturn]] void no_numbers() const {
     ISOFLOP_CHECK(false, "{} keeps no numbers", description());

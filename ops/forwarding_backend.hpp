@@ -22,6 +22,7 @@ class ForwardingBackend : public Backend {
   void upload(View host, View here) override { backend_.upload(host, here); }
   void download(View here, View host) override { backend_.download(here, host); }
   void synchronize() override { backend_.synchronize(); }
+  void* queue() override { return backend_.queue(); }
   WeightRef prepare(View master) override { return backend_.prepare(master); }
   void refresh(WeightRef weight) override { backend_.refresh(weight); }
   bool multiplies_by(uint32_t type, int64_t cols) const override {
@@ -58,6 +59,13 @@ class ForwardingBackend : public Backend {
   double sum_squares(View view) override { return backend_.sum_squares(view); }
   double sum_squares_all(std::span<const View> list) override {
     return backend_.sum_squares_all(list);
+  }
+  void chunk_squares(std::span<const View> list, View squares) override {
+    backend_.chunk_squares(list, squares);
+  }
+  double sum_chunks(std::span<const double> squares,
+                    std::span<const int64_t> chunks) const override {
+    return backend_.sum_chunks(squares, chunks);
   }
   bool keeps_numbers() const override { return backend_.keeps_numbers(); }
   void add_sum(View x, View sum) override { backend_.add_sum(x, sum); }

@@ -1,5 +1,11 @@
 // Communicator: a group of ranks and what they tell each other. One interface over one process
-// (make_self) and over MPI (make_world); what is built on it cannot tell which it has.
+// (make_self), over MPI (make_world) and over NCCL (make_nccl, nccl.hpp).
+//
+// Over the first two messages lie in host memory, and what is built on them cannot tell which it
+// has. Over NCCL they lie in a device's memory, in the order of the device's queue: a message comes
+// behind all that was queued before start_*, and what is queued after wait() comes behind the
+// message; the host itself goes on, and done() is what tells it. So code that queues its work and
+// calls wait() before it queues what needs a message is right with either kind of memory.
 //
 // Collective calls are made by every rank of the group in the same order. start_* return at once;
 // their memory is borrowed and must rest until done() or wait() says so. With MPI a thread of its

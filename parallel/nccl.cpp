@@ -90,22 +90,32 @@ void check_cuda(cudaError_t error, const char* what) {
   if (error != cudaSuccess) fail_io("{} failed: {}", what, cudaGetErrorString(error));
 }
 
+/// The device of a group and what it computes in.
+struct Place {
+  int device = 0;
+  cudaStream_t queue = nullptr;  // null: the host takes care of the order
+};
+
 class NcclCommunicator : public Communicator {
  public:
   /// `make` starts the making of a communicator, which goes on without blocking.
   template <class Make>
-  NcclCommunicator(const Make& make, int rank, int size, std::chrono::milliseconds patience)
-      : rank_(rank), size_(size) {
+  NcclCommunicator(
+      const Make& make, int rank, int size, std::chrono::milliseconds patience, Place place)
+      : rank_(rank), size_(size), place_(place) {
+    cudaSetDevice(place_.device);  // without a driver, NCCL has the words for it
     ncclConfig_t config = NCCL_CONFIG_INITIALIZER;
     config.blocking = 0;
     settle(make(&comm_, &config), "joining the group", Clock::now() + patience);
     check_cuda(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "making a stream");
+    check_cuda(cudaEventCreateWithFlags(&computed_, cudaEventDisableTiming), "an event");
     check_cuda(cudaMalloc(&nothing_, 1 + static_cast<size_t>(size)), "memory of the device");
   }
   ~NcclCommunicator() override {
-    for (const Work& work : under_way_) cudaEventDestroy(work.finished);
+    for (const Work& work : under_way_) forget(work);
     if (failed_.empty() && comm_) nccl().abort(comm_);  // never waits for the others
     if (nothing_) cudaFree(nothing_);
+    if (computed_) cudaEventDestroy(computed_);
     if (stream_) cudaStreamDestroy(stream_);
   }
 
@@ -152,9 +162,10 @@ class NcclCommunicator : public Communicator {
   }
   Ticket start_barrier() override {
     const std::lock_guard lock(mutex_);
+    Work work = open();
     auto* const bytes = static_cast<char*>(nothing_);
     settle(nccl().all_gather(bytes, bytes + 1, 1, ncclUint8, comm_, stream_), "a barrier");
-    return close(open());
+    return close(std::move(work));
   }
   bool done(Ticket ticket) override {
     const std::lock_guard lock(mutex_);
@@ -162,6 +173,7 @@ class NcclCommunicator : public Communicator {
     return ticket <= finished_;
   }
   void wait(Ticket ticket) override {
+    if (queue_waits(ticket)) return;
     const Clock::time_point start = Clock::now();
     while (!done(ticket)) std::this_thread::sleep_for(kLookPause);
     const std::lock_guard lock(mutex_);
@@ -182,7 +194,7 @@ class NcclCommunicator : public Communicator {
     const auto make = [&](ncclComm_t* part, ncclConfig_t* config) {
       return nccl().split(comm_, color, key, part, config);
     };
-    return std::make_unique<NcclCommunicator>(make, before, members, kDefaultPatience);
+    return std::make_unique<NcclCommunicator>(make, before, members, kDefaultPatience, place_);
   }
   WireTotals wire_totals() const override {
     const std::lock_guard lock(mutex_);
@@ -191,8 +203,7 @@ class NcclCommunicator : public Communicator {
 
  private:
   struct Work {
-    cudaEvent_t finished = nullptr;
-    Clock::time_point since;
+    cudaEvent_t started = nullptr, finished = nullptr;
     struct Staged {
       void *device, *host;
       size_t bytes;
@@ -201,12 +212,35 @@ class NcclCommunicator : public Communicator {
     std::vector<Staged> staged;
   };
 
+  /// Behind all that the queue has got so far.
   Work open() {
     require_alive();
+    check_cuda(cudaSetDevice(place_.device), "choosing a device");  // on any thread
+    look();
+    if (place_.queue) {
+      check_cuda(cudaEventRecord(computed_, place_.queue), "an event");
+      check_cuda(cudaStreamWaitEvent(stream_, computed_, 0), "an event");
+    }
     Work work;
-    check_cuda(cudaEventCreateWithFlags(&work.finished, cudaEventDisableTiming), "an event");
-    work.since = Clock::now();
+    check_cuda(cudaEventCreate(&work.started), "an event");
+    check_cuda(cudaEventCreate(&work.finished), "an event");
+    check_cuda(cudaEventRecord(work.started, stream_), "an event");
     return work;
+  }
+  static void forget(const Work& work) {
+    cudaEventDestroy(work.started);
+    cudaEventDestroy(work.finished);
+  }
+
+  /// Has the queue wait in the host's place, where it can.
+  bool queue_waits(Ticket ticket) {
+    const std::lock_guard lock(mutex_);
+    look();
+    if (ticket <= finished_) return true;
+    const Work& work = under_way_[ticket - finished_ - 1];
+    if (!place_.queue || !work.staged.empty()) return false;
+    check_cuda(cudaStreamWaitEvent(place_.queue, work.finished, 0), "an event");
+    return true;
   }
 
   /// `memory`, or memory of the device in its place; `in`: filled from it, `back`: copied to it.
@@ -243,9 +277,11 @@ class NcclCommunicator : public Communicator {
       const cudaError_t state = cudaEventQuery(under_way_.front().finished);
       if (state == cudaErrorNotReady) break;
       check_cuda(state, "a message");
-      totals_.busy_seconds +=
-          std::chrono::duration<double>(Clock::now() - under_way_.front().since).count();
-      cudaEventDestroy(under_way_.front().finished);
+      const Work& work = under_way_.front();
+      float milliseconds = 0;
+      check_cuda(cudaEventElapsedTime(&milliseconds, work.started, work.finished), "a message");
+      totals_.busy_seconds += milliseconds * 1e-3;
+      forget(work);
       under_way_.pop_front();
       ++finished_;
     }
@@ -292,9 +328,11 @@ class NcclCommunicator : public Communicator {
   }
 
   int rank_, size_;
+  Place place_;
   ncclComm_t comm_ = nullptr;
   cudaStream_t stream_ = nullptr;
-  void* nothing_ = nullptr;  // what a barrier says: a byte of ours, then one of each rank
+  cudaEvent_t computed_ = nullptr;  // what the next message has to come behind
+  void* nothing_ = nullptr;         // what a barrier says: a byte of ours, then one of each rank
   std::string failed_;
   mutable std::mutex mutex_;
   std::deque<Work> under_way_;
@@ -314,6 +352,10 @@ std::string nccl_version() {
   }
 }
 
+void require_nccl() {
+  nccl();
+}
+
 std::string nccl_group_id() {
   ncclUniqueId id;
   const ncclResult_t result = nccl().get_unique_id(&id);
@@ -321,10 +363,8 @@ std::string nccl_group_id() {
   return std::string(id.internal, sizeof(id.internal));
 }
 
-std::unique_ptr<Communicator> make_nccl(const std::string& id,
-                                        int rank,
-                                        int size,
-                                        std::chrono::milliseconds patience) {
+std::unique_ptr<Communicator> make_nccl(
+    const std::string& id, int rank, int size, std::chrono::milliseconds patience, void* queue) {
   ncclUniqueId group;
   if (id.size() != sizeof(group.internal))
     fail_user("{} bytes are not the id of an NCCL group, which has {}", id.size(),
@@ -333,7 +373,9 @@ std::unique_ptr<Communicator> make_nccl(const std::string& id,
   const auto make = [&](ncclComm_t* comm, ncclConfig_t* config) {
     return nccl().init_rank(comm, size, group, rank, config);
   };
-  return std::make_unique<NcclCommunicator>(make, rank, size, patience);
+  Place place{.queue = static_cast<cudaStream_t>(queue)};
+  cudaGetDevice(&place.device);
+  return std::make_unique<NcclCommunicator>(make, rank, size, patience, place);
 }
 
 int nccl_devices() {
@@ -361,11 +403,16 @@ std::string nccl_version() {
   return "off";
 }
 
+void require_nccl() {
+  refuse();
+}
+
 std::string nccl_group_id() {
   refuse();
 }
 
-std::unique_ptr<Communicator> make_nccl(const std::string&, int, int, std::chrono::milliseconds) {
+std::unique_ptr<Communicator> make_nccl(
+    const std::string&, int, int, std::chrono::milliseconds, void*) {
   refuse();
 }
 

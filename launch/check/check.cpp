@@ -15,6 +15,7 @@
 #include "pretrain/train/data_manifest.hpp"
 #include "pretrain/train/prepare.hpp"
 #include "pretrain/train/random_source.hpp"
+#include "pretrain/train/rehearse.hpp"
 #include "pretrain/train/stepper.hpp"
 
 #include <algorithm>
@@ -86,35 +87,11 @@ std::vector<RankReport> gather(const RankReport& mine, Communicator& ranks) {
   return all;
 }
 
-/// The first rank chooses how to compute, the others follow.
-std::unique_ptr<Machine> make_machine(const RunConfig& config, World& world) {
-  Communicator& ranks = world.ranks();
-  std::unique_ptr<Machine> machine;
-  if (ranks.is_root()) machine = std::make_unique<Machine>(for_ranks(config.compute, &world));
-  const std::string plan = ranks.broadcast_text(machine ? kernel_plan_of(*machine) : "", 0);
-  if (!machine)
-    machine = std::make_unique<Machine>(for_ranks(as_planned(config.compute, plan), &world));
-  return machine;
-}
-
 /// Its largest product; data and tokenizer have no say in it.
 ProductShape shape_of(const RunConfig& config) {
   const RunConfig whole = resolved(config);
   const int64_t rows = std::max<int64_t>(whole.schedule.micro_batch * whole.model.context, 64);
   return {rows, whole.model.d_ff, whole.model.d_model};
-}
-
-void print(const CheckReport& report,
-           const std::vector<CheckFinding>& findings,
-           const Context& context) {
-  for (const std::string& line : table_of(report)) context.print("{}", line);
-  if (!report.alone.empty())
-    context.print("steps: {} of {} rank{}, {} of one", report.together, report.ranks.size(),
-                  report.ranks.size() == 1 ? "" : "s", report.alone);
-  else
-    context.print("steps: not taken, the ranks do not agree on what to do");
-  for (const CheckFinding& finding : findings) context.print("FOUND {}", finding.text);
-  context.print("{}", findings.empty() ? "nothing is wrong" : "do not launch like this");
 }
 
 /// `config` with little to do, whose steps still go through every message of the run's.
@@ -134,9 +111,53 @@ Run short_run(RunConfig config, int ranks) {
   return run_without_data(config, {});
 }
 
-std::string hash_after_steps(const Run& run, Backend& backend, Communicator* ranks) {
+/// What a GPU chooses by timing for all that is compared here.
+std::string choices_of(const RunConfig& config, int ranks, Machine& machine) {
+  const std::unique_ptr<Backend> backend = machine.make_backend();
+  RankReport unread;
+  stress(*backend, shape_of(config), 0, unread);
+  const Run run = short_run(config, ranks);
+  rehearse(run.config, run.batch, *backend);
+  return backend->choices();
+}
+
+/// The first rank chooses how to compute, the others follow.
+std::unique_ptr<Machine> make_machine(const RunConfig& config, World& world) {
+  Communicator& ranks = world.ranks();
+  const RankDevices devices = share_devices(ranks, gpu::find_devices());
+  std::unique_ptr<Machine> machine;
+  if (ranks.is_root())
+    machine = std::make_unique<Machine>(for_ranks(config.compute, &world, devices));
+  const std::string plan = ranks.broadcast_text(machine ? kernel_plan_of(*machine) : "", 0);
+  if (!machine)
+    machine =
+        std::make_unique<Machine>(for_ranks(as_planned(config.compute, plan), &world, devices));
+  if (!machine->choice.gpu) return machine;
+  const std::string choices =
+      ranks.broadcast_text(ranks.is_root() ? choices_of(config, ranks.size(), *machine) : "", 0);
+  machine->backend->use_choices(choices);
+  return machine;
+}
+
+void print(const CheckReport& report,
+           const std::vector<CheckFinding>& findings,
+           const Context& context) {
+  for (const std::string& line : table_of(report)) context.print("{}", line);
+  if (!report.alone.empty())
+    context.print("steps: {} of {} rank{}, {} of one", report.together, report.ranks.size(),
+                  report.ranks.size() == 1 ? "" : "s", report.alone);
+  else
+    context.print("steps: not taken, the ranks do not agree on what to do");
+  for (const CheckFinding& finding : findings) context.print("FOUND {}", finding.text);
+  context.print("{}", findings.empty() ? "nothing is wrong" : "do not launch like this");
+}
+
+std::string hash_after_steps(const Run& run,
+                             Backend& backend,
+                             Communicator* ranks,
+                             Communicator* wire) {
   const SequenceSource source = random_source(run.config.model.vocabulary, 1);
-  TrainStep step(run.config, run.batch, run.table, backend, ranks);
+  TrainStep step(run.config, run.batch, run.table, backend, ranks, wire);
   step.fill_parameters(
       [&](ParamBuffer& parameters) { initialize_parameters(run.table, 1, parameters); });
   for (int64_t n = 0; n < kSteps; ++n) step.run(n, kRate, source);
@@ -148,11 +169,12 @@ std::string hash_after_steps(const Run& run, Backend& backend, Communicator* ran
 void compare_steps(const RunConfig& config,
                    Backend& backend,
                    Communicator& ranks,
+                   Communicator* wire,
                    CheckReport& report) {
   const Run run = short_run(config, ranks.size());
   require_grid(run, ranks.size());
-  report.together = hash_after_steps(run, backend, ranks.size() > 1 ? &ranks : nullptr);
-  if (ranks.is_root()) report.alone = hash_after_steps(run, backend, nullptr);
+  report.together = hash_after_steps(run, backend, ranks.size() > 1 ? &ranks : nullptr, wire);
+  if (ranks.is_root()) report.alone = hash_after_steps(run, backend, nullptr, nullptr);
   ranks.barrier();
 }
 
@@ -172,7 +194,10 @@ ExitCode check_ranks(const TrainRequest& request,
     ranks.barrier();  // all at once, as in training
     stress(*machine->backend, shape_of(config), seconds, mine);
     report.ranks = gather(mine, ranks);
-    if (alike(report)) compare_steps(config, *machine->backend, ranks, report);
+    if (alike(report)) {
+      const std::unique_ptr<Communicator> wire = make_wire(*machine, ranks);
+      compare_steps(config, *machine->backend, ranks, wire.get(), report);
+    }
   }
   const std::vector<CheckFinding> findings = judge(report);
   if (ranks.is_root()) {

@@ -17,10 +17,11 @@ ExitCode check_ranks(const TrainRequest& request,
 
 /// Parameters after two steps on random tokens, as hashes: of all ranks together, and of the first
 /// rank alone, with the run's widths, slots and grid, but no more blocks than it takes and one
-/// sequence a micro-batch. Collective; known to the first rank.
+/// sequence a micro-batch. Collective; known to the first rank. `wire` as TrainStep's.
 void compare_steps(const RunConfig& config,
                    Backend& backend,
                    Communicator& ranks,
+                   Communicator* wire,
                    CheckReport& report);
 
 }  // namespace isoflop

@@ -240,7 +240,9 @@ ExitCode run_comm(const CommOptions& options, World& world, const Context& conte
   StepOptions step;
   step.words = options.words;
   Run run = read_run(step, context, world.ranks().size());
-  run.config.compute = for_ranks(run.config.compute, &world);
+  if (run.config.compute.device == "cuda")
+    fail_user("bench comm measures ranks on CPUs; set compute.device to cpu");
+  run.config.compute = for_ranks(run.config.compute, &world, {});
   Machine machine(run.config.compute);
   print_shape(run, *machine.backend, context);
   const CommBench bench = bench_comm(run, machine, world, options.bench);

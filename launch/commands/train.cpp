@@ -24,7 +24,8 @@ ExitCode run(Options& options, const Context& context) {
   request.texts = options.words.others();
   return on_all_ranks(context, [&](World& world, const Context& ours) {
     if (request.dry_run) {
-      if (world.ranks().is_root()) ours.result(dry_run(request, ours, world.ranks().size()));
+      const RankDevices devices = share_devices(world.ranks(), gpu::find_devices());
+      if (world.ranks().is_root()) ours.result(dry_run(request, ours, world, devices));
       return ExitCode::kDone;
     }
     const TrainOutcome outcome = train(request, ours, &world);

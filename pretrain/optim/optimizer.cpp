@@ -14,15 +14,10 @@ double gradient_norm(const ParamTable& table, const ParamBuffer& gradients, Back
   return std::sqrt(backend.sum_squares_all(gradients.views().first(table.size())));
 }
 
-double gradient_norm(std::span<const int64_t> chunks, std::span<const double> chunk_squares) {
-  double sum = 0;
-  auto chunk = chunk_squares.begin();
-  for (const int64_t of_tensor : chunks) {
-    double squares = 0;
-    for (int64_t n = of_tensor; n > 0; --n) squares += *chunk++;
-    sum += squares;
-  }
-  return std::sqrt(sum);
+double gradient_norm(std::span<const int64_t> chunks,
+                     std::span<const double> chunk_squares,
+                     const Backend& backend) {
+  return std::sqrt(backend.sum_chunks(chunk_squares, chunks));
 }
 
 double clip_factor(double norm, double clip) {

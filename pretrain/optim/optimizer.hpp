@@ -17,8 +17,10 @@ namespace isoflop {
 double gradient_norm(const ParamTable& table, const ParamBuffer& gradients, Backend& backend);
 
 /// The same from the sums of squares of all chunks of kNormChunk elements, in table order;
-/// `chunks`: how many of them each tensor has.
-double gradient_norm(std::span<const int64_t> chunks, std::span<const double> chunk_squares);
+/// `chunks`: how many of them each tensor has. What a single rank's step comes to on `backend`.
+double gradient_norm(std::span<const int64_t> chunks,
+                     std::span<const double> chunk_squares,
+                     const Backend& backend);
 
 /// min(1, clip / (norm + 1e-6)); 1 when clip is 0 (off).
 double clip_factor(double norm, double clip);

@@ -126,6 +126,11 @@ double ProfilingBackend::sum_squares_all(std::span<const View> list) {
   timed("sum_squares", work, [&] { sum = backend_.sum_squares_all(list); });
   return sum;
 }
+void ProfilingBackend::chunk_squares(std::span<const View> list, View squares) {
+  OpWork work;
+  for (const View& one : list) work += passes(one, 1);
+  timed("sum_squares", work, [&] { backend_.chunk_squares(list, squares); });
+}
 void ProfilingBackend::add_sum(View x, View sum) {
   timed("add_sum", passes(x, 1), [&] { backend_.add_sum(x, sum); });
 }

@@ -42,6 +42,7 @@ class ProfilingBackend final : public Backend {
   void upload(View host, View here) override { backend_.upload(host, here); }
   void download(View here, View host) override { backend_.download(here, host); }
   void synchronize() override { backend_.synchronize(); }
+  void* queue() override { return backend_.queue(); }
   WeightRef prepare(View master) override { return backend_.prepare(master); }
   void refresh(WeightRef weight) override;
 
@@ -73,6 +74,11 @@ class ProfilingBackend final : public Backend {
   void adamw_all(std::span<const AdamW>) override;
   double sum_squares(View) override;
   double sum_squares_all(std::span<const View>) override;
+  void chunk_squares(std::span<const View> list, View squares) override;
+  double sum_chunks(std::span<const double> squares,
+                    std::span<const int64_t> chunks) const override {
+    return backend_.sum_chunks(squares, chunks);
+  }
   bool keeps_numbers() const override { return backend_.keeps_numbers(); }
   void add_sum(View x, View sum) override;
   void step_numbers(const StepNumbers&) override;

@@ -22,11 +22,11 @@ int64_t multiplied_elements(const ModelConfig& model,
   return elements + (tied_head ? table.back().size() : 0);
 }
 
-/// Of all matrices of a stage.
-int64_t matrix_elements(const ParamTable& table, const Sharding& sharding) {
+/// Of all matrices that a stage has.
+int64_t matrix_elements(const ParamTable& table, const std::vector<bool>& holds) {
   int64_t elements = 0;
   for (size_t i = 0; i < table.size(); ++i)
-    if (sharding.in_stage(i) && !table[i].is_vector()) elements += table[i].size();
+    if (holds[i] && !table[i].is_vector()) elements += table[i].size();
   return elements;
 }
 
@@ -56,8 +56,9 @@ std::vector<MemoryRow> memory_of_rank(const RunConfig& config,
   const auto moments = [&](DType dtype) {
     return share(dtype) + sharding.second_moment_bytes(whole, dtype, grid.rank());
   };
+  const std::vector<bool> holds = held_parameters(config.model, sharding);
   std::vector<MemoryRow> rows = {
-      {"parameters", held_bytes(table, state, held_parameters(config.model, sharding))},
+      {"parameters", held_bytes(table, state, holds)},
       {"gradients", held_bytes(gradient_table, state, held_gradients(config.model, sharding)) *
                         static_cast<size_t>(most_open_sums(batch.slots, slots))},
       {"optimizer moments", moments(moment_dtype(config.optimizer, state))},
@@ -82,7 +83,7 @@ std::vector<MemoryRow> memory_of_rank(const RunConfig& config,
   // The backend's own copies: a CPU's as y = x W^T and as dx = dy W read them; one of each matrix
   // on a device, looked up or multiplied by.
   const int64_t copied = where == MemoryOf::host ? 2 * multiplied_elements(model, table, sharding)
-                                                 : matrix_elements(table, sharding);
+                                                 : matrix_elements(table, holds);
   if (activation != state)
     rows.push_back({"weights in " + std::string(name_of(activation)),
                     size_of(activation) * static_cast<size_t>(copied)});

@@ -45,6 +45,7 @@ int64_t total(const std::vector<ShardExchange::Span>& spans) {
 }  // namespace
 
 ShardExchange::ShardExchange(Communicator& ranks,
+                             Communicator& wire,
                              const Sharding& sharding,
                              const ParamTable& table,
                              const ParamTable& gradient_table,
@@ -53,10 +54,10 @@ ShardExchange::ShardExchange(Communicator& ranks,
                              ParamBuffer& parameters,
                              Backend& backend)
     : sharding_(sharding),
-      wire_(sharding.grid().split_dp(ranks)),
+      wire_(sharding.grid().split_dp(wire)),
       everyone_(ranks.split(0, ranks.rank())),
-      tied_wire_(ranks.split(0, ranks.rank())),
-      part_wire_(sharding.grid().split_tp(ranks)),
+      tied_wire_(wire.split(0, wire.rank())),
+      part_wire_(sharding.grid().split_tp(wire)),
       table_(table),
       gradients_(gradients),
       parameters_(parameters),
@@ -128,13 +129,13 @@ void ShardExchange::plan_gradients(const ParamTable& gradient_table) {
     staged_first_.push_back(staged_elements_);
     staged_elements_ += total(mine_.back());
   }
-  staging_ = allocate_host(
+  staging_ = backend_.allocate(
       static_cast<size_t>(staged_elements_) * size_of(dtype) * (parts_.size() - own_parts_),
       "the other ranks' gradients");
   if (tied_ && !one_stage() && sharding_.grid().first_stage()) {
     const size_t tied = table_.size() - 1;
-    head_rows_ = allocate_host(rows_of(buffer[tied], sharding_.rows(tied)).bytes(),
-                               "the gradient of the tied head");
+    head_rows_ = backend_.allocate(rows_of(buffer[tied], sharding_.rows(tied)).bytes(),
+                                   "the gradient of the tied head");
   }
   gradient_tickets_.resize(buckets);
   gathers_.resize(buckets);
@@ -181,6 +182,12 @@ void ShardExchange::plan_numbers(const ParamTable& table) {
     chunk_counts_.push_back(chunks - before);
   }
   chunks_.resize(static_cast<size_t>(chunks));
+  for (size_t i = 0; i < table.size(); ++i) {
+    const RowRange rows = sharding_.rows(i);
+    if (rows.count == 0 || !sharding_.stands_for(i, everyone_->rank())) continue;
+    counted_.push_back(flat(rows_of(gradients_.part(0)[i], rows)));
+    own_chunks_ += div_ceil(counted_.back().size(), kNormChunk);
+  }
   for (int rank = 0; rank < everyone_->size(); ++rank) {
     const auto r = static_cast<size_t>(rank);
     arrived_.emplace_back(static_cast<size_t>(slots_of_rank_[r].size() + total(chunks_of_[r])));
@@ -228,8 +235,8 @@ void ShardExchange::plan_parts() {
   const DType dtype = parameters_.flat().dtype;
   const int64_t elements = uncut_elements(sharding_, table_);
   if (elements == 0) return;
-  uncut_ = allocate_host(static_cast<size_t>(elements * part_wire_->size()) * size_of(dtype),
-                         "the other parts' gradients");
+  uncut_ = backend_.allocate(static_cast<size_t>(elements * part_wire_->size()) * size_of(dtype),
+                             "the other parts' gradients");
   for (int64_t part = 0; part < part_wire_->size(); ++part)
     uncut_of_.push_back(make_view(
         uncut_.data() + static_cast<size_t>(part * elements) * size_of(dtype), dtype, 1, elements));
@@ -250,7 +257,6 @@ void ShardExchange::join_parts() {
   };
   const View mine = uncut_of_[static_cast<size_t>(part_wire_->rank())];
   each(mine, [&](View gradient, View packed) { backend_.copy(gradient, packed); });
-  backend_.synchronize();
   gather_sends_.clear();
   gather_receives_.clear();
   for (int part = 0; part < part_wire_->size(); ++part) {
@@ -287,20 +293,12 @@ void ShardExchange::join_head() {
   }
 }
 
-std::span<const double> ShardExchange::share_numbers(std::span<double> slot_losses) {
+std::span<const double> ShardExchange::share_numbers(std::span<double> slot_losses,
+                                                     std::span<const double> squares) {
   const SlotRange known = slots_of_rank_[static_cast<size_t>(everyone_->rank())];
-  double* out = std::copy(slot_losses.begin() + known.first, slot_losses.begin() + known.last,
-                          numbers_.data());
-  ParamBuffer& sum = gradients_.part(0);
-  for (size_t i = 0; i < table_.size(); ++i) {
-    const RowRange rows = sharding_.rows(i);
-    if (rows.count == 0 || !sharding_.stands_for(i, everyone_->rank())) continue;
-    const View view = rows_of(sum[i], rows);
-    for (int64_t first = 0; first < view.size(); first += kNormChunk)
-      *out++ = backend_.sum_squares(
-          sum.flat().columns(offsets_[i].first + rows.first * table_[i].cols + first,
-                             std::min(kNormChunk, view.size() - first)));
-  }
+  double* const out = std::copy(slot_losses.begin() + known.first, slot_losses.begin() + known.last,
+                                numbers_.data());
+  std::copy(squares.begin(), squares.end(), out);
 
   gather_sends_.clear();
   gather_receives_.clear();

@@ -33,9 +33,11 @@ class ShardExchange {
     int64_t first = 0, count = 0;
   };
 
-  /// Collective. Borrows all of them. `table` is our part's; `gradient_table` is the same, or one
-  /// row longer (the head's gradient of a tied matrix, which is the table's last).
+  /// Collective. Borrows all of them. `wire`: the same ranks, for messages in the backend's memory;
+  /// `ranks` themselves where that is the host's. `table` is our part's; `gradient_table` is the
+  /// same, or one row longer (the head's gradient of a tied matrix, which is the table's last).
   ShardExchange(Communicator& ranks,
+                Communicator& wire,
                 const Sharding& sharding,
                 const ParamTable& table,
                 const ParamTable& gradient_table,
@@ -53,9 +55,14 @@ class ShardExchange {
   /// are in gradients.part(0) then; the rest of it is not the sum.
   void finish_gradients();
 
+  /// Our rows of the sum, as far as we stand for them: what their squares are taken of, and the
+  /// number of their chunks (kNormChunk).
+  std::span<const View> counted() const { return counted_; }
+  int64_t own_chunks() const { return own_chunks_; }
   /// Fills in the other ranks' slots, and returns the sums of squares of every chunk of every
-  /// parameter (kNormChunk), in table order; valid until the next call.
-  std::span<const double> share_numbers(std::span<double> slot_losses);
+  /// parameter, in table order; valid until the next call. `squares`: of our own chunks.
+  std::span<const double> share_numbers(std::span<double> slot_losses,
+                                        std::span<const double> squares);
   /// How many chunks each parameter has, over all its parts.
   std::span<const int64_t> chunks() const { return chunk_counts_; }
 
@@ -95,7 +102,7 @@ class ShardExchange {
   const Sharding& sharding_;
   // Groups of our own: nobody else's order matters.
   std::unique_ptr<Communicator> wire_;       // our stage's ranks
-  std::unique_ptr<Communicator> everyone_;   // for numbers
+  std::unique_ptr<Communicator> everyone_;   // for numbers, in host memory
   std::unique_ptr<Communicator> tied_wire_;  // all ranks, for what the stages of a tied matrix say
   std::unique_ptr<Communicator> part_wire_;  // those that share each matrix with us
   const ParamTable& table_;
@@ -120,6 +127,8 @@ class ShardExchange {
   Buffer staging_;
   int64_t staged_elements_ = 0;  // of one part
 
+  std::vector<View> counted_;
+  int64_t own_chunks_ = 0;
   std::vector<double> numbers_;               // ours: losses, then chunks
   std::vector<std::vector<double>> arrived_;  // of every rank
   std::vector<double> chunks_;

@@ -20,8 +20,12 @@ std::string parameter_hash(TrainStep& step) {
   return hash_hex(hasher.digest());
 }
 
-Stepper::Stepper(
-    const Run& run, Backend& backend, Initializer initialize, Trace* trace, Communicator* ranks)
+Stepper::Stepper(const Run& run,
+                 Backend& backend,
+                 Initializer initialize,
+                 Trace* trace,
+                 Communicator* ranks,
+                 Communicator* wire)
     : run_(run),
       backend_(backend),
       initialize_(std::move(initialize)),
@@ -31,7 +35,7 @@ Stepper::Stepper(
         const Trace::Span span(trace_, "data");
         sampler_.read(sequence, window);
       }),
-      step_(run.config, run.batch, run.table, backend, ranks),
+      step_(run.config, run.batch, run.table, backend, ranks, wire),
       guard_(run.config.guard, state.guard) {
   step_.record(trace);
   state.seed = run.config.data.seed;

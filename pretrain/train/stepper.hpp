@@ -31,12 +31,14 @@ using Initializer = std::function<void(ParamBuffer& parameters)>;
 
 class Stepper {
  public:
-  /// Borrows run, backend, trace and ranks (null: none). Parameters are not set yet.
+  /// Borrows run, backend, trace, ranks and wire (TrainStep; null: none). Parameters are not set
+  /// yet.
   Stepper(const Run& run,
           Backend& backend,
           Initializer initialize = {},
           Trace* trace = nullptr,
-          Communicator* ranks = nullptr);
+          Communicator* ranks = nullptr,
+          Communicator* wire = nullptr);
 
   /// Step 0: initial parameters.
   void initialize();

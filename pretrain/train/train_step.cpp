@@ -77,7 +77,8 @@ TrainStep::TrainStep(const RunConfig& config,
                      const BatchPlan& plan,
                      const ParamTable& table,
                      Backend& backend,
-                     Communicator* ranks)
+                     Communicator* ranks,
+                     Communicator* wire)
     : sharding_(sharding_for(config, table, ranks)),
       part_model_(
           part_of_model(config.model, sharding_.grid().place().tp, sharding_.grid().shape().tp)),
@@ -120,20 +121,22 @@ TrainStep::TrainStep(const RunConfig& config,
       tokens_(static_cast<size_t>(plan.micro_tokens())),
       targets_(static_cast<size_t>(plan.micro_tokens())),
       slot_losses_(static_cast<size_t>(plan.slots)) {
-  if (sharding_.ranks() == 1) {
-    if (!backend.keeps_numbers()) return;
-    numbers_memory_ = backend.allocate((slot_losses_.size() + 2) * sizeof(double), "numbers");
-    numbers_ = make_view(numbers_memory_.data(), DType::f64, 1, plan.slots + 2);
-    return;
+  const ProcessGrid& grid = sharding_.grid();
+  if (sharding_.ranks() > 1) {
+    ISOFLOP_CHECK(wire || backend.in_host_memory(), "nobody moves what lies in a device's memory");
+    if (grid.shape().pp > 1)
+      links_.emplace(grid.split_pp(*ranks), wire ? grid.split_pp(*wire) : nullptr, backend,
+                     block_shape(config, plan, grid).largest_slice(), config.model.d_model,
+                     backend.activation_dtype());
+    exchange_.emplace(*ranks, wire ? *wire : *ranks, sharding_, part_table_, gradient_table_,
+                      plan.slots, gradients_, parameters, backend);
+    squares_.resize(static_cast<size_t>(exchange_->own_chunks()));
+    model_.set_hooks(this);
   }
-  ISOFLOP_CHECK(backend.in_host_memory(), "several ranks on devices with memory of their own");
-  if (sharding_.grid().shape().pp > 1)
-    links_.emplace(sharding_.grid().split_pp(*ranks), backend,
-                   block_shape(config, plan, sharding_.grid()).largest_slice(),
-                   config.model.d_model, backend.activation_dtype());
-  exchange_.emplace(*ranks, sharding_, part_table_, gradient_table_, plan.slots, gradients_,
-                    parameters, backend);
-  model_.set_hooks(this);
+  if (!backend.keeps_numbers()) return;
+  const int64_t numbers = plan.slots + (exchange_ ? exchange_->own_chunks() : 2);
+  numbers_memory_ = backend.allocate(static_cast<size_t>(numbers) * sizeof(double), "numbers");
+  numbers_ = make_view(numbers_memory_.data(), DType::f64, 1, numbers);
 }
 
 void TrainStep::fill_parameters(const std::function<void(ParamBuffer&)>& fill) {
@@ -167,21 +170,30 @@ void TrainStep::start(int64_t step, const SequenceSource& source) {
     backend_.add(gradients[table_.size()], gradients[table_.size() - 1]);
 
   if (!numbers_) return;
-  backend_.step_numbers({.gradients = gradients.views().first(table_.size()),
-                         .numbers = numbers_,
-                         .clip = config_.optimizer.clip});
+  if (exchange_)
+    backend_.chunk_squares(exchange_->counted(),
+                           numbers_.columns(plan_.slots, exchange_->own_chunks()));
+  else
+    backend_.step_numbers({.gradients = gradients.views().first(table_.size()),
+                           .numbers = numbers_,
+                           .clip = config_.optimizer.clip});
   backend_.fetch(numbers_);
 }
 
 StepResult TrainStep::result() {
   StepResult result;
-  if (numbers_) {
-    const View numbers = backend_.fetched();
-    std::copy_n(numbers.as<double>(), slot_losses_.size(), slot_losses_.begin());
+  const View numbers = numbers_ ? backend_.fetched() : View{};
+  if (numbers) std::copy_n(numbers.as<double>(), slot_losses_.size(), slot_losses_.begin());
+  if (exchange_) {
+    if (numbers)
+      std::copy_n(numbers.as<double>() + plan_.slots, squares_.size(), squares_.begin());
+    else
+      backend_.chunk_squares(exchange_->counted(),
+                             make_view(squares_.data(), 1, exchange_->own_chunks()));
+    const std::span<const double> all = exchange_->share_numbers(slot_losses_, squares_);
+    result.grad_norm = gradient_norm(exchange_->chunks(), all, backend_);
+  } else if (numbers) {
     result.grad_norm = std::sqrt(load_scalar(StepNumbers::squares(numbers), 0, 0));
-  } else if (exchange_) {
-    const std::span<const double> squares = exchange_->share_numbers(slot_losses_);
-    result.grad_norm = gradient_norm(exchange_->chunks(), squares);
   } else {
     result.grad_norm = gradient_norm(table_, gradients_.sum(), backend_);
   }

@@ -49,12 +49,14 @@ GridShape grid_shape(const RunConfig& config, int ranks);
 /// that have the others' compute each micro-batch with it.
 class TrainStep : private PassHooks {
  public:
-  /// Borrows all of them; without `ranks` it is alone.
+  /// Borrows all of them; without `ranks` it is alone. `wire`: the same ranks, for messages in the
+  /// backend's memory; null where that is the host's. Collective.
   TrainStep(const RunConfig& config,
             const BatchPlan& plan,
             const ParamTable& table,
             Backend& backend,
-            Communicator* ranks = nullptr);
+            Communicator* ranks = nullptr,
+            Communicator* wire = nullptr);
 
   TrainStep(const TrainStep&) = delete;  // its parts point at each other
   TrainStep& operator=(const TrainStep&) = delete;
@@ -76,7 +78,7 @@ class TrainStep : private PassHooks {
   /// something is not finite.
   void apply_if_finite(double rate);
   StepResult result();
-  bool decides_itself() const { return numbers_ && optimizer.takes_factor(); }
+  bool decides_itself() const { return numbers_ && !exchange_ && optimizer.takes_factor(); }
   /// The sum of the token losses of a batch of at most a micro-batch's tokens, in nats; 0 on
   /// stages before the last, which from_last_stage() tells.
   double evaluate(const Batch& batch);
@@ -170,8 +172,11 @@ class TrainStep : private PassHooks {
   uint64_t read_first_ = ~uint64_t{0};  // sequence of the step that tokens_ begin with
   std::vector<double> slot_losses_;
   Buffer numbers_memory_;
-  View numbers_;          // StepNumbers of the step, where the backend keeps them
-  bool applied_ = false;  // by apply_if_finite, since start()
+  // Of the step, where the backend keeps them: StepNumbers, or over several ranks the slots' losses
+  // and then the squares of our chunks.
+  View numbers_;
+  std::vector<double> squares_;  // of our chunks
+  bool applied_ = false;         // by apply_if_finite, since start()
 };
 
 }  // namespace isoflop

@@ -1,6 +1,7 @@
 #include "pretrain/train/trainer.hpp"
 
 #include "core/hash.hpp"
+#include "ops/host_copy.hpp"
 #include "parallel/pulse.hpp"
 #include "pretrain/config/dump.hpp"
 #include "pretrain/model/architecture.hpp"
@@ -67,7 +68,7 @@ Trainer::Trainer(const Run& run,
       backend_(backend),
       options_(std::move(options)),
       speaks_(!options_.ranks || options_.ranks->is_root()),
-      stepper_(run, backend, options_.initialize, options_.trace, options_.ranks),
+      stepper_(run, backend, options_.initialize, options_.trace, options_.ranks, options_.wire),
       progress_({.quiet = options_.quiet || !speaks_}),
       checkpoints_({.run = run.folder,
                     .retention = retention_of(run.config),
@@ -227,8 +228,9 @@ std::vector<Metric> Trainer::wire_metrics() {
   const double waited = wire_.wait_seconds - before.wait_seconds;
   std::vector<Metric> metrics = {
       {"perf/comm_wire_ms", busy * 1e3},
-      {"perf/comm_wait_ms", waited * 1e3},
       {"perf/comm_bytes", static_cast<double>(wire_.sent_bytes - before.sent_bytes)}};
+  if (options_.wire) return metrics;  // a device's queue waits, which the host does not see
+  metrics.push_back({"perf/comm_wait_ms", waited * 1e3});
   if (busy > 0) {
     hidden_ = std::clamp(1 - waited / busy, 0.0, 1.0);
     metrics.push_back({"perf/comm_hidden", hidden_});
@@ -391,15 +393,20 @@ void Trainer::show_sample() {
   TrainStep& train_step = stepper_.train_step();
   const bool parted = train_step.sharding().parted();
   std::optional<ParamBuffer> whole;  // at the first rank
-  if (parted && speaks_)
-    whole.emplace(run_.table, train_step.parameters.flat().dtype, "the parameters of all ranks");
+  std::optional<HostCopy> copy;
+  const std::string what = "the parameters of all ranks";
+  if (parted && speaks_) {
+    whole.emplace(run_.table, train_step.parameters.flat().dtype, what, allocator_of(backend_));
+    copy.emplace(backend_, *whole, what);
+  }
   if (parted)
     train_step.visit_all(train_step.weights(), [&](size_t i, View value) {
-      std::memcpy((*whole)[i].data, value.data, value.bytes());
+      std::memcpy((**copy)[i].data, value.data, value.bytes());
     });
   else
     train_step.settle();
   if (!speaks_) return;
+  if (copy) copy->send();
   const int64_t step = stepper_.state.step;
   const std::string text = options_.sample(parted ? *whole : train_step.weights());
   note(fmt::format("step {} writes: {}", step, text));

@@ -35,6 +35,7 @@ struct TrainerOptions {
   ProfilingBackend* profiler = nullptr;
   double product_rate = 0;        // FLOP/s of matrix products of all ranks, measured; 0 = not
   Communicator* ranks = nullptr;  // that train together; null = one alone. Borrowed
+  Communicator* wire = nullptr;   // the same for what lies in a device's memory (TrainStep)
   /// Text to show while learning; the model is at rest during the call. Empty = no samples.
   std::function<std::string(const ParamBuffer& parameters)> sample;
 };

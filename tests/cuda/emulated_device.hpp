@@ -34,6 +34,21 @@ class EmulatedDevice {
     });
   }
   void synchronize() { ++waits_; }
+  void* queue() const { return nullptr; }  // every call is done when it returns
+  /// `call` may read and write this device's memory.
+  template <class Call>
+  void touch(Call&& call) {
+    const Open open(*regions_);
+    call();
+  }
+  /// Whether all of it is memory that was allocated here.
+  bool owns(const void* data, size_t bytes) const {
+    const auto* first = static_cast<const std::byte*>(data);
+    return std::any_of(regions_->begin(), regions_->end(), [&](const auto& region) {
+      const auto* begin = static_cast<const std::byte*>(region.first);
+      return first >= begin && first + bytes <= begin + region.second;
+    });
+  }
   /// How often the host waited for the device so far.
   int64_t waits() const { return waits_; }
   void upload(const void* host, void* here, size_t bytes) {

@@ -107,6 +107,26 @@ TEST(GpuBackend, AStepsNumbersStayOnTheDeviceUntilFetched) {
   }
 }
 
+// As ranks do it that share the tensors out; more chunks than threads that add them.
+TEST(GpuBackend, TheHostAddsChunksUpAsTheDeviceDoes) {
+  const auto backend = make_emulated_gpu();
+  const Tensor values(DType::f32, 2000, 3), numbers(DType::f64, 1, 3), chunks(DType::f64, 1, 2000);
+  std::vector<View> list;  // of a chunk each
+  for (int64_t i = 0; i < 6000; ++i)
+    values.view().as<float>()[i] = static_cast<float>((i * 7919) % 1013 - 500) / 1013;
+  for (int64_t row = 0; row < 2000; ++row) list.push_back(values.view().slice(row, 1));
+  fill(numbers.view(), 0);
+  backend->step_numbers({.gradients = list, .numbers = numbers, .clip = 0});
+  backend->fetch(numbers);
+  const double squares = load_scalar(StepNumbers::squares(backend->fetched()), 0, 0);
+
+  backend->chunk_squares(list, chunks);
+  const std::span<const double> all(chunks.view().as<double>(), list.size());
+  const std::vector<int64_t> counts(list.size(), 1);
+  EXPECT_EQ(backend->sum_chunks(all, counts), squares);
+  EXPECT_NE(backend->Backend::sum_chunks(all, counts), squares) << "any order would do";
+}
+
 /// A model of a block on an emulated device of its own.
 struct Rig {
   RunConfig config;

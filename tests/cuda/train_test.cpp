@@ -2,11 +2,11 @@
 // against the CPU in bf16, and against itself from a checkpoint on.
 #include "core/threads.hpp"
 #include "cpu/backend.hpp"
-#include "pretrain/train/prepare.hpp"
 #include "pretrain/train/replay.hpp"
 #include "pretrain/train/trainer.hpp"
 #include "report/metrics_reader.hpp"
 #include "tests/cuda/emulated_device.hpp"
+#include "tests/cuda/tiny_run.hpp"
 #include "tests/support/temp_dir.hpp"
 
 #include <gtest/gtest.h>
@@ -16,36 +16,12 @@
 namespace isoflop::test {
 namespace {
 
-constexpr int64_t kSteps = 4;
-
-/// Bytes of a made-up text; two slots of two micro-batches of one sequence.
-Run tiny_run(const fs::path& folder, const std::string& arch, const std::string& setting) {
-  fs::create_directories(folder);
-  std::string text;
-  for (int i = 0; i < 200; ++i) text += fmt::format("{} and {} make {}.\n", i, i + 1, 2 * i + 1);
-  write_file_atomically(folder / "text.txt", text);
-  Origins origins;
-  RunConfig config = parse_config(
-      fmt::format("[model]\narch = \"{}\"\nlayers = 1\nd_model = 32\nheads = 2\ncontext = 16\n"
-                  "[data]\ntrain = [\"{}\"]\nvalid_fraction = 0.02\ntokenizer = \"bytes\"\n"
-                  "[schedule]\nsteps = {}\nbatch_tokens = 64\nmicro_batch = 1\nslots = 2\n"
-                  "[optimizer]\nlr = 1e-2\nclip = 0.5\n"
-                  "[compute]\ndtype = \"bf16\"\nthreads = 1\n"
-                  "[eval]\nevery = {}\n"
-                  "[checkpoint]\nevery = 2\nkeep = 0\n"
-                  "[output]\nhash_every = 1\ntensorboard = false\n",
-                  arch, (folder / "text.txt").string(), kSteps, kSteps),
-      "test", {setting}, origins);
-  return prepare_run(std::move(config), std::move(origins),
-                     {.folder = folder, .note = [](auto&) {}});
-}
-
 std::map<int64_t, RecordedStep> train_on(Backend& backend, const Run& run) {
   TrainerOptions options;
   options.quiet = true;
   Trainer trainer(run, backend, options, std::nullopt);
   trainer.run();
-  return read_metrics(run.folder, 1, kSteps);
+  return read_metrics(run.folder, 1, kTinySteps);
 }
 
 /// Of the device's memory.
@@ -70,18 +46,18 @@ class TrainOnDevice : public ::testing::TestWithParam<Case> {
 // four steps of 64 tokens that stays below a percent of a loss of about 5.5.
 TEST_P(TrainOnDevice, LearnsAsOnTheCpuInBf16AndTheSameFromACheckpointOn) {
   const auto& [name, arch, setting] = GetParam();
-  const isoflop::Run run = tiny_run(folder_.path() / "gpu", arch, setting);
-  const isoflop::Run twin = tiny_run(folder_.path() / "cpu", arch, setting);
+  const isoflop::Run run = tiny_run(folder_.path() / "gpu", arch, {setting});
+  const isoflop::Run twin = tiny_run(folder_.path() / "cpu", arch, {setting});
   ThreadTeam team(1);
   const auto device = make_emulated_gpu(), cpu = make_cpu_backend(team, DType::bf16);
   const auto ours = train_on(*device, run), theirs = train_on(*cpu, twin);
-  ASSERT_EQ(ours.size(), static_cast<size_t>(kSteps));
+  ASSERT_EQ(ours.size(), static_cast<size_t>(kTinySteps));
   for (const auto& [step, record] : ours) {
     const RecordedStep& other = theirs.at(step);
     EXPECT_NEAR(*record.loss, *other.loss, 0.01 * *other.loss) << step;
     EXPECT_NEAR(*record.grad_norm, *other.grad_norm, 0.03 * *other.grad_norm) << step;
   }
-  EXPECT_LT(*ours.at(kSteps).loss, *ours.at(1).loss);
+  EXPECT_LT(*ours.at(kTinySteps).loss, *ours.at(1).loss);
   // And the numbers of a step of two slots, too few to plan for.
   EXPECT_EQ(device->peak_bytes(), planned_bytes(run) + 4 * sizeof(double));
 
@@ -93,9 +69,9 @@ TEST_P(TrainOnDevice, LearnsAsOnTheCpuInBf16AndTheSameFromACheckpointOn) {
   const CheckpointRef from =
       open_checkpoint((run.folder / "checkpoints" / checkpoint_name(2)).string(), warnings);
   const ReplayReport report =
-      replay(run, *again, from, load_state(from), {}, kSteps, [](int64_t) {});
+      replay(run, *again, from, load_state(from), {}, kTinySteps, [](int64_t) {});
   EXPECT_EQ(report.difference, "");
-  EXPECT_EQ(report.step, kSteps);
+  EXPECT_EQ(report.step, kTinySteps);
   EXPECT_GE(report.compared, 2 * 4);  // verdict, loss, norm, hash of the parameters of two steps
   if (name != "gpt3") return;
   const auto untold = make_emulated_gpu(Turns::ascending, 1);

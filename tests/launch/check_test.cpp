@@ -189,7 +189,7 @@ TEST(CheckSteps, OneRankAloneIsItself) {
   config.schedule.batch_tokens = 256;
   config.schedule.steps = 5;
   CheckReport report;
-  compare_steps(config, *machine.backend, *make_self(), report);
+  compare_steps(config, *machine.backend, *make_self(), nullptr, report);
   EXPECT_EQ(report.together, report.alone);
   EXPECT_EQ(report.alone.size(), 16u);
 }

@@ -5,6 +5,7 @@
 #include "parallel/communicator.hpp"
 
 #include "core/rng.hpp"
+#include "cuda/backend.hpp"
 #include "parallel/grid.hpp"
 #include "parallel/nccl.hpp"
 
@@ -31,6 +32,7 @@ Communicator& ranks() {
   if (!on_nccl()) return world().ranks();
   static const std::unique_ptr<Communicator> group = [] {
     Communicator& all = world().ranks();
+    gpu::use_device(all.rank());
     const std::string id = all.broadcast_text(all.is_root() ? nccl_group_id() : "", 0);
     return make_nccl(id, all.rank(), all.size(), std::chrono::minutes(1));
   }();
