@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """A ladder of small runs, a law through them, forecasts of larger ones, and what became of those.
 
-    bench/ladder/study.py ladder TEXT     trains sizes x budgets        -> ladder.csv
+    bench/ladder/study.py ladder TEXT     trains sizes x budgets        -> ladder.csv, second-ladder.csv
     bench/ladder/study.py forecast        fits them, says what to expect -> forecasts.csv
     bench/ladder/study.py outcomes        trains what was forecast       -> outcomes.csv
 
@@ -26,15 +26,15 @@ import sys
 
 HERE = pathlib.Path(__file__).resolve().parent
 # Budgets and their widths: from too small to too large, the best one in the middle.
-LADDER = {2e11: [16, 24, 32, 48, 64], 4e11: [16, 24, 32, 48, 64], 8e11: [24, 32, 48, 64, 80], 1.6e12: [24, 32, 48, 64, 80],
-          3.2e12: [32, 48, 64, 80, 96]}
+LADDER = {2e11: [16, 24, 32, 48, 64], 4e11: [16, 24, 32, 48, 64], 8e11: [24, 32, 48, 64, 80], 1.6e12: [24, 32, 48, 64, 80]}
+# The second one: what is between, and all known runs from 8e11 to 6.4e12; smaller budgets bend the law (docs/promises.md).
+SECOND = {3.2e12: [32, 48, 64, 80, 96]}
+SMALLEST, LARGEST = 8e11, 6.4e12
 SEEDS = [1, 2]  # of the ladder: what luck alone does
 # What is forecast: FLOPs, width.
 FORECASTS = [(6.4e12, 48), (6.4e12, 64), (6.4e12, 96), (1.28e13, 80), (1.28e13, 112), (2.56e13, 96),  # by the law alone
              (6.4e12, 56), (6.4e12, 80), (6.4e12, 112), (1.28e13, 64), (1.28e13, 96), (2.56e13, 112),  # and with its bend
              (2.56e13, 80), (2.56e13, 128), (2.56e13, 144), (5.12e13, 112), (5.12e13, 144), (1.024e14, 144)]  # by the second ladder
-# What the newest forecasts are made from: smaller budgets bend the law (docs/promises.md).
-SMALLEST, LARGEST = 8e11, 6.4e12
 COLUMNS = ["parameters", "tokens", "loss", "flops", "d_model", "seed", "steps"]
 
 
@@ -115,7 +115,8 @@ class Study:
 
     def ladder(self, texts):
         self.prepare(texts)
-        self.run_all("ladder.csv", [(w, c, s) for s in SEEDS for c, widths in LADDER.items() for w in widths])
+        for name, ladder in (("ladder.csv", LADDER), ("second-ladder.csv", SECOND)):
+            self.run_all(name, [(w, c, s) for s in SEEDS for c, widths in ladder.items() for w in widths])
 
     def outcomes(self):
         promised = {(r["d_model"], r["flops"]) for r in rows("forecasts.csv")}
@@ -132,14 +133,11 @@ class Study:
             sys.exit("forecasts.csv has them all")
         tokens = [math.prod(schedule_for(w, c)[:2]) for w, c in cells]
         at = [f"--at={parameters(w)},{t}" for (w, _), t in zip(cells, tokens)]
-        known = [r for name in ("ladder.csv", "outcomes.csv") for r in rows(name)
-                 if SMALLEST <= float(r["flops"]) <= LARGEST]
-        table = self.work / "known.csv"
-        with open(table, "w", newline="") as f:
-            writer = csv.DictWriter(f, COLUMNS, lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(known)
-        fit = self.isoflop("fit", table.resolve(), "--out", "law.json", *at)
+        for row in rows("ladder.csv") + rows("outcomes.csv"):
+            if SMALLEST <= float(row["flops"]) <= LARGEST and row not in rows("second-ladder.csv"):
+                add("second-ladder.csv", row, COLUMNS)
+        known = rows("second-ladder.csv")
+        fit = self.isoflop("fit", HERE / "second-ladder.csv", "--out", "law.json", *at)
         line = straight_line(known)
         for (width, flops), f in zip(cells, fit["forecasts"]):
             bent = f["loss_bent"] / f["loss"] if "loss_bent" in f else 1
