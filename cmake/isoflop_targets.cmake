@@ -96,10 +96,14 @@ function(isoflop_tests folder)
     TEST_LIST test_${folder}_SLOW PROPERTIES LABELS "slow;${folder}" TIMEOUT 1800 RUN_SERIAL ${arg_SERIAL})
 endfunction()
 
-# isoflop_rank_tests(target RANKS n... FILTER gtest-filter [NAME what]): the tests again under mpirun, every rank a process.
+# isoflop_rank_tests(target [SLOW] RANKS n... FILTER gtest-filter [NAME what]): the tests again under mpirun, every rank a process.
 # As root, with more ranks than cores, beside other programs: so nothing is bound, and waiting ranks yield.
 function(isoflop_rank_tests target)
-  cmake_parse_arguments(arg "" "FILTER;NAME" "RANKS" ${ARGN})
+  cmake_parse_arguments(arg "SLOW" "FILTER;NAME" "RANKS" ${ARGN})
+  set(speed fast)
+  if(arg_SLOW)
+    set(speed slow)
+  endif()
   find_program(ISOFLOP_MPIRUN mpirun)
   foreach(ranks ${arg_RANKS})
     set(name ${target}.${arg_NAME}mpi-${ranks})
@@ -109,7 +113,7 @@ function(isoflop_rank_tests target)
     else()
       add_test(NAME ${name} COMMAND ${CMAKE_COMMAND} -E echo "skipped: no MPI, or no mpirun (scripts/setup)")
     endif()
-    set_tests_properties(${name} PROPERTIES LABELS "fast;ranks" TIMEOUT 660 RUN_SERIAL ON
+    set_tests_properties(${name} PROPERTIES LABELS "${speed};ranks" TIMEOUT 660 RUN_SERIAL ON
       SKIP_REGULAR_EXPRESSION "^skipped: no MPI"
       # Open MPI itself leaks at exit, which is not ours to report.
       ENVIRONMENT "OMPI_ALLOW_RUN_AS_ROOT=1;OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1;OMPI_MCA_mpi_yield_when_idle=1;\
