@@ -133,7 +133,9 @@ void explain(CoordVerdict& verdict, const CoordSetting& setting) {
     return slope.change.slope > kSteep || slope.late.slope > kCoordLateLimit;
   };
   const bool hidden_fast = fast(attention) || fast(mlp);
-  const bool hidden_slow = attention.change.slope < -kSteep || mlp.change.slope < -kSteep;
+  const bool hidden_slow =
+      attention.change.slope < -kSteep || mlp.change.slope < -kSteep ||
+      (!setting.heads_grow && at(CoordModule::attention_logits).change.slope < -kSteep);
   if (hidden_starts && logits_start) {
     verdict.cause = "no rule reaches the models: each is measured against a base width of its own";
     verdict.fix =
