@@ -227,7 +227,7 @@ void print_comm(const CommBench& bench, const Context& context) {
     context.print(
         "hidden   {:.0f}% of the messages' time alone; {:.0f}% of that of gradients and "
         "parameters, "
-        "beside ranks that wait for each other as well",
+        "beside ranks\n         that wait for each other as well",
         100 * *bench.hidden, 100 * *bench.data_hidden);
 }
 
