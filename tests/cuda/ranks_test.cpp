@@ -12,6 +12,7 @@
 #include "report/metrics_reader.hpp"
 #include "tests/cuda/emulated_wire.hpp"
 #include "tests/cuda/tiny_run.hpp"
+#include "tests/pretrain/train/ranks_rig.hpp"
 #include "tests/support/compare.hpp"
 #include "tests/support/temp_dir.hpp"
 
@@ -24,11 +25,6 @@
 
 namespace isoflop::test {
 namespace {
-
-Communicator& ranks() {
-  static const std::unique_ptr<World> world = make_world();
-  return world->ranks();
-}
 
 bool on_gpus() {
   return std::getenv("ISOFLOP_TEST_NCCL") != nullptr;
@@ -62,18 +58,11 @@ std::unique_ptr<Communicator> make_wire(Communicator& group, Backend& backend) {
 }
 
 RunConfig tiny_model(Arch arch, bool tied, int stages = 1) {
-  RunConfig c;
-  c.model.arch = arch;
+  RunConfig c = tiny_run(arch, tied);
   c.model.layers = c.parallel.pp = stages;
-  c.model.d_model = c.model.d_ff = 48;  // shares are cut at more than one panel of 64 rows
-  c.model.heads = 2;
-  c.model.kv_heads = arch == Arch::llama ? 1 : 2;
-  c.model.rotary_fraction = arch == Arch::gpt3 ? 0 : 1;
-  c.model.head_dim = 24;
+  c.model.d_ff = c.model.d_model;  // emulated devices are slow
   c.model.context = 8;
   c.model.vocabulary = 300;
-  c.model.tied_embeddings = tied;
-  c.optimizer.clip = 0.1;  // below the norms here: always active
   return c;
 }
 
@@ -90,7 +79,7 @@ std::vector<int> copies_and_pipelines() {
   return all;
 }
 
-const SequenceSource kRandomTokens = [](uint64_t sequence, std::span<int32_t> window) {
+const SequenceSource kFewTokens = [](uint64_t sequence, std::span<int32_t> window) {
   for (size_t i = 0; i < window.size(); ++i)
     window[i] = static_cast<int32_t>(philox(3, sequence, i)[0] % 300);
 };
@@ -182,7 +171,7 @@ void expect_same(const Outcome& one, Rig& shared, const Story& story) {
 std::vector<double> take_two_steps(Rig& rig) {
   std::vector<double> numbers;
   for (int64_t step = 0; step < 2; ++step) {
-    const StepResult result = rig.step->run(step, 1e-2, kRandomTokens);
+    const StepResult result = rig.step->run(step, 1e-2, kFewTokens);
     EXPECT_GT(result.grad_norm, rig.config.optimizer.clip);
     numbers.insert(numbers.end(), {result.loss, result.grad_norm});
   }
@@ -225,7 +214,7 @@ std::vector<double> skip_a_step(Rig& rig) {
       std::memcpy(parameters.flat().data, values.flat().data, values.bytes());
     });
   };
-  rig.step->run(0, 1e-2, kRandomTokens);
+  rig.step->run(0, 1e-2, kFewTokens);
   rig.step->settle();
   const ParamBuffer before = rig.on_host(rig.step->parameters);
   const ParamBuffer poisoned = rig.on_host(rig.step->parameters);
@@ -234,12 +223,12 @@ std::vector<double> skip_a_step(Rig& rig) {
     poisoned[embedding].row<float>(299)[0] = std::numeric_limits<float>::infinity();
   set(poisoned);
   const SequenceSource source = [](uint64_t sequence, std::span<int32_t> window) {
-    kRandomTokens(sequence, window);
+    kFewTokens(sequence, window);
     for (int32_t& id : window) id = sequence == 9 ? 299 : id % 299;
   };
   EXPECT_TRUE(rig.step->run(1, 1e-2, source).skipped);
   set(before);
-  const StepResult after = rig.step->run(2, 1e-2, kRandomTokens);
+  const StepResult after = rig.step->run(2, 1e-2, kFewTokens);
   EXPECT_FALSE(after.skipped);
   EXPECT_EQ(rig.step->updates, 2);
   return {after.loss, after.grad_norm};
@@ -256,11 +245,11 @@ TEST_F(GpuRanks, SkipTheSameStep) {
 
 TEST_F(GpuRanks, ScoreShowAndGatherWhatOneHas) {
   std::vector<int32_t> tokens(9);
-  kRandomTokens(77, tokens);
+  kFewTokens(77, tokens);
   const Batch batch{1, 8, std::span(tokens).first(8), std::span(tokens).last(8)};
   const Story story = [&](Rig& rig) {
     const double nats = rig.step->from_last_stage(rig.step->evaluate(batch));
-    return std::vector<double>{nats, rig.step->run(0, 1e-2, kRandomTokens).loss};
+    return std::vector<double>{nats, rig.step->run(0, 1e-2, kFewTokens).loss};
   };
   for (const int pp : copies_and_pipelines()) {
     const RunConfig config = tiny_model(Arch::llama, true, pp);
@@ -280,13 +269,13 @@ TEST_F(GpuRanks, ScoreShowAndGatherWhatOneHas) {
 TEST_F(GpuRanks, GatherTheGradientsOfOne) {
   for (const int pp : copies_and_pipelines()) {
     Rig shared(tiny_model(Arch::gpt3, true, pp), &ranks());
-    shared.step->compute(0, kRandomTokens);
+    shared.step->compute(0, kFewTokens);
     shared.step->gather_gradients();
     const ParamBuffer gathered = shared.on_host(shared.step->gradients());
     ParamBuffer whole(make_gradient_table(shared.config.model), DType::f32, "gradients");
     if (ranks().is_root()) {
       Rig alone(shared.config, nullptr);
-      alone.step->compute(0, kRandomTokens);
+      alone.step->compute(0, kFewTokens);
       whole = alone.on_host(alone.step->gradients());
     }
     ranks().broadcast(whole.flat().data, whole.bytes(), 0);
@@ -303,9 +292,9 @@ TEST_F(GpuRanks, TheHostOfEachWaitsOnceAStep) {
     GTEST_SKIP() << "skipped: only emulated devices count how often they are waited for";
   for (const int pp : copies_and_pipelines()) {
     Rig shared(tiny_model(Arch::gpt3, true, pp), &ranks());
-    shared.step->run(0, 1e-2, kRandomTokens);
+    shared.step->run(0, 1e-2, kFewTokens);
     const int64_t before = emulated(*shared.backend).waits();
-    shared.step->run(1, 1e-2, kRandomTokens);
+    shared.step->run(1, 1e-2, kFewTokens);
     EXPECT_EQ(emulated(*shared.backend).waits() - before, 1);
   }
 }
