@@ -46,6 +46,12 @@ std::pair<int, std::string_view> split_tag(std::string_view line) {
   return {rank, text};
 }
 
+size_t find_tag(std::string_view text) {
+  for (size_t at = 0; (at = text.find('[', at)) != std::string_view::npos; ++at)
+    if (split_tag(text.substr(at)).first != RankLogs::kStarter) return at;
+  return std::string_view::npos;
+}
+
 RankLogs::RankLogs(fs::path folder, Echo echo)
     : folder_(std::move(folder)), echo_(std::move(echo)) {
   std::error_code error;
@@ -69,17 +75,31 @@ void RankLogs::feed(bool error, std::string_view piece) {
 void RankLogs::finish() {
   for (const bool error : {false, true})
     if (!pending_[error].empty()) take(error, std::exchange(pending_[error], {}));
+  for (const bool error : {false, true})
+    for (auto& [rank, line] : std::exchange(unfinished_[error], {})) write(error, rank, line);
 }
 
 void RankLogs::take(bool error, std::string_view line) {
-  const auto tagged = split_tag(line);
-  Log& log = logs_[tagged.first];
-  const std::string text(tagged.second);
-  if (!log.file.is_open()) log.file.open(folder_ / name_of(tagged.first), std::ios::app);
-  log.file << text << '\n' << std::flush;
-  log.tail.push_back(text);
+  for (;;) {
+    const auto [rank, text] = split_tag(line);
+    const size_t next = find_tag(text);
+    std::string& whole = unfinished_[error][rank].append(text.substr(0, next));
+    if (next == std::string_view::npos) {
+      const std::string done = std::move(whole);
+      unfinished_[error].erase(rank);
+      return write(error, rank, done);
+    }
+    line = text.substr(next);
+  }
+}
+
+void RankLogs::write(bool error, int rank, const std::string& line) {
+  Log& log = logs_[rank];
+  if (!log.file.is_open()) log.file.open(folder_ / name_of(rank), std::ios::app);
+  log.file << line << '\n' << std::flush;
+  log.tail.push_back(line);
   if (log.tail.size() > kTailLines) log.tail.pop_front();
-  if (tagged.first == 0) echo_(error, text);
+  if (rank == 0) echo_(error, line);
 }
 
 std::string RankLogs::tail(int rank) const {

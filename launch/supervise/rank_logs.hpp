@@ -36,15 +36,20 @@ class RankLogs {
     std::deque<std::string> tail;
   };
   void take(bool error, std::string_view line);
+  void write(bool error, int rank, const std::string& line);
 
   fs::path folder_;
   Echo echo_;
   std::string pending_[2];
+  std::map<int, std::string> unfinished_[2];  // by rank, the line of which more is to come
   std::map<int, Log> logs_;
 };
 
 /// "[1,3]<stderr>:text" (mpirun --tag-output) and " 3: text" (srun --label): rank and text;
 /// kStarter and the line when it is neither.
 std::pair<int, std::string_view> split_tag(std::string_view line);
+/// Where mpirun's next tag begins in `text`, or npos: a line that a rank's pipe gave in pieces has
+/// one before each, also in its middle, and pieces of other ranks between them.
+size_t find_tag(std::string_view text);
 
 }  // namespace isoflop

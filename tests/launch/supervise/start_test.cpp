@@ -86,6 +86,22 @@ TEST(RankLogs, CutTheStreamByRank) {
   EXPECT_EQ(logs.tail(0), "    note\n    first\n");
 }
 
+TEST(RankLogs, ALineInPiecesIsOneLine) {
+  EXPECT_EQ(find_tag("{\"a\": [1,2], [1,0]<stdout>:"), 13u);
+  EXPECT_EQ(find_tag("[1,0]<std [1,x]<stdout>:"), std::string_view::npos);
+
+  const test::TempDir folder;
+  std::string heard;
+  RankLogs logs(folder.path() / "logs",
+                [&](bool, const std::string& line) { heard += line + ";"; });
+  logs.feed(false, "[1,0]<stdout>:{\"a\": [1,[1,1]<stdout>:mine[1,0]<stdout>:2]}\n");
+  logs.feed(false, "[1,1]<stdout>: too\n[1,0]<stdout>:no end[1,1]<stdout>:\n");
+  EXPECT_EQ(heard, "{\"a\": [1,2]};");
+  logs.finish();
+  EXPECT_EQ(heard, "{\"a\": [1,2]};no end;");
+  EXPECT_EQ(test::slurp(folder.path() / "logs" / "rank-0001.log"), "mine too\n\n");
+}
+
 TEST(Restart, JudgesHowAnAttemptEnded) {
   EXPECT_EQ(judge_ending(0, {0, 0}, true).outcome, Outcome::done);
   EXPECT_EQ(judge_ending(75, {75, 75}, true).outcome, Outcome::stopped);
