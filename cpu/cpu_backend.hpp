@@ -142,9 +142,7 @@ class CpuBackend final : public Backend {
   void multiply_bf16(const Bf16Product&);
   const bf16* forward_panels(const WeightRef&);
   const bf16* backward_panels(const WeightRef&);
-  void pack_forward(Weight&);
-  void pack_backward(Weight&);
-  void pack(View source, bf16* panels);
+  void pack(View source, bf16* of_transpose, bf16* of_source);
 
   ThreadTeam& team_;
   DType activation_;

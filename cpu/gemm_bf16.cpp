@@ -6,8 +6,10 @@
 #include "cpu/gemm_bf16.hpp"
 #include "cpu/gemm_bf16_amx.hpp"
 #include "cpu/simd-inl.h"
+#include "hwy/cache_control.h"
 
 #include <algorithm>
+#include <cstddef>
 #include <cstring>
 #include <iterator>
 
@@ -88,18 +90,30 @@ HWY_INLINE void interleave(const T* first, const T* second, int64_t count, bf16*
   });
 }
 
+/// A few rows at a time, panel by panel: panels are often a multiple of the page apart, so to write
+/// all of them in turn would evict each from the cache before its next pair comes. What comes next
+/// is fetched ahead, since it lies in short pieces.
 void pack_row_pairs(const PackRows& job) {
+  constexpr int64_t kTogether = 32;
   by_type(job.source.dtype, [&](auto zero) HWY_ATTR {
     using T = decltype(zero);
     const View source = job.source;
-    for (int64_t k = job.first; k < job.last; k += 2)
+    const int64_t stride = panel_stride(source.rows);
+    for (int64_t first = job.first; first < job.last; first += kTogether) {
+      const int64_t last = std::min(first + kTogether, job.last);
+      const int64_t ahead = last < job.last ? kTogether * source.stride : 0;
       for (int64_t column = 0; column < source.cols; column += kPanel) {
-        bf16* to = job.panels + column / kPanel * panel_stride(source.rows) + k * kPanel;
         const int64_t count = std::min(kPanel, source.cols - column);
-        const T* first = source.row<T>(k) + column;
-        interleave(first, k + 1 < source.rows ? source.row<T>(k + 1) + column : nullptr, count, to);
-        std::fill_n(to + 2 * count, 2 * (kPanel - count), bf16());
+        bf16* to = job.panels + column / kPanel * stride + first * kPanel;
+        for (int64_t k = first; k < last; k += 2, to += 2 * kPanel) {
+          const T* row = source.row<T>(k) + column;
+          const T* next = k + 1 < source.rows ? row + source.stride : nullptr;
+          if (ahead) hwy::Prefetch(row + ahead), hwy::Prefetch(row + ahead + source.stride);
+          interleave(row, next, count, to);
+          if (count < kPanel) std::fill_n(to + 2 * count, 2 * (kPanel - count), bf16());
+        }
       }
+    }
   });
 }
 
@@ -155,12 +169,12 @@ void pack_columns(View source, int64_t panel, bf16* panels) {
   const int64_t first = panel * kPanel, count = std::min(kPanel, source.rows - first);
   const int64_t inner = source.cols;
   bf16* to = panels + panel * panel_stride(inner);
+  bf16 converted[kTogether][kInner];
   if (count < kPanel) std::fill_n(to, panel_stride(inner), bf16());
   for (int64_t k = 0; k < inner; k += kInner) {
     const int64_t width = std::min(kInner, inner - k);
     for (int64_t column = 0; column < count; column += kTogether) {
       const int64_t together = std::min(kTogether, count - column);
-      bf16 converted[kTogether][kInner];
       const bf16* columns[kTogether];
       for (int64_t c = 0; c < together; ++c) {
         columns[c] = converted[c];
@@ -222,12 +236,13 @@ void gemm_bf16(const GemmBf16& g, Bf16Kernel kernel) {
   if (kernel == Bf16Kernel::amx) return gemm_bf16_amx(g);
   // A block of three panels streams from the second-level cache while eight rows of A stay in the
   // first; measured on Zen 4, 384 reaches the peak of the instruction and 192 some 95 % of it.
-  constexpr int64_t kInner = 384;
+  constexpr int64_t kInner = 512;
   const auto multiply = kernel == Bf16Kernel::avx512_bf16 ? multiply_block_avx512_bf16
                                                           : HWY_DYNAMIC_DISPATCH(multiply_block);
   const int64_t b_stride = panel_stride(g.b_inner ? g.b_inner : g.k);
-  constexpr int64_t kLeftRows = 3 * kPanel;   // as many as the columns of a block
-  alignas(64) bf16 left[kInner * kLeftRows];  // panels of A^T
+  constexpr int64_t kLeftRows = 8 * kPanel;                       // of a tile
+  alignas(64) std::byte room[kInner * kLeftRows * sizeof(bf16)];  // a bf16[] would be zeroed
+  bf16* left = reinterpret_cast<bf16*>(room);                     // panels of A^T
   const int64_t rows_at_once = g.transposed_a ? kLeftRows : std::max<int64_t>(g.m, 1);
   for (int64_t k = 0; k < std::max<int64_t>(g.k, 1); k += kInner) {
     const int64_t inner = std::min(kInner, g.k - k);

@@ -57,10 +57,14 @@ HWY_EXPORT(finish_tile);
 namespace {
 
 constexpr int64_t kFewTokens = 32;   // up to here a product is a stream of the weight
-constexpr int64_t kPackedRows = 32;  // rows that one tile packs
+constexpr int64_t kPackedRows = 64;  // rows that one tile packs
 
 View part(View v, const Tiling::Tile& t) {
   return v ? v.slice(t.row, t.rows).columns(t.col, t.cols) : v;
+}
+
+bf16* panels_of(Buffer& buffer) {
+  return reinterpret_cast<bf16*>(buffer.data());
 }
 
 /// Tokens by features; few tokens are not cut, only the panels of the weight.
@@ -74,21 +78,15 @@ Tiling tiling_of(int64_t tokens, int64_t cols, int64_t inner, int64_t enough) {
 
 }  // namespace
 
-void CpuBackend::pack_forward(Weight& w) {
-  const View master = w.master;
-  bf16* panels = reinterpret_cast<bf16*>(w.forward.data());
-  team_.run(div_ceil(master.rows, kPanel),
-            [&](int64_t panel, int) { pack_columns(master, panel, panels); });
-}
-
-void CpuBackend::pack_backward(Weight& w) {
-  pack(w.master, reinterpret_cast<bf16*>(w.backward.data()));
-}
-
-void CpuBackend::pack(View source, bf16* panels) {
+/// Panels of source^T, of source, or of both at once, so that it comes from memory only once.
+void CpuBackend::pack(View source, bf16* of_transpose, bf16* of_source) {
+  static_assert(kPackedRows % kPanel == 0);
   team_.run(div_ceil(source.rows, kPackedRows), [&](int64_t tile, int) {
-    const int64_t first = tile * kPackedRows;
-    pack_rows({source, first, std::min(first + kPackedRows, source.rows), panels});
+    const int64_t first = tile * kPackedRows, last = std::min(first + kPackedRows, source.rows);
+    if (of_transpose)
+      for (int64_t row = first; row < last; row += kPanel)
+        pack_columns(source, row / kPanel, of_transpose);
+    if (of_source) pack_rows({source, first, last, of_source});
   });
 }
 
@@ -97,9 +95,9 @@ const bf16* CpuBackend::forward_panels(const WeightRef& ref) {
   if (!w.forward.data()) {
     const auto count = static_cast<size_t>(packed_size(w.master.cols, w.master.rows));
     w.forward = allocate_host(count * sizeof(bf16), "a weight in bf16");
-    pack_forward(w);
+    pack(w.master, panels_of(w.forward), nullptr);
   }
-  return reinterpret_cast<const bf16*>(w.forward.data());
+  return panels_of(w.forward);
 }
 
 const bf16* CpuBackend::backward_panels(const WeightRef& ref) {
@@ -107,15 +105,15 @@ const bf16* CpuBackend::backward_panels(const WeightRef& ref) {
   if (!w.backward.data()) {
     const auto count = static_cast<size_t>(packed_size(w.master.rows, w.master.cols));
     w.backward = allocate_host(count * sizeof(bf16), "a weight in bf16");
-    pack_backward(w);
+    pack(w.master, nullptr, panels_of(w.backward));
   }
-  return reinterpret_cast<const bf16*>(w.backward.data());
+  return panels_of(w.backward);
 }
 
 void CpuBackend::refresh(WeightRef ref) {
   Weight& w = weight_of(ref);
-  if (w.forward.data()) pack_forward(w);
-  if (w.backward.data()) pack_backward(w);
+  if (w.forward.data() || w.backward.data())
+    pack(w.master, panels_of(w.forward), panels_of(w.backward));
 }
 
 /// result = add + scale (A B + bias), where A is (rows, inner) and B panels of (inner, columns).
@@ -124,9 +122,10 @@ void CpuBackend::multiply_bf16(const Bf16Product& p) {
   // Every sum is made in the same order whatever the tiles, so they may be as large as leaves each
   // thread a few: one that has to wait for its core must not hold up the others.
   const int64_t enough = 4 * team_.size();
-  const Tiling tiling =
-      p.transposed_a ? Tiling(p.result.rows, p.result.cols, p.inner, kPanel, kBlockCols, enough)
-                     : tiling_of(p.result.rows, p.result.cols, p.inner, enough);
+  Tiling tiling = p.transposed_a
+                      ? Tiling(p.result.rows, p.result.cols, p.inner, kPanel, kBlockCols, enough)
+                      : tiling_of(p.result.rows, p.result.cols, p.inner, enough);
+  if (p.transposed_a) tiling.even_out(team_.size(), kPanel);
   const int64_t stride = round_up(std::min(tiling.tile_cols, p.result.cols), 16);
   const int64_t room = tiling.tile_rows * stride;
   float* scratch = scratch_.floats(team_.size() * room);
@@ -178,7 +177,7 @@ void CpuBackend::matmul_grad_input_bf16(const MatmulGradInput& op) {
 void CpuBackend::matmul_grad_weight_bf16(const MatmulGradWeight& op) {
   const int64_t tokens = op.x.rows;
   bf16* x = panels_.bf16s(packed_size(tokens, op.x.cols));
-  pack(op.x, x);
+  pack(op.x, nullptr, x);
   multiply_bf16({.a = op.dy.as<bf16>(),
                  .lda = op.dy.stride,
                  .transposed_a = true,

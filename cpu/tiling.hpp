@@ -36,6 +36,15 @@ struct Tiling {
     tile_rows = round_up(div_ceil(rows, div_ceil(rows, r)), row_granule);  // even tiles
     tile_cols = round_up(div_ceil(cols, div_ceil(cols, c)), col_granule);
   }
+  /// Fewer rows a tile where that gives every one of `threads` as many tiles: of nine, two threads
+  /// would have one more round than half. Only where bits do not depend on tiles.
+  void even_out(int64_t threads, int64_t row_granule) {
+    constexpr int64_t kFewestRows = 64;
+    Tiling even = *this;
+    while (even.count() % threads != 0 && even.tile_rows - row_granule >= kFewestRows)
+      even.tile_rows -= row_granule;
+    if (even.count() % threads == 0) *this = even;
+  }
   int64_t row_tiles() const { return div_ceil(rows, tile_rows); }
   int64_t count() const { return row_tiles() * div_ceil(cols, tile_cols); }
 
