@@ -253,10 +253,15 @@ void gemm_bf16(const GemmBf16& g, Bf16Kernel kernel) {
                               : g.a + (first + row) * g.lda + k;
       };
       if (g.transposed_a) pack_rows({transposed_block(g, k, inner, first, rows), 0, inner, left});
-      for (int64_t column = 0; column < g.n; column += kBlockCols)
+      // Three panels at a time, but four (a head of 64) as two and two: a single one does not keep
+      // enough sums going.
+      for (int64_t column = 0, cols; column < g.n; column += cols) {
+        cols = g.n - column > 3 * kPanel && g.n - column <= 4 * kPanel
+                   ? 2 * kPanel
+                   : std::min(kBlockCols, g.n - column);
         for (int64_t row = 0; row < rows; row += kBlockRows)
           multiply({.rows = std::min(kBlockRows, rows - row),
-                    .cols = std::min(kBlockCols, g.n - column),
+                    .cols = cols,
                     .pairs = inner / 2,
                     .odd = inner % 2 != 0,
                     .a = row_at(row),
@@ -267,6 +272,7 @@ void gemm_bf16(const GemmBf16& g, Bf16Kernel kernel) {
                     .c = g.c + (first + row) * g.ldc + column,
                     .ldc = g.ldc,
                     .accumulate = g.accumulate || k > 0});
+      }
     }
   }
 }
