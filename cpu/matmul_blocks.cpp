@@ -109,58 +109,83 @@ HWY_INLINE hn::Vec<D> load_f16(D d, const uint8_t* from) {
   return hn::PromoteTo(d, hn::BitCast(half, hn::Set(bits, value)));
 }
 
-/// Dot products of a row of the weight with kTokens tokens; `products` has room for a row's scales
-/// of each.
-template <int kTokens>
-HWY_INLINE void dot_levels(
-    const LevelRow& w, const LevelRow* x, int64_t cols, bool minima, float* products, float* y) {
+/// Dot products of kRows rows of the weight with kTokens tokens, y[r * y_stride + t]; `products`
+/// has room for a row's scales of each.
+template <int kRows, int kTokens>
+HWY_INLINE void dot_levels(const LevelRow* w,
+                           const LevelRow* x,
+                           int64_t cols,
+                           bool minima,
+                           float* products,
+                           float* y,
+                           int64_t y_stride) {
   const hn::CappedTag<int16_t, 32> d16;
   const hn::RepartitionToWide<decltype(d16)> d32;
   const hn::Rebind<float, decltype(d32)> df;
   const int64_t step = static_cast<int64_t>(hn::Lanes(d16)), blocks = cols / kLevelBlock,
                 room = padded(blocks);
-  for (int t = 0; t < kTokens; ++t)
-    for_each_whole(blocks, [&](auto d, int64_t b) HWY_ATTR {
-      hn::StoreU(hn::Mul(hn::LoadU(d, w.scales + b), hn::LoadU(d, x[t].scales + b)), d,
-                 products + t * room + b);
-    });
-  hn::Vec<decltype(df)> sum[kTokens];
-  for (auto& s : sum) s = hn::Zero(df);
+  for (int r = 0; r < kRows; ++r)
+    for (int t = 0; t < kTokens; ++t)
+      for_each_whole(blocks, [&](auto d, int64_t b) HWY_ATTR {
+        hn::StoreU(hn::Mul(hn::LoadU(d, w[r].scales + b), hn::LoadU(d, x[t].scales + b)), d,
+                   products + (r * kTokens + t) * room + b);
+      });
+  hn::Vec<decltype(df)> sum[kRows][kTokens];
+  for (auto& of_row : sum)
+    for (auto& s : of_row) s = hn::Zero(df);
   for (int64_t b = 0; b < blocks; ++b) {
-    hn::Vec<decltype(d32)> whole[kTokens];
-    for (auto& v : whole) v = hn::Zero(d32);
-    for (int64_t i = 0; i < kLevelBlock; i += step) {
-      const auto level = hn::LoadU(d16, w.levels + b * kLevelBlock + i);
+    hn::Vec<decltype(d32)> whole[kRows][kTokens];
+    for (auto& of_row : whole)
+      for (auto& v : of_row) v = hn::Zero(d32);
+    for (int64_t i = b * kLevelBlock; i < (b + 1) * kLevelBlock; i += step) {
+      hn::Vec<decltype(d16)> level[kRows];
+      for (int r = 0; r < kRows; ++r) level[r] = hn::LoadU(d16, w[r].levels + i);
       for (int t = 0; t < kTokens; ++t) {
-        auto second = hn::Zero(d32);
-        whole[t] = hn::ReorderWidenMulAccumulate(
-            d32, level, hn::LoadU(d16, x[t].levels + b * kLevelBlock + i), whole[t], second);
-        whole[t] = hn::Add(whole[t], second);
+        const auto token = hn::LoadU(d16, x[t].levels + i);
+        for (int r = 0; r < kRows; ++r) {
+          auto second = hn::Zero(d32);
+          whole[r][t] = hn::ReorderWidenMulAccumulate(d32, level[r], token, whole[r][t], second);
+          whole[r][t] = hn::Add(whole[r][t], second);
+        }
       }
     }
-    for (int t = 0; t < kTokens; ++t)
-      sum[t] = hn::MulAdd(hn::ConvertTo(df, whole[t]), hn::Set(df, products[t * room + b]), sum[t]);
+    for (int r = 0; r < kRows; ++r)
+      for (int t = 0; t < kTokens; ++t)
+        sum[r][t] = hn::MulAdd(hn::ConvertTo(df, whole[r][t]),
+                               hn::Set(df, products[(r * kTokens + t) * room + b]), sum[r][t]);
   }
-  for (int t = 0; t < kTokens; ++t) {
-    y[t] = hn::GetLane(hn::SumOfLanes(df, sum[t]));
-    if (minima)
-      y[t] += reduce_sum(room, [&](auto d, int64_t b) HWY_ATTR {
-        return hn::Mul(hn::LoadU(d, w.offsets + b), hn::LoadU(d, x[t].offsets + b));
-      });
-  }
+  for (int r = 0; r < kRows; ++r)
+    for (int t = 0; t < kTokens; ++t) {
+      float& to = y[r * y_stride + t];
+      to = hn::GetLane(hn::SumOfLanes(df, sum[r][t]));
+      if (minima)
+        to += reduce_sum(room, [&](auto d, int64_t b) HWY_ATTR {
+          return hn::Mul(hn::LoadU(d, w[r].offsets + b), hn::LoadU(d, x[t].offsets + b));
+        });
+    }
 }
 
-/// y[t] for all tokens.
-void dot_tokens(const LevelRow& w,
+/// `rows` rows by all tokens. Several of both at once, because what they are multiplied by has to
+/// come from the second-level cache: the levels of 64 tokens do not fit into the first.
+void dot_tokens(const LevelRow* w,
+                int64_t rows,
                 const LevelRow* x,
                 int64_t tokens,
                 int64_t cols,
                 bool minima,
                 float* products,
                 float* y) {
-  int64_t t = 0;
-  for (; t + 4 <= tokens; t += 4) dot_levels<4>(w, x + t, cols, minima, products, y + t);
-  for (; t < tokens; ++t) dot_levels<1>(w, x + t, cols, minima, products, y + t);
+  int64_t r = 0;
+  for (; r + 4 <= rows; r += 4) {
+    float* to = y + r * tokens;
+    int64_t t = 0;
+    for (; t + 2 <= tokens; t += 2)
+      dot_levels<4, 2>(w + r, x + t, cols, minima, products, to + t, tokens);
+    if (t < tokens) dot_levels<4, 1>(w + r, x + t, cols, minima, products, to + t, tokens);
+  }
+  for (; r < rows; ++r)
+    for (int64_t t = 0; t < tokens; ++t)
+      dot_levels<1, 1>(w + r, x + t, cols, minima, products, y + r * tokens + t, tokens);
 }
 
 /// A row of blocks by one token, with the bits of dot_levels(). `minima` has room for the row's,
@@ -237,23 +262,29 @@ void round_activations(const float* x,
                        int64_t cols,
                        const ActivationRounding& how,
                        const LevelRow& row) {
+  const hn::CappedTag<float, kLevelBlock> d;
+  const hn::RebindToSigned<decltype(d)> d32;
+  const hn::Rebind<int16_t, decltype(d)> d16;
+  const int64_t step = static_cast<int64_t>(hn::Lanes(d));
   std::fill(row.offsets + cols / kLevelBlock, row.offsets + padded(cols / kLevelBlock), 0.0f);
   for (int64_t first = 0; first < cols; first += how.elements) {
-    float largest = 0;
-    for (int64_t i = first; i < first + how.elements; ++i)
-      largest = std::max(largest, std::fabs(x[i]));
+    auto most = hn::Zero(d);
+    for (int64_t i = first; i < first + how.elements; i += step)
+      most = hn::Max(most, hn::Abs(hn::LoadU(d, x + i)));
+    const float largest = hn::GetLane(hn::MaxOfLanes(d, most));
     const float scale = largest / 127, inverse = scale != 0 ? 1 / scale : 0;
     const float kept = how.scale_in_f16 ? to_float(to_f16(scale)) : scale;
     for (int64_t b = first / kLevelBlock; b < (first + how.elements) / kLevelBlock; ++b) {
-      int32_t sum = 0;
-      for (int64_t i = b * kLevelBlock; i < (b + 1) * kLevelBlock; ++i) {
-        const auto level = static_cast<int16_t>(std::lrintf(x[i] * inverse));
-        row.levels[i] = level;
-        sum += level;
+      auto sums = hn::Zero(d32);
+      for (int64_t i = b * kLevelBlock; i < (b + 1) * kLevelBlock; i += step) {
+        const auto level = hn::NearestInt(hn::Mul(hn::LoadU(d, x + i), hn::Set(d, inverse)));
+        hn::StoreU(hn::DemoteTo(d16, level), d16, row.levels + i);
+        sums = hn::Add(sums, level);
       }
-      const float scaled = static_cast<float>(sum) * scale;
+      const auto sum = static_cast<float>(hn::GetLane(hn::SumOfLanes(d32, sums)));
+      const float scaled = sum * scale;
       row.scales[b] = kept;
-      row.offsets[b] = how.sum_in_f16 ? to_float(to_f16(scaled)) : static_cast<float>(sum) * kept;
+      row.offsets[b] = how.sum_in_f16 ? to_float(to_f16(scaled)) : sum * kept;
     }
   }
 }
@@ -302,15 +333,17 @@ WeightRef CpuBackend::prepare_blocks(const BlockMatrix& blocks) {
 void CpuBackend::matmul_blocks(const Matmul& op, const BlockMatrix& w) {
   ISOFLOP_CHECK(op.x.dtype == DType::f32, "quantized weights take activations of fp32");
   constexpr int64_t kTokens = 64;  // rounded at once; with them a tile's rows stay in the cache
+  constexpr int64_t kRows = 4;     // of the weight, unpacked at once
   constexpr int64_t kTileWeights = 32 * 1024;
   const BlockCodec& codec = *find_block_codec(w.type);
   const BlockLevels& form = *find_block_levels(codec.type);
   const int64_t tile_rows = std::max<int64_t>(1, kTileWeights / w.cols);
   const int64_t cols = w.cols, row_bytes = codec.bytes_for(cols),
-                products_room = 4 * padded(cols / kLevelBlock);
+                products_room = 2 * kRows * padded(cols / kLevelBlock);
   const size_t row_room = LevelRows::bytes_of(cols);
   const size_t thread_room =
-      row_room + static_cast<size_t>(products_room + std::max(kTokens, tile_rows)) * sizeof(float);
+      kRows * row_room +
+      static_cast<size_t>(products_room + std::max(kRows * kTokens, tile_rows)) * sizeof(float);
   const auto floats = [](size_t bytes) { return static_cast<int64_t>(bytes / sizeof(float)); };
   float* scratch =
       scratch_.floats(floats(kTokens * row_room + static_cast<size_t>(team_.size()) * thread_room));
@@ -330,8 +363,8 @@ void CpuBackend::matmul_blocks(const Matmul& op, const BlockMatrix& w) {
     for (int64_t t = 0; t < count; ++t) x[static_cast<size_t>(t)] = tokens[t];
     team_.run(div_ceil(w.rows, tile_rows), [&](int64_t tile, int thread) {
       std::byte* room = threads + static_cast<size_t>(thread) * thread_room;
-      const LevelRow row = LevelRows{cols, room}[0];
-      float* products = reinterpret_cast<float*>(room + row_room);
+      const LevelRows levels{cols, room};
+      float* products = reinterpret_cast<float*>(room + kRows * row_room);
       float* y = products + products_room;
       const auto finish = [&](int64_t t, int64_t r, float dot_product) {
         const float add = op.add ? op.add.row<float>(first + t)[r] : 0.0f;
@@ -343,11 +376,19 @@ void CpuBackend::matmul_blocks(const Matmul& op, const BlockMatrix& w) {
         for (int64_t r = begin; r < end; ++r) finish(0, r, y[r - begin]);
         return;
       }
-      std::fill_n(row.offsets, padded(cols / kLevelBlock), 0.0f);
-      for (int64_t r = begin; r < end; ++r) {
-        form.unpack(w.blocks + r * row_bytes, cols, row.levels, row.scales, row.offsets);
-        dot(row, x.data(), count, cols, form.has_minima, products, y);
-        for (int64_t t = 0; t < count; ++t) finish(t, r, y[t]);
+      std::array<LevelRow, kRows> rows;
+      for (int64_t i = 0; i < kRows; ++i) {
+        rows[static_cast<size_t>(i)] = levels[i];
+        std::fill_n(levels[i].offsets, padded(cols / kLevelBlock), 0.0f);
+      }
+      for (int64_t r = begin; r < end; r += kRows) {
+        const int64_t together = std::min(kRows, end - r);
+        for (int64_t i = 0; i < together; ++i)
+          form.unpack(w.blocks + (r + i) * row_bytes, cols, levels[i].levels, levels[i].scales,
+                      levels[i].offsets);
+        dot(rows.data(), together, x.data(), count, cols, form.has_minima, products, y);
+        for (int64_t t = 0; t < count; ++t)
+          for (int64_t i = 0; i < together; ++i) finish(t, r + i, y[i * count + t]);
       }
     });
   }
