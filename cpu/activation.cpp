@@ -10,15 +10,15 @@
 HWY_BEFORE_NAMESPACE();
 namespace isoflop::cpu::HWY_NAMESPACE {
 
-// The tanh form through the logistic function: (1 + tanh u) / 2 = sigmoid(2u), where
-// u = sqrt(2/pi) (x + 0.044715 x^3).
+// The tanh form through the logistic function: (1 + tanh u) / 2 = 1 / (1 + 2^t), where
+// t = -2u log2(e) and u = sqrt(2/pi) (x + 0.044715 x^3).
 constexpr float kTwiceSlope = 1.5957691216f;  // 2 sqrt(2/pi)
 constexpr float kCubic = 0.044715f;
 
 template <class D, class V = hn::Vec<D>>
-HWY_INLINE V tanh_gate(D d, V x, V square) {
-  const V inner = hn::MulAdd(square, hn::Set(d, kTwiceSlope * kCubic), hn::Set(d, kTwiceSlope));
-  return sigmoid(d, hn::Mul(x, inner));
+HWY_INLINE V tanh_exponent(D d, V x, V square) {
+  constexpr float kSlope = -kTwiceSlope * kLog2E;
+  return hn::Mul(x, hn::MulAdd(square, hn::Set(d, kSlope * kCubic), hn::Set(d, kSlope)));
 }
 
 template <class T>
@@ -27,16 +27,15 @@ void gelu_rows_of(const GeluForward& op, int64_t first, int64_t last) {
     const T* x = op.x.row<T>(r);
     T* y = op.y.row<T>(r);
     if (op.kind == Gelu::tanh) {
-      for_each(op.x.cols, [&](auto d, int64_t i) HWY_ATTR {
-        const auto v = load(d, x + i);
-        store(hn::Mul(v, tanh_gate(d, v, hn::Mul(v, v))), d, y + i);
+      map(op.x.cols, {x}, {y}, [](auto d, const auto& in, auto& out) HWY_ATTR {
+        const auto v = in[0];
+        out[0] = logistic_part(d, v, tanh_exponent(d, v, hn::Mul(v, v)));
       });
     } else {
-      for_each(op.x.cols, [&](auto d, int64_t i) HWY_ATTR {
-        const auto v = load(d, x + i);
-        auto density = v, distribution = v;
-        normal(d, v, density, distribution);
-        store(hn::Mul(v, distribution), d, y + i);
+      map(op.x.cols, {x}, {y}, [](auto d, const auto& in, auto& out) HWY_ATTR {
+        auto density = in[0], distribution = in[0];
+        normal(d, in[0], density, distribution);
+        out[0] = hn::Mul(in[0], distribution);
       });
     }
   }
@@ -51,22 +50,20 @@ void gelu_backward_rows_of(const GeluBackward& op, int64_t first, int64_t last) 
     const T *x = op.x.row<T>(r), *dy = op.dy.row<T>(r);
     T* dx = op.dx.row<T>(r);
     if (op.kind == Gelu::tanh) {
-      for_each(op.x.cols, [&](auto d, int64_t i) HWY_ATTR {
-        const auto v = load(d, x + i);
-        const auto square = hn::Mul(v, v), gate = tanh_gate(d, v, square);
+      map(op.x.cols, {x, dy}, {dx}, [](auto d, const auto& in, auto& out) HWY_ATTR {
+        const auto v = in[0], square = hn::Mul(v, v), one = hn::Set(d, 1.0f);
+        const auto gate = logistic_part(d, one, tanh_exponent(d, v, square));
         // d(x gate)/dx = gate + x gate (1 - gate) 2u'
         const auto slope =
             hn::MulAdd(square, hn::Set(d, 3 * kTwiceSlope * kCubic), hn::Set(d, kTwiceSlope));
         const auto rest = hn::Mul(hn::Mul(v, slope), hn::NegMulAdd(gate, gate, gate));
-        store(hn::Mul(load(d, dy + i), hn::Add(gate, rest)), d, dx + i);
+        out[0] = hn::Mul(in[1], hn::Add(gate, rest));
       });
     } else {
-      for_each(op.x.cols, [&](auto d, int64_t i) HWY_ATTR {
-        const auto v = load(d, x + i);
-        auto density = v, distribution = v;
-        normal(d, v, density, distribution);
-        const auto slope = hn::MulAdd(v, density, distribution);
-        store(hn::Mul(load(d, dy + i), slope), d, dx + i);
+      map(op.x.cols, {x, dy}, {dx}, [](auto d, const auto& in, auto& out) HWY_ATTR {
+        auto density = in[0], distribution = in[0];
+        normal(d, in[0], density, distribution);
+        out[0] = hn::Mul(in[1], hn::MulAdd(in[0], density, distribution));
       });
     }
   }
@@ -81,10 +78,9 @@ void swiglu_rows_of(const SwigluForward& op, int64_t first, int64_t last) {
   for (int64_t r = first; r < last; ++r) {
     const T *gate = op.gate.row<T>(r), *up = op.up.row<T>(r);
     T* y = op.y.row<T>(r);
-    for_each(op.y.cols, [&](auto d, int64_t i) HWY_ATTR {
-      const auto g = load(d, gate + i);
-      const auto silu = hn::Mul(g, sigmoid(d, g));
-      store(hn::Mul(silu, load(d, up + i)), d, y + i);
+    map(op.y.cols, {gate, up}, {y}, [](auto d, const auto& in, auto& out) HWY_ATTR {
+      const auto silu = logistic_part(d, in[0], hn::Mul(in[0], hn::Set(d, -kLog2E)));
+      out[0] = hn::Mul(silu, in[1]);
     });
   }
 }
@@ -97,12 +93,12 @@ void swiglu_backward_rows_of(const SwigluBackward& op, int64_t first, int64_t la
   for (int64_t r = first; r < last; ++r) {
     const T *gate = op.gate.row<T>(r), *up = op.up.row<T>(r), *dy = op.dy.row<T>(r);
     T *dgate = op.dgate.row<T>(r), *dup = op.dup.row<T>(r);
-    for_each(op.dy.cols, [&](auto d, int64_t i) HWY_ATTR {
-      const auto g = load(d, gate + i), u = load(d, up + i), grad = load(d, dy + i);
+    map(op.dy.cols, {gate, up, dy}, {dgate, dup}, [](auto d, const auto& in, auto& out) HWY_ATTR {
+      const auto g = in[0], u = in[1], grad = in[2];
       const auto s = sigmoid(d, g), silu = hn::Mul(g, s);
       const auto slope = hn::MulAdd(silu, hn::Sub(hn::Set(d, 1.0f), s), s);  // s (1 + g (1 - s))
-      store(hn::Mul(hn::Mul(grad, u), slope), d, dgate + i);
-      store(hn::Mul(grad, silu), d, dup + i);
+      out[0] = hn::Mul(hn::Mul(grad, u), slope);
+      out[1] = hn::Mul(grad, silu);
     });
   }
 }

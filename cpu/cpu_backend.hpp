@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <deque>
+#include <type_traits>
 
 namespace isoflop::cpu {
 
@@ -104,13 +105,19 @@ class CpuBackend final : public Backend {
   void add(View from, View to) override;
 
  private:
-  /// work(first, last) on blocks of rows of about 64 KB each, which is a few microseconds: enough
-  /// to outweigh handing out a tile, and small tensors stay with the caller.
+  /// work(first, last) or work(first, last, thread) on blocks of rows of about 64 KB each, which is
+  /// a few microseconds: enough to outweigh handing out a tile, and small tensors stay with the
+  /// caller.
   template <class Work>
   void for_row_blocks(int64_t rows, int64_t cols, Work&& work) {
     const int64_t block = std::max<int64_t>(1, kBlockElements / std::max<int64_t>(cols, 1));
-    team_.run(div_ceil(rows, block),
-              [&](int64_t tile, int) { work(tile * block, std::min((tile + 1) * block, rows)); });
+    team_.run(div_ceil(rows, block), [&](int64_t tile, int thread) {
+      const int64_t first = tile * block, last = std::min(first + block, rows);
+      if constexpr (std::is_invocable_v<Work, int64_t, int64_t, int>)
+        work(first, last, thread);
+      else
+        work(first, last);
+    });
   }
   /// work(row, column, count) on pieces of two views of one shape; both contiguous = one long row.
   template <class Work>

@@ -73,6 +73,44 @@ HWY_INLINE void store(hn::Vec<D> v, D d, bf16* to) {
   store_upper_half(round_to_bf16(d, v), d, to);
 }
 
+/// Two vectors of consecutive elements, in whatever order among the two is cheap for the type.
+template <class D>
+HWY_INLINE void load_pair(D d, const float* from, hn::Vec<D>& a, hn::Vec<D>& b) {
+  a = load(d, from);
+  b = load(d, from + hn::Lanes(d));
+}
+template <class D>
+HWY_INLINE void load_pair(D d, const bf16* from, hn::Vec<D>& a, hn::Vec<D>& b) {
+  const hn::RebindToUnsigned<D> whole;
+  const auto bits = hn::LoadU(whole, reinterpret_cast<const uint32_t*>(from));
+  a = hn::BitCast(d, hn::ShiftLeft<16>(bits));
+  b = hn::BitCast(d, hn::And(bits, hn::Set(whole, 0xffff0000u)));
+}
+template <class D>
+HWY_INLINE void store_pair(hn::Vec<D> a, hn::Vec<D> b, D d, float* to) {
+  store(a, d, to);
+  store(b, d, to + hn::Lanes(d));
+}
+template <class D>
+HWY_INLINE void store_pair(hn::Vec<D> a, hn::Vec<D> b, D d, bf16* to) {
+  const hn::RebindToUnsigned<D> whole;
+  const auto upper = hn::And(round_to_bf16(d, b), hn::Set(whole, 0xffff0000u));
+  const auto both = hn::Or(hn::ShiftRight<16>(round_to_bf16(d, a)), upper);
+  hn::StoreU(both, whole, reinterpret_cast<uint32_t*>(to));
+}
+
+/// v within [low, high]; NaN stays NaN.
+template <class D, class V = hn::Vec<D>>
+HWY_INLINE V clamp(D d, V v, float low, float high) {
+  const V least = hn::Set(d, low), most = hn::Set(d, high);
+#if HWY_ARCH_X86 && HWY_TARGET != HWY_EMU128 && HWY_TARGET != HWY_SCALAR
+  return hn::Min(most, hn::Max(least, v));  // of which the second argument wins if one is NaN
+#else
+  v = hn::IfThenElse(hn::Lt(v, least), least, v);
+  return hn::IfThenElse(hn::Gt(v, most), most, v);
+#endif
+}
+
 /// Single elements, where a kernel needs one.
 inline float value_of(float x) {
   return x;
@@ -104,6 +142,29 @@ HWY_INLINE void for_each(int64_t count, F&& f) {
   int64_t i = 0;
   for (; i + step <= count; i += step) f(Full(), i);
   for (; i < count; ++i) f(One(), i);
+}
+
+/// f(tag, inputs, outputs), both arrays of vectors, for all elements of from[0], ... and to[0], ...
+template <class T, size_t kFrom, size_t kTo, class F>
+HWY_INLINE void map(int64_t count, const T* const (&from)[kFrom], T* const (&to)[kTo], F&& f) {
+  const auto one_vector = [&](auto d, int64_t i) HWY_ATTR {
+    hn::Vec<decltype(d)> x[kFrom], y[kTo];
+    for (size_t k = 0; k < kFrom; ++k) x[k] = load(d, from[k] + i);
+    f(d, x, y);
+    for (size_t k = 0; k < kTo; ++k) store(y[k], d, to[k] + i);
+  };
+  const Full d;
+  const int64_t step = lanes();
+  int64_t i = 0;
+  for (; i + 2 * step <= count; i += 2 * step) {
+    VFull x0[kFrom], x1[kFrom], y0[kTo], y1[kTo];
+    for (size_t k = 0; k < kFrom; ++k) load_pair(d, from[k] + i, x0[k], x1[k]);
+    f(d, x0, y0);
+    f(d, x1, y1);
+    for (size_t k = 0; k < kTo; ++k) store_pair(y0[k], y1[k], d, to[k] + i);
+  }
+  for (; i + step <= count; i += step) one_vector(d, i);
+  for (; i < count; ++i) one_vector(One(), i);
 }
 
 /// f(tag, i) for whole vectors alone, the last of which may reach behind `count`: rows with room
