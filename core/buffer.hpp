@@ -37,8 +37,8 @@ class Buffer {
   std::function<void(void*)> release_;
 };
 
-/// Zeroed host memory aligned to kAlignment; large ones ask for huge pages. Throws IoError naming
-/// `what` when the machine has not enough.
+/// Zeroed host memory aligned to kAlignment. Large ones ask for huge pages, which come into being
+/// when they are first written to. Throws IoError naming `what` when the machine has not enough.
 Buffer allocate_host(size_t bytes, const std::string& what);
 
 /// Stack-like scratch within one region. take() is pointer arithmetic, so it may be called within a

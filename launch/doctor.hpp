@@ -43,6 +43,8 @@ Finding check_compute(const ComputeChoice& choice, cpu::Amx amx);
 /// `usable`: cores this process may run on.
 Finding check_cores(const SystemFiles& files, int usable);
 Finding check_memory(const SystemFiles& files);
+/// Which nodes of memory (core/numa.hpp) `cores` belong to, and what that means for large buffers.
+Finding check_memory_nodes(const SystemFiles& files, const std::vector<int>& cores);
 Finding check_huge_pages(const SystemFiles& files);
 Finding check_swap(const SystemFiles& files);
 Finding check_governor(const SystemFiles& files);

@@ -1,8 +1,10 @@
+#include "core/numa.hpp"
 #include "launch/doctor.hpp"
 #include "report/environment.hpp"
 #include "report/humanize.hpp"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -168,6 +170,17 @@ Finding check_memory(const SystemFiles& files) {
     finding.advice = "compare with the memory that isoflop train --dry-run plans";
   }
   return finding;
+}
+
+Finding check_memory_nodes(const SystemFiles& files, const std::vector<int>& cores) {
+  const std::vector<int> nodes = memory_nodes(cores, files.root);
+  if (nodes.empty()) return {"memory nodes", Health::ok, "the system does not say", ""};
+  if (nodes.size() == 1)
+    return {"memory nodes", Health::ok, fmt::format("node {} alone", nodes.front()), ""};
+  return {"memory nodes", Health::note,
+          fmt::format("nodes {}; the pages of large buffers come from them in turn",
+                      fmt::join(nodes, ", ")),
+          "one rank per node keeps memory near its cores: mpirun --map-by numa --bind-to numa"};
 }
 
 Finding check_huge_pages(const SystemFiles& files) {

@@ -1,4 +1,5 @@
 #include "core/error.hpp"
+#include "core/numa.hpp"
 #include "launch/doctor.hpp"
 #include "parallel/nccl.hpp"
 #include "report/environment.hpp"
@@ -147,6 +148,7 @@ std::vector<Finding> examine_machine(const SystemFiles& files,
           check_compute(machine.choice, cpu::amx_state()),
           check_cores(files, usable),
           check_memory(files),
+          check_memory_nodes(files, allowed_cores()),
           check_huge_pages(files),
           check_swap(files),
           check_governor(files),

@@ -37,6 +37,20 @@ TEST_F(Doctor, MemoryIsWhatTheControlGroupLeaves) {
   EXPECT_EQ(check_memory(files()).health, Health::fatal);
 }
 
+TEST_F(Doctor, SeveralNodesOfMemoryAreANote) {
+  EXPECT_EQ(check_memory_nodes(files(), {0, 4}).health, Health::ok);
+  write("sys/devices/system/node/has_memory", "0-1\n");
+  write("sys/devices/system/node/node0/cpulist", "0-3\n");
+  write("sys/devices/system/node/node1/cpulist", "4-7\n");
+  const Finding one = check_memory_nodes(files(), {4, 5});
+  EXPECT_EQ(one.health, Health::ok);
+  EXPECT_EQ(one.text, "node 1 alone");
+  const Finding both = check_memory_nodes(files(), {0, 4});
+  EXPECT_EQ(both.health, Health::note);
+  EXPECT_NE(both.text.find("nodes 0, 1;"), std::string::npos) << both.text;
+  EXPECT_NE(both.advice.find("--map-by numa"), std::string::npos) << both.advice;
+}
+
 TEST_F(Doctor, ReadsTheChosenWordOfHugePagesGovernorAndClock) {
   write("sys/kernel/mm/transparent_hugepage/enabled", "always [madvise] never\n");
   EXPECT_EQ(check_huge_pages(files()).health, Health::ok);
