@@ -1,5 +1,6 @@
 #include <cmath>
 #include <limits>
+#include <numbers>
 #include <utility>
 
 #undef HWY_TARGET_INCLUDE
@@ -9,37 +10,120 @@
 // Below, because the line above includes this file once per instruction set.
 #include "cpu/attention-inl.h"
 #include "cpu/cpu_backend.hpp"
+#include "hwy/cache_control.h"
 
 // Attention on bf16: the blocks of attention.cpp, their products made by gemm_bf16. Scores, softmax
 // and all sums are fp32; the probabilities and the gradients of the scores are rounded to bf16
-// before they are multiplied, as are all operands. Keys and values are packed once for all the
-// queries of a tile, so blocks begin at whole panels of keys.
+// before they are multiplied, as are all operands. Keys and values are packed once for all that
+// reads them in a tile, so blocks begin at whole panels of keys. Exponentials are powers of two,
+// since the scale of the scores can carry the factor.
 HWY_BEFORE_NAMESPACE();
 namespace isoflop::cpu::HWY_NAMESPACE {
 
-/// Scores s become P = e^(scale s - max), relative to the running maximum of what is scaled; what
+/// 2^x for x <= 0; below -125, where a product could be subnormal, 0. Relative error 1.1e-7; NaN
+/// stays NaN.
+template <class D, class V = hn::Vec<D>>
+HWY_INLINE V exp2_negative(D d, V x) {
+  // Added to x it leaves x rounded to a whole number, plus 127, in the lowest bits.
+  const V bias = hn::Set(d, 0x1.8p23f + 127), biased = hn::Add(x, bias);
+  const V r = hn::Sub(x, hn::Sub(biased, bias));
+  V p = hn::Set(d, 0.00132647273f);
+  p = hn::MulAdd(p, r, hn::Set(d, 0.00967151299f));
+  p = hn::MulAdd(p, r, hn::Set(d, 0.0555073358f));
+  p = hn::MulAdd(p, r, hn::Set(d, 0.240222424f));
+  p = hn::MulAdd(p, r, hn::Set(d, 0.693147004f));
+  p = hn::MulAdd(p, r, hn::Set(d, 1.0f));
+  const hn::RebindToUnsigned<D> bits;
+  const V power = hn::BitCast(d, hn::ShiftLeft<23>(hn::BitCast(bits, biased)));
+  return hn::IfThenElse(hn::Lt(x, hn::Set(d, -125.0f)), hn::Zero(d), hn::Mul(p, power));
+}
+
+/// Two vectors, as round_to_bf16() leaves them, one behind the other.
+template <class D, class V = hn::Vec<hn::RebindToUnsigned<D>>>
+HWY_INLINE void store_two(V first, V second, [[maybe_unused]] D d, bf16* to) {
+#if HWY_TARGET == HWY_SCALAR
+  store_upper_half(first, d, to);
+  store_upper_half(second, d, to + 1);
+#else
+  const hn::Repartition<uint16_t, D> halves;
+  const auto upper = hn::ConcatOdd(halves, hn::BitCast(halves, second), hn::BitCast(halves, first));
+  hn::StoreU(upper, halves, reinterpret_cast<uint16_t*>(to));
+#endif
+}
+
+/// Two vectors as pairs, which is how a panel holds two rows.
+template <class D, class V = hn::Vec<hn::RebindToUnsigned<D>>>
+HWY_INLINE void store_pairs(V first, V second, D, bf16* to) {
+  const hn::RebindToUnsigned<D> whole;
+  const V pairs = hn::Or(hn::ShiftRight<16>(first), hn::And(second, hn::Set(whole, 0xffff0000u)));
+  hn::StoreU(pairs, whole, reinterpret_cast<uint32_t*>(to));
+}
+
+/// Columns of a block; whole pairs of vectors.
+struct Span {
+  int64_t first, last;
+};
+static_assert(kKeyBlock % 32 == 0);  // which stay within a block
+
+/// The span that holds what rows [row, row + rows) see, in which the scores that they do not see
+/// become kUnseen. It is empty for a row that sees nothing.
+HWY_INLINE Span hide_unseen(const ScoreBlock& block, int64_t row, int64_t rows) {
+  const int64_t width = 2 * lanes(), first = block.hidden(row) / width * width;
+  const int64_t last = std::max(first, round_up(block.seen(row + rows - 1), width));
+  for (int64_t i = row; i < row + rows; ++i) {
+    float* scores = block.row(i);
+    std::fill(scores + first, scores + std::clamp(block.hidden(i), first, last), kUnseen);
+    std::fill(scores + std::clamp(block.seen(i), first, last), scores + last, kUnseen);
+  }
+  return {first, last};
+}
+
+HWY_INLINE float largest_of(const float* scores, Span span) {
+  const Full d;
+  VFull a = hn::Set(d, kUnseen), b = a;
+  for (int64_t j = span.first; j < span.last; j += 2 * lanes()) {
+    a = hn::Max(a, hn::LoadU(d, scores + j));
+    b = hn::Max(b, hn::LoadU(d, scores + j + lanes()));
+  }
+  return hn::GetLane(hn::MaxOfLanes(d, hn::Max(a, b)));
+}
+
+/// 2^(scale score - max) of the span, stored in p; returns their sum.
+HWY_INLINE float exponentials(const float* scores, Span span, float scale, float max, bf16* p) {
+  const Full d;
+  const VFull scales = hn::Set(d, scale), maxima = hn::Set(d, max);
+  VFull sum_a = hn::Zero(d), sum_b = sum_a;
+  for (int64_t j = span.first; j < span.last; j += 2 * lanes()) {
+    const VFull x = hn::LoadU(d, scores + j), y = hn::LoadU(d, scores + j + lanes());
+    const VFull a = exp2_negative(d, hn::MulSub(x, scales, maxima));
+    const VFull b = exp2_negative(d, hn::MulSub(y, scales, maxima));
+    store_two(round_to_bf16(d, a), round_to_bf16(d, b), d, p + j);
+    sum_a = hn::Add(sum_a, a);
+    sum_b = hn::Add(sum_b, b);
+  }
+  return hn::GetLane(hn::SumOfLanes(d, hn::Add(sum_a, sum_b)));
+}
+
+/// Scores s become P = 2^(scale s - max), relative to the running maximum of what is scaled; what
 /// was summed before, in `out` too, is brought to the new maximum.
 void softmax_block_bf16(const ScoreBlock& block, float scale, bf16* p, Running& running, View out) {
+  Span next = hide_unseen(block, 0, 1);
+  float next_largest = largest_of(block.row(0), next);
   for (int64_t i = 0; i < block.rows; ++i, p += kScoreStride) {
-    const int64_t hidden = block.hidden(i), seen = block.seen(i);
-    if (seen <= hidden) {
-      clear_unseen(block, hidden, seen, p);
-      continue;
+    const Span span = next;
+    const float largest = next_largest;
+    if (i + 1 < block.rows) {  // ahead, so that no row waits for its maximum
+      next = hide_unseen(block, i + 1, 1);
+      next_largest = largest_of(block.row(i + 1), next);
     }
-    float* scores = block.row(i) + hidden;
-    pad(scores, seen - hidden);
+    std::fill(p, p + span.first, bf16());
+    std::fill(p + span.last, p + std::max(span.last, block.keys), bf16());
+    if (span.first == span.last) continue;
     float &max = running.max[static_cast<size_t>(i)], &sum = running.sum[static_cast<size_t>(i)];
-    const float top = std::max(max, scale * max_of(scores, seen - hidden));
-    VFull added = hn::Zero(Full());
-    for_each_whole(seen - hidden, [&](auto d, int64_t j) HWY_ATTR {
-      const auto e =
-          exp_negative(d, hn::MulSub(hn::LoadU(d, scores + j), hn::Set(d, scale), hn::Set(d, top)));
-      store(e, d, p + hidden + j);
-      added = hn::Add(added, e);
-    });
-    clear_unseen(block, hidden, seen, p);
+    const float top = std::max(max, scale * largest);
+    const float added = exponentials(block.row(i), span, scale, top, p);
     if (top > max && sum != 0) {
-      const float factor = std::exp(max - top);
+      const float factor = std::exp2(max - top);
       sum *= factor;
       for_each(out.cols, [&](auto d, int64_t j) HWY_ATTR {
         float* at = out.row<float>(i) + j;
@@ -47,35 +131,52 @@ void softmax_block_bf16(const ScoreBlock& block, float scale, bf16* p, Running& 
       });
     }
     max = top;
-    sum += hn::GetLane(hn::SumOfLanes(Full(), added));
+    sum += added;
   }
 }
 
-/// Scores s become P = e^(scale s - lse), and from dP dS = scale P (dP - delta).
-void softmax_backward_block_bf16(const ScoreBlock& block,
-                                 const float* grads,
-                                 float scale,
-                                 const float* lse,
-                                 int64_t lse_stride,
-                                 const float* delta,
-                                 bf16* p,
-                                 bf16* ds) {
-  for (int64_t i = 0; i < block.rows; ++i) {
-    const int64_t hidden = block.hidden(i), seen = std::max(hidden, block.seen(i));
-    const float *scores = block.row(i), *dp = grads + i * kScoreStride;
-    const float l = lse[i * lse_stride], row_delta = delta[i];
-    for_each_whole(seen - hidden, [&](auto d, int64_t k) HWY_ATTR {
-      const int64_t j = hidden + k;
-      const auto e =
-          exp_negative(d, hn::MulSub(hn::LoadU(d, scores + j), hn::Set(d, scale), hn::Set(d, l)));
-      const auto centred = hn::Sub(hn::LoadU(d, dp + j), hn::Set(d, row_delta));
-      store(e, d, p + j);
-      store(hn::Mul(hn::Mul(e, hn::Set(d, scale)), centred), d, ds + j);
-    });
-    clear_unseen(block, hidden, seen, p);
-    clear_unseen(block, hidden, seen, ds);
-    p += kScoreStride;
-    ds += kScoreStride;
+using Bits = hn::Vec<hn::RebindToUnsigned<Full>>;
+
+/// P = 2^(scale score - lse) and dS = P (dP - delta), as round_to_bf16() leaves them.
+struct Gradients {
+  VFull scale, lse, delta;
+
+  HWY_INLINE void operator()(const float* scores, const float* dp, Bits& p, Bits& ds) const {
+    const Full d;
+    const VFull e = exp2_negative(d, hn::MulSub(hn::LoadU(d, scores), scale, lse));
+    p = round_to_bf16(d, e);
+    ds = round_to_bf16(d, hn::Mul(e, hn::Sub(hn::LoadU(d, dp), delta)));
+  }
+};
+
+/// Scores become P and dS, two queries at a time. An odd last one has zeros beside it, as panels
+/// demand.
+void softmax_backward_block_bf16(const ScoreBlock& block, float scale, const SoftmaxBackward& to) {
+  const Full d;
+  const Bits none = hn::Zero(hn::RebindToUnsigned<Full>());
+  const int64_t step = lanes(), stride = panel_stride(block.rows);
+  for (int64_t i = 0; i < block.rows; i += 2) {
+    const int64_t rows[2] = {i, std::min(i + 1, block.rows - 1)};
+    const Span span = hide_unseen(block, i, rows[1] - i + 1);
+    const float second_lse = rows[1] > i ? to.lse[rows[1]] : -kUnseen;
+    const Gradients of_row[2] = {
+        {hn::Set(d, scale), hn::Set(d, to.lse[i]), hn::Set(d, to.delta[i])},
+        {hn::Set(d, scale), hn::Set(d, second_lse), hn::Set(d, to.delta[rows[1]])}};
+    for (int64_t j = 0; j < block.keys; j += 2 * step) {
+      Bits p[2][2] = {{none, none}, {none, none}}, ds[2][2] = {{none, none}, {none, none}};
+      for (int64_t v = 0; v < 2; ++v) {
+        const int64_t at = j + v * step;
+        if (j >= span.first && j < span.last)
+          for (int64_t r = 0; r < 2; ++r)
+            of_row[r](block.row(rows[r]) + at, to.dp + rows[r] * kScoreStride + at, p[r][v],
+                      ds[r][v]);
+        const int64_t pair = at / kPanel * stride + i * kPanel + at % kPanel * 2;
+        store_pairs(p[0][v], p[1][v], d, to.p_panels + pair);
+        store_pairs(ds[0][v], ds[1][v], d, to.ds_panels + pair);
+      }
+      for (int64_t r = 1; r >= 0; --r)  // the first row last: it may be both
+        store_two(ds[r][0], ds[r][1], d, to.ds + rows[r] * kScoreStride + j);
+    }
   }
 }
 
@@ -84,6 +185,36 @@ void row_dots_bf16(View a, View b, float* result) {
     result[i] = reduce_sum(a.cols, [&](auto d, int64_t j) HWY_ATTR {
       return hn::Mul(load(d, a.row<bf16>(i) + j), load(d, b.row<bf16>(i) + j));
     });
+}
+
+/// to = from^T, of `rows` rows that lie one behind the other.
+void transpose(const float* from, int64_t stride, int64_t rows, int64_t cols, float* to) {
+  int64_t c = 0;
+#if HWY_TARGET != HWY_SCALAR  // which has no vectors of four
+  const hn::FixedTag<float, 4> d;
+  const hn::RepartitionToWide<decltype(d)> wide;
+  for (; c + 4 <= cols; c += 4) {
+    const float* source = from + c * stride;
+    int64_t j = 0;
+    for (; j + 4 <= rows; j += 4) {
+      const auto store_rows = [&](auto left, auto right, int64_t row) HWY_ATTR {
+        const auto a = hn::BitCast(wide, left), b = hn::BitCast(wide, right);
+        float* at = to + (j + row) * cols + c;
+        hn::StoreU(hn::BitCast(d, hn::InterleaveLower(wide, a, b)), d, at);
+        hn::StoreU(hn::BitCast(d, hn::InterleaveUpper(wide, a, b)), d, at + cols);
+      };
+      const auto a = hn::LoadU(d, source + j), b = hn::LoadU(d, source + stride + j),
+                 e = hn::LoadU(d, source + 2 * stride + j),
+                 f = hn::LoadU(d, source + 3 * stride + j);
+      store_rows(hn::InterleaveLower(d, a, b), hn::InterleaveLower(d, e, f), 0);
+      store_rows(hn::InterleaveUpper(d, a, b), hn::InterleaveUpper(d, e, f), 2);
+    }
+    for (; j < rows; ++j)
+      for (int64_t k = 0; k < 4; ++k) to[j * cols + c + k] = source[k * stride + j];
+  }
+#endif
+  for (; c < cols; ++c)
+    for (int64_t j = 0; j < rows; ++j) to[j * cols + c] = from[c * stride + j];
 }
 
 /// to = factor * from, a row of `to.cols` fp32 after the other.
@@ -103,11 +234,16 @@ HWY_EXPORT(softmax_block_bf16);
 HWY_EXPORT(softmax_backward_block_bf16);
 HWY_EXPORT(row_dots_bf16);
 HWY_EXPORT(round_row_scaled);
+HWY_EXPORT(transpose);
 
 namespace {
 
-constexpr int64_t kTileQueries = 512;  // of one head, which share its packed keys and values
-static_assert(kKeyBlock % kPanel == 0);
+// Few queries at a time keep the triangle that is computed in vain small. Their gradients want
+// more: the inner length of the products for keys and values.
+constexpr int64_t kQueries = 32, kGradQueries = 64;
+constexpr int64_t kFewestQueries = 128;  // of a tile, which packs all keys that they see
+static_assert(kQueries <= kQueryBlock && kKeyBlock % kPanel == 0);
+constexpr float kLog2E = std::numbers::log2e_v<float>;
 
 /// Hands out pieces of a thread's scratch.
 template <class T>
@@ -120,13 +256,38 @@ class Room {
   T* next_;
 };
 
+/// Fetches rows that lie apart, which the processor does not foresee.
+void prefetch(View x) {
+  constexpr int64_t kLine = 64 / sizeof(bf16);
+  for (int64_t r = 0; r < x.rows; ++r)
+    for (int64_t c = 0; c < x.cols; c += kLine) hwy::Prefetch(x.row<bf16>(r) + c);
+}
+/// Rows [first, first + count) of x, or as many of them as there are.
+View rows_from(View x, int64_t first, int64_t count) {
+  first = std::min(first, x.rows);
+  return x.slice(first, std::min(count, x.rows - first));
+}
+
 void pack_transposed(View source, bf16* panels) {
-  for (int64_t panel = 0; panel < div_ceil(source.rows, kPanel); ++panel)
+  for (int64_t panel = 0; panel < div_ceil(source.rows, kPanel); ++panel) {
+    prefetch(rows_from(source, (panel + 2) * kPanel, kPanel));
     pack_columns(source, panel, panels);
+  }
 }
 
 void pack_whole(View source, bf16* panels) {
   pack_rows({source, 0, source.rows, panels});
+}
+
+/// The first key that any query from row `r` on sees, or some before it: a panel begins there.
+int64_t first_panel(FirstKeys first_keys, int64_t r) {
+  return first_key(first_keys, r) / kPanel * kPanel;
+}
+
+/// Queries of one tile: all, or fewer if that leaves threads without tiles.
+int64_t queries_of_tile(const AttentionShape& s, int threads) {
+  const int64_t pieces = div_ceil(4 * threads, s.batch * s.kv_heads);
+  return round_up(std::max(div_ceil(s.queries, pieces), kFewestQueries), kQueries);
 }
 
 /// The panel in which key `key` begins.
@@ -136,43 +297,47 @@ const bf16* panel_of(const bf16* panels, int64_t key, int64_t inner) {
 
 }  // namespace
 
+// A tile packs the keys and values that some queries of a group's heads see. How many queries these
+// are shows in no bits: all blocks begin where the whole sequence in one tile would have them.
 void CpuBackend::attention_forward_bf16(const AttentionForward& op) {
   const AttentionShape& s = op.shape;
   const int64_t group = s.heads / s.kv_heads, past = s.keys - s.queries, hd = s.head_dim;
-  const float scale = static_cast<float>(s.scale);
+  const float scale = static_cast<float>(s.scale) * kLog2E;
   const auto softmax = HWY_DYNAMIC_DISPATCH(softmax_block_bf16);
   const auto write = HWY_DYNAMIC_DISPATCH(round_row_scaled);
-  constexpr int64_t kBlock = kQueryBlock * kScoreStride;
-  const int64_t floats = kBlock + kQueryBlock * hd;
+  constexpr int64_t kBlock = kQueries * kScoreStride;
+  const int64_t floats = kBlock + kQueries * hd;
   const int64_t halves = kBlock + packed_size(hd, s.keys) + packed_size(s.keys, hd);
   float* scratch = scratch_.floats(team_.size() * floats);
   bf16* scratch_bf16 = panels_.bf16s(team_.size() * halves);
-  const int64_t pieces = div_ceil(s.queries, kTileQueries), sequences = s.batch * s.heads;
+  const int64_t sequences = s.batch * s.kv_heads, tile_queries = queries_of_tile(s, team_.size());
+  const int64_t pieces = div_ceil(s.queries, tile_queries);
   team_.run(pieces * sequences, [&](int64_t tile, int thread) {
-    const int64_t b = tile % sequences / s.heads, h = tile % s.heads;
-    const int64_t begin = (pieces - 1 - tile / sequences) * kTileQueries;  // longest first
-    const int64_t end = std::min(begin + kTileQueries, s.queries);
-    const int64_t base = first_key(op.first_keys, b * s.queries + begin), keys = past + end - base;
+    const int64_t b = tile % sequences / s.kv_heads, kv_head = tile % s.kv_heads;
+    const int64_t begin = (pieces - 1 - tile / sequences) * tile_queries;  // longest first
+    const int64_t end = std::min(begin + tile_queries, s.queries);
+    const int64_t base = first_panel(op.first_keys, b * s.queries + begin),
+                  keys = past + end - base;
     Room<float> room(scratch + thread * floats);
     Room<bf16> room_bf16(scratch_bf16 + thread * halves);
     float* scores = room.take(kBlock);
     bf16 *p = room_bf16.take(kBlock), *k = room_bf16.take(packed_size(hd, s.keys)),
          *v = room_bf16.take(packed_size(s.keys, hd));
-    const View out = make_view(room.take(kQueryBlock * hd), kQueryBlock, hd);
+    const View out = make_view(room.take(kQueries * hd), kQueries, hd);
     const auto keys_of = [&](View x) {
-      return head_rows(x, b * s.key_stride() + base, keys, h / group, hd);
+      return head_rows(x, b * s.key_stride() + base, keys, kv_head, hd);
     };
     pack_transposed(keys_of(op.k), k);
     pack_whole(keys_of(op.v), v);
-    for (int64_t first = begin; first < end; first += kQueryBlock) {
-      const int64_t rows = std::min(kQueryBlock, end - first), row = b * s.queries + first;
+    const auto attend = [&](int64_t h, int64_t first, int64_t rows) {
+      const int64_t row = b * s.queries + first;
       const View q = head_rows(op.q, row, rows, h, hd), to = head_rows(op.out, row, rows, h, hd);
       const int32_t* first_keys = op.first_keys.empty() ? nullptr : op.first_keys.data() + row;
       Running running;
       running.max.fill(std::numeric_limits<float>::lowest());
       running.sum.fill(0);
       // Keys count from `base` within the panels.
-      const int64_t start = (first_key(op.first_keys, row) - base) / kPanel * kPanel;
+      const int64_t start = first_panel(op.first_keys, row) - base;
       const int64_t seen = past + first + rows - base;
       for (int64_t key = start; key < seen; key += kKeyBlock) {
         const int64_t count = std::min(kKeyBlock, seen - key);
@@ -203,13 +368,19 @@ void CpuBackend::attention_forward_bf16(const AttentionForward& op) {
         const float sum = running.sum[static_cast<size_t>(i)];
         write(out.row<float>(i), 1 / sum, to.row<bf16>(i), hd);
         if (op.lse)
-          op.lse.row<float>(row + i)[h] = running.max[static_cast<size_t>(i)] + std::log(sum);
+          op.lse.row<float>(row + i)[h] =
+              running.max[static_cast<size_t>(i)] / kLog2E + std::log(sum);
       }
-    }
+    };
+    for (int64_t h = kv_head * group; h < (kv_head + 1) * group; ++h)
+      for (int64_t first = begin; first < end; first += kQueries)
+        attend(h, first, std::min(kQueries, end - first));
   });
 }
 
-// A tile owns the keys and values of one head of one sequence, as in fp32.
+// A tile owns the keys and values of one head of one sequence, as in fp32. Their gradients are
+// summed transposed, with P and dS on the right: the softmax leaves them in panels at little cost,
+// and few blocks of the product are cut short.
 void CpuBackend::attention_backward_bf16(const AttentionBackward& op) {
   const AttentionShape& s = op.shape;
   const int64_t group = s.heads / s.kv_heads, T = s.queries, hd = s.head_dim;
@@ -217,11 +388,14 @@ void CpuBackend::attention_backward_bf16(const AttentionBackward& op) {
   const auto softmax = HWY_DYNAMIC_DISPATCH(softmax_backward_block_bf16);
   const auto dots = HWY_DYNAMIC_DISPATCH(row_dots_bf16);
   const auto write = HWY_DYNAMIC_DISPATCH(round_row_scaled);
-  constexpr int64_t kBlock = kQueryBlock * kScoreStride;
-  const int64_t rows_packed = packed_size(kQueryBlock, hd), keys_packed = packed_size(T, hd),
-                transposed = packed_size(hd, T);
-  const int64_t floats = 2 * kBlock + 2 * T * hd + kQueryBlock * hd;
-  const int64_t halves = 2 * kBlock + 2 * rows_packed + 2 * transposed + keys_packed;
+  const auto transposed = HWY_DYNAMIC_DISPATCH(transpose);
+  constexpr int64_t kBlock = kGradQueries * kScoreStride;
+  const int64_t block_packed = packed_size(kGradQueries, kKeyBlock),
+                keys_packed = packed_size(T, hd);
+  const int64_t columns_packed = packed_size(hd, T);
+  const int64_t stride = round_up(T, kPanel) + kPanel;  // of dK^T; not a power of two
+  const int64_t floats = 2 * kBlock + 2 * hd * stride + kGradQueries * hd;
+  const int64_t halves = kBlock + 2 * block_packed + 2 * columns_packed + keys_packed;
   float* scratch = scratch_.floats(team_.size() * floats);
   bf16* scratch_bf16 = panels_.bf16s(team_.size() * halves);
   team_.run(s.batch * s.kv_heads, [&](int64_t tile, int thread) {
@@ -229,78 +403,88 @@ void CpuBackend::attention_backward_bf16(const AttentionBackward& op) {
     const auto keys_of = [&](View x) { return head_rows(x, b * s.key_stride(), T, kv_head, hd); };
     Room<float> room(scratch + thread * floats);
     Room<bf16> room_bf16(scratch_bf16 + thread * halves);
-    float *scores = room.take(kBlock), *grads = room.take(kBlock),
-          *dq = room.take(kQueryBlock * hd), *dk = room.take(T * hd), *dv = room.take(T * hd);
-    bf16 *p = room_bf16.take(kBlock), *ds = room_bf16.take(kBlock),
-         *q_packed = room_bf16.take(rows_packed), *dout_packed = room_bf16.take(rows_packed),
-         *k_transposed = room_bf16.take(transposed), *v_transposed = room_bf16.take(transposed),
-         *k_packed = room_bf16.take(keys_packed);
+    float *scores = room.take(kBlock), *dp = room.take(kBlock),
+          *block_sum = room.take(kGradQueries * hd), *dk = room.take(hd * stride),
+          *dv = room.take(hd * stride);
+    bf16 *ds = room_bf16.take(kBlock), *p_panels = room_bf16.take(block_packed),
+         *ds_panels = room_bf16.take(block_packed), *k_transposed = room_bf16.take(columns_packed),
+         *v_transposed = room_bf16.take(columns_packed), *k_packed = room_bf16.take(keys_packed);
     pack_transposed(keys_of(op.k), k_transposed);
     pack_transposed(keys_of(op.v), v_transposed);
     pack_whole(keys_of(op.k), k_packed);
-    std::fill_n(dk, 2 * T * hd, 0.0f);  // and dv behind it
-    std::array<float, kQueryBlock> delta;
-    for (int64_t h = kv_head * group; h < (kv_head + 1) * group; ++h)
-      for (int64_t first = 0; first < T; first += kQueryBlock) {
-        const int64_t rows = std::min(kQueryBlock, T - first), row = b * T + first;
-        const auto block_of = [&](View x) { return head_rows(x, row, rows, h, hd); };
-        const View q = block_of(op.q), dout = block_of(op.dout), to = block_of(op.dq);
-        dots(dout, block_of(op.out), delta.data());
-        pack_whole(q, q_packed);
-        pack_whole(dout, dout_packed);
-        const int32_t* first_keys = op.first_keys.empty() ? nullptr : op.first_keys.data() + row;
-        const int64_t start = first_key(op.first_keys, row) / kPanel * kPanel;
-        for (int64_t key = start; key < first + rows; key += kKeyBlock) {
-          const int64_t count = std::min(kKeyBlock, first + rows - key);
-          const auto scores_of = [&](View x, const bf16* keys, float* result) {
-            gemm_bf16({.m = rows,
-                       .n = count,
-                       .k = hd,
-                       .a = x.as<bf16>(),
-                       .lda = x.stride,
-                       .b = panel_of(keys, key, hd),
-                       .c = result,
-                       .ldc = kScoreStride},
-                      kernel_);
-          };
-          const auto add_transposed = [&](const bf16* block, const bf16* x, float* sum) {
-            gemm_bf16({.m = count,
-                       .n = hd,
-                       .k = rows,
-                       .a = block,
-                       .lda = kScoreStride,
-                       .transposed_a = true,
-                       .b = x,
-                       .c = sum + key * hd,
-                       .ldc = hd,
-                       .accumulate = true},
-                      kernel_);
-          };
-          scores_of(q, k_transposed, scores);
-          scores_of(dout, v_transposed, grads);
-          softmax({scores, rows, count, first + 1 - key, first_keys, key}, grads, scale,
-                  op.lse.row<float>(row) + h, op.lse.stride, delta.data(), p, ds);
-          add_transposed(p, dout_packed, dv);
-          add_transposed(ds, q_packed, dk);
+    std::fill_n(dk, 2 * hd * stride, 0.0f);  // and dv behind it
+    std::array<float, kGradQueries> lse, delta;
+    const auto add_block = [&](int64_t h, int64_t first) {
+      const auto rows_at = [&](View x, int64_t at) {
+        return rows_from(head_rows(x, b * T, T, h, hd), at, kGradQueries);
+      };
+      for (const View x : {op.q, op.dout, op.out}) prefetch(rows_at(x, first + kGradQueries));
+      const View q = rows_at(op.q, first), dout = rows_at(op.dout, first);
+      const int64_t rows = q.rows, row = b * T + first;
+      dots(dout, rows_at(op.out, first), delta.data());
+      for (int64_t i = 0; i < rows; ++i)
+        lse[static_cast<size_t>(i)] = kLog2E * op.lse.row<float>(row + i)[h];
+      const int32_t* first_keys = op.first_keys.empty() ? nullptr : op.first_keys.data() + row;
+      const int64_t start = first_panel(op.first_keys, row);
+      for (int64_t key = start; key < first + rows; key += kKeyBlock) {
+        const int64_t count = std::min(kKeyBlock, first + rows - key);
+        const auto scores_of = [&](View x, const bf16* keys, float* result) {
           gemm_bf16({.m = rows,
-                     .n = hd,
-                     .k = count,
-                     .a = ds,
-                     .lda = kScoreStride,
-                     .b = k_packed + key * kPanel,
-                     .b_inner = T,
-                     .c = dq,
-                     .ldc = hd,
-                     .accumulate = key > start},
+                     .n = count,
+                     .k = hd,
+                     .a = x.as<bf16>(),
+                     .lda = x.stride,
+                     .b = panel_of(keys, key, hd),
+                     .c = result,
+                     .ldc = kScoreStride},
                     kernel_);
-        }
-        for (int64_t i = 0; i < rows; ++i) write(dq + i * hd, 1, to.row<bf16>(i), hd);
+        };
+        const auto add_transposed = [&](View x, const bf16* panels, float* sum) {
+          gemm_bf16({.m = hd,
+                     .n = count,
+                     .k = rows,
+                     .a = x.as<bf16>(),
+                     .lda = x.stride,
+                     .transposed_a = true,
+                     .b = panels,
+                     .c = sum + key,
+                     .ldc = stride,
+                     .accumulate = true},
+                    kernel_);
+        };
+        scores_of(q, k_transposed, scores);
+        scores_of(dout, v_transposed, dp);
+        softmax({scores, rows, count, first + 1 - key, first_keys, key}, scale * kLog2E,
+                {dp, lse.data(), delta.data(), p_panels, ds_panels, ds});
+        add_transposed(dout, p_panels, dv);
+        add_transposed(q, ds_panels, dk);
+        gemm_bf16({.m = rows,
+                   .n = hd,
+                   .k = count,
+                   .a = ds,
+                   .lda = kScoreStride,
+                   .b = k_packed + key * kPanel,
+                   .b_inner = T,
+                   .c = block_sum,
+                   .ldc = hd,
+                   .accumulate = key > start},
+                  kernel_);
       }
-    const View to_k = keys_of(op.dk), to_v = keys_of(op.dv);
-    for (int64_t j = 0; j < T; ++j) {
-      write(dk + j * hd, 1, to_k.row<bf16>(j), hd);
-      write(dv + j * hd, 1, to_v.row<bf16>(j), hd);
-    }
+      const View to = rows_at(op.dq, first);
+      for (int64_t i = 0; i < rows; ++i) write(block_sum + i * hd, scale, to.row<bf16>(i), hd);
+    };
+    for (int64_t h = kv_head * group; h < (kv_head + 1) * group; ++h)
+      for (int64_t first = 0; first < T; first += kGradQueries) add_block(h, first);
+    const auto finish = [&](const float* sum, float factor, View all) {
+      for (int64_t first = 0; first < T; first += kGradQueries) {
+        const View to = rows_from(all, first, kGradQueries);
+        transposed(sum + first, stride, to.rows, hd, block_sum);
+        for (int64_t i = 0; i < to.rows; ++i)
+          write(block_sum + i * hd, factor, to.row<bf16>(i), hd);
+      }
+    };
+    finish(dk, scale, keys_of(op.dk));
+    finish(dv, 1, keys_of(op.dv));
   });
 }
 

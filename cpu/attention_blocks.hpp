@@ -35,6 +35,15 @@ struct Running {
   std::array<float, kQueryBlock> max, sum;
 };
 
+/// What the backward of a block's softmax reads besides the scores, and what it makes, in bf16.
+struct SoftmaxBackward {
+  const float* dp;             // like the scores
+  const float* lse;            // of the block's queries, in powers of two
+  const float* delta;          // the sums over P dP
+  bf16 *p_panels, *ds_panels;  // of (queries, keys)
+  bf16* ds;                    // in rows as well
+};
+
 /// The first key of its sequence that any query from row `r` on sees.
 inline int64_t first_key(FirstKeys first_keys, int64_t r) {
   return first_keys.empty() ? 0 : first_keys[static_cast<size_t>(r)];
