@@ -1,5 +1,6 @@
 #include "core/error.hpp"
 #include "launch/doctor.hpp"
+#include "launch/supervise/child.hpp"
 #include "parallel/nccl.hpp"
 #include "report/environment.hpp"
 #include "report/humanize.hpp"
@@ -10,8 +11,6 @@
 #include <unistd.h>
 
 #include <chrono>
-#include <cstdlib>
-#include <sstream>
 
 namespace isoflop {
 
@@ -41,17 +40,6 @@ rlim_t soft_limit(int which) {
 
 std::string limit_text(rlim_t limit) {
   return limit == RLIM_INFINITY ? "no limit" : fmt::format("{}", limit);
-}
-
-/// Full path of a program of PATH; empty when there is none.
-std::string find_program(const std::string& name) {
-  const char* path = std::getenv("PATH");
-  std::istringstream folders(path ? path : "");
-  for (std::string folder; std::getline(folders, folder, ':');) {
-    const fs::path candidate = fs::path(folder) / name;
-    if (::access(candidate.c_str(), X_OK) == 0) return candidate.string();
-  }
-  return "";
 }
 
 }  // namespace
@@ -136,7 +124,7 @@ Finding check_gpu(const gpu::DeviceReport& report, const std::string& driver_fil
 
 Finding check_mpi() {
   const std::string mpirun = find_program("mpirun");
-  return {"mpi", Health::ok, mpirun.empty() ? "no mpirun: one process only" : mpirun, ""};
+  return {"mpi", Health::ok, mpirun.empty() ? "no mpirun: ranks over TCP only" : mpirun, ""};
 }
 
 std::vector<Finding> examine_machine(const SystemFiles& files,

@@ -1,12 +1,8 @@
 #include "parallel/communicator.hpp"
 
 #include "core/error.hpp"
-#include "core/hash.hpp"
 #include "parallel/mpi_world.hpp"
 #include "parallel/tcp_world.hpp"
-
-#include <sched.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <cstdlib>
@@ -114,18 +110,6 @@ std::vector<std::string> Communicator::gather_texts(std::string_view text) {
 
 std::unique_ptr<Communicator> make_self() {
   return std::make_unique<SelfCommunicator>();
-}
-
-int count_sharing_cores(Communicator& ranks) {
-  cpu_set_t cores;
-  CPU_ZERO(&cores);
-  ::sched_getaffinity(0, sizeof(cores), &cores);
-  char host[256] = {};
-  ::gethostname(host, sizeof(host) - 1);
-  const auto mine = static_cast<int64_t>(
-      hash_text(std::string(reinterpret_cast<const char*>(&cores), sizeof(cores)) + host));
-  const std::vector<int64_t> all = ranks.gather(mine);
-  return static_cast<int>(std::count(all.begin(), all.end(), mine));
 }
 
 int launched_ranks() {

@@ -1,8 +1,8 @@
 #include "parallel/mpi_world.hpp"
 
 #include "core/error.hpp"
-#include "parallel/plain_sum.hpp"
 #include "parallel/pulse.hpp"
+#include "parallel/shared_cores.hpp"
 #include "parallel/wire_ledger.hpp"
 
 #if ISOFLOP_MPI
@@ -359,11 +359,10 @@ std::unique_ptr<World> make_mpi_world() {
   return std::make_unique<MpiWorld>();
 }
 
-void plain_sum(Communicator& group, float* data, size_t count) {
-  if (group.size() == 1) return;
+bool mpi_plain_sum(Communicator& group, float* data, size_t count) {
   auto* const ranks = dynamic_cast<MpiCommunicator*>(&group);
-  ISOFLOP_CHECK(ranks, "a plain sum over ranks that MPI does not know");
-  ranks->plain_sum(data, count);
+  if (ranks) ranks->plain_sum(data, count);
+  return ranks != nullptr;
 }
 
 std::string mpi_version() {
@@ -385,8 +384,8 @@ std::unique_ptr<World> make_mpi_world() {
   return nullptr;
 }
 
-void plain_sum(Communicator& group, float*, size_t) {
-  ISOFLOP_CHECK(group.size() == 1, "a plain sum over ranks without MPI");
+bool mpi_plain_sum(Communicator&, float*, size_t) {
+  return false;
 }
 
 std::string mpi_version() {

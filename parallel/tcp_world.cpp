@@ -3,6 +3,7 @@
 #include "core/error.hpp"
 #include "core/hash.hpp"
 #include "parallel/pulse.hpp"
+#include "parallel/shared_cores.hpp"
 #include "parallel/tcp_mesh.hpp"
 
 #include <algorithm>
