@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cstdlib>
 
 namespace isoflop {
 
@@ -18,7 +19,10 @@ int count_sharing_cores(Communicator& ranks) {
   const auto mine = static_cast<int64_t>(
       hash_text(std::string(reinterpret_cast<const char*>(&cores), sizeof(cores)) + host));
   const std::vector<int64_t> all = ranks.gather(mine);
-  return static_cast<int>(std::count(all.begin(), all.end(), mine));
+  const auto same = static_cast<int>(std::count(all.begin(), all.end(), mine));
+  // Containers on several hosts may go by one name; torchrun knows better.
+  const char* const local = std::getenv("LOCAL_WORLD_SIZE");
+  return local && std::atoi(local) > 0 ? std::min(same, std::atoi(local)) : same;
 }
 
 }  // namespace isoflop
