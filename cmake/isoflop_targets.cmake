@@ -120,3 +120,13 @@ function(isoflop_rank_tests target)
 OMPI_MCA_hwloc_base_binding_policy=none;OMPI_MCA_rmaps_base_oversubscribe=1;ASAN_OPTIONS=detect_leaks=0")
   endforeach()
 endfunction()
+
+# isoflop_tcp_rank_tests(target RANKS n... FILTER gtest-filter): the same without MPI.
+function(isoflop_tcp_rank_tests target)
+  cmake_parse_arguments(arg "" "FILTER" "RANKS" ${ARGN})
+  foreach(ranks ${arg_RANKS})
+    add_test(NAME ${target}.tcp-${ranks} COMMAND ${PROJECT_SOURCE_DIR}/tests/support/start_ranks ${ranks}
+      $<TARGET_FILE:${target}> --gtest_filter=${arg_FILTER} --gtest_brief=1)
+    set_tests_properties(${target}.tcp-${ranks} PROPERTIES LABELS "fast;ranks" TIMEOUT 660 RUN_SERIAL ON)
+  endforeach()
+endfunction()

@@ -1,6 +1,7 @@
 #include "core/error.hpp"
 #include "core/numa.hpp"
 #include "launch/doctor.hpp"
+#include "launch/supervise/child.hpp"
 #include "parallel/nccl.hpp"
 #include "report/environment.hpp"
 #include "report/humanize.hpp"
@@ -11,8 +12,6 @@
 #include <unistd.h>
 
 #include <chrono>
-#include <cstdlib>
-#include <sstream>
 
 namespace isoflop {
 
@@ -42,17 +41,6 @@ rlim_t soft_limit(int which) {
 
 std::string limit_text(rlim_t limit) {
   return limit == RLIM_INFINITY ? "no limit" : fmt::format("{}", limit);
-}
-
-/// Full path of a program of PATH; empty when there is none.
-std::string find_program(const std::string& name) {
-  const char* path = std::getenv("PATH");
-  std::istringstream folders(path ? path : "");
-  for (std::string folder; std::getline(folders, folder, ':');) {
-    const fs::path candidate = fs::path(folder) / name;
-    if (::access(candidate.c_str(), X_OK) == 0) return candidate.string();
-  }
-  return "";
 }
 
 }  // namespace
@@ -137,7 +125,7 @@ Finding check_gpu(const gpu::DeviceReport& report, const std::string& driver_fil
 
 Finding check_mpi() {
   const std::string mpirun = find_program("mpirun");
-  return {"mpi", Health::ok, mpirun.empty() ? "no mpirun: one process only" : mpirun, ""};
+  return {"mpi", Health::ok, mpirun.empty() ? "no mpirun: ranks over TCP only" : mpirun, ""};
 }
 
 std::vector<Finding> examine_machine(const SystemFiles& files,

@@ -54,7 +54,7 @@ void agree_with_torchrun(const Communicator& ranks) {
   if (rank && size && std::atoi(size) != ranks.size())
     fail_user(
         "WORLD_SIZE is {} and RANK {}, but this is one of {} ranks; start the ranks by isoflop "
-        "launch, mpirun or srun, or unset both",
+        "launch, mpirun or srun, set MASTER_ADDR and MASTER_PORT as well, or unset both",
         size, rank, ranks.size());
   const auto set = [](const char* name, const std::string& value) {
     ::setenv(name, value.c_str(), 0);

@@ -2,6 +2,7 @@
 
 #include "core/error.hpp"
 #include "parallel/mpi_world.hpp"
+#include "parallel/tcp_world.hpp"
 
 #include <algorithm>
 #include <cstdlib>
@@ -66,6 +67,14 @@ int number_in_environment(const char* name) {
   return text ? std::atoi(text) : 0;
 }
 
+/// As which mpirun, or srun with MPI, started us; 0: neither did.
+int ranks_of_mpi() {
+  if (const int ranks = number_in_environment("OMPI_COMM_WORLD_SIZE")) return ranks;
+  if (const int ranks = number_in_environment("PMI_SIZE")) return ranks;
+  // Under srun --mpi=pmix the number of ranks is Slurm's; sbatch alone starts one program.
+  return std::getenv("PMIX_RANK") ? number_in_environment("SLURM_NTASKS") : 0;
+}
+
 }  // namespace
 
 int64_t Communicator::max(int64_t value) {
@@ -104,23 +113,23 @@ std::unique_ptr<Communicator> make_self() {
 }
 
 int launched_ranks() {
-  if (const int ranks = number_in_environment("OMPI_COMM_WORLD_SIZE")) return ranks;
-  if (const int ranks = number_in_environment("PMI_SIZE")) return ranks;
-  // Under srun --mpi=pmix the number of ranks is Slurm's; sbatch alone starts one program.
-  if (std::getenv("PMIX_RANK")) return std::max(1, number_in_environment("SLURM_NTASKS"));
-  return 1;
+  if (const int ranks = ranks_of_mpi(); ranks > 1) return ranks;
+  const std::optional<TcpPlace> place = tcp_place();
+  return place ? place->size : 1;
 }
 
 std::unique_ptr<World> make_world() {
-  const int ranks = launched_ranks();
-  if (ranks <= 1) return std::make_unique<SelfWorld>();
-  std::unique_ptr<World> world = make_mpi_world();
-  if (!world)
+  const int ranks = ranks_of_mpi();
+  if (std::unique_ptr<World> world = ranks > 1 ? make_mpi_world() : nullptr) return world;
+  if (const std::optional<TcpPlace> place = tcp_place(); place && place->size > 1)
+    return make_tcp_world(*place);
+  if (ranks > 1)
     fail_user(
         "started as one of {} ranks, but this program was built without MPI; install "
-        "libopenmpi-dev and build again, or start it once",
+        "libopenmpi-dev and build again, or give each rank RANK, WORLD_SIZE, MASTER_ADDR and "
+        "MASTER_PORT",
         ranks);
-  return world;
+  return std::make_unique<SelfWorld>();
 }
 
 }  // namespace isoflop

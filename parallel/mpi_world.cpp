@@ -1,16 +1,14 @@
 #include "parallel/mpi_world.hpp"
 
 #include "core/error.hpp"
-#include "core/hash.hpp"
-#include "parallel/plain_sum.hpp"
 #include "parallel/pulse.hpp"
+#include "parallel/shared_cores.hpp"
+#include "parallel/wire_ledger.hpp"
 
 #if ISOFLOP_MPI
 #include <fmt/format.h>
 #include <mpi.h>
-#include <sched.h>
 #include <signal.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <chrono>
@@ -21,14 +19,13 @@
 #include <iterator>
 #include <mutex>
 #include <thread>
-#include <unordered_set>
 #include <utility>
 
 namespace isoflop {
 
 namespace {
 
-using Clock = std::chrono::steady_clock;
+using Clock = WireLedger::Clock;
 constexpr size_t kMostBytes = size_t{1} << 30;  // of one MPI call, whose counts are ints
 constexpr size_t kWindow = size_t{2} << 20;     // of exchanges that wait for their turn
 // Between two looks at what is under way: while somebody waits for it, and while all compute, who
@@ -36,14 +33,6 @@ constexpr size_t kWindow = size_t{2} << 20;     // of exchanges that wait for th
 constexpr auto kShortPause = std::chrono::microseconds(30);
 constexpr auto kLongPause = std::chrono::microseconds(300);
 constexpr auto kFailurePatience = std::chrono::milliseconds(700);
-
-double seconds_since(Clock::time_point start) {
-  return std::chrono::duration<double>(Clock::now() - start).count();
-}
-
-double seconds_of(Clock::time_point time) {
-  return std::chrono::duration<double>(time.time_since_epoch()).count();
-}
 
 /// The one thread that calls MPI. Jobs are posted in the order they come in and then polled; a
 /// polling thread that sleeps between looks hides nearly all of the wire behind computation, where
@@ -54,9 +43,7 @@ class Engine {
   struct Group {  // of ranks, as MPI knows it
     MPI_Comm comm = MPI_COMM_NULL;
     int rank = 0, size = 1;
-    int active = 0;  // jobs not finished
-    Clock::time_point since;
-    WireTotals totals;
+    WireLedger::Account account;
     size_t in_window = 0;  // bytes under way of jobs that take turns
     bool held = false;     // one of them waits, so do all behind it: messages meet by their order
   };
@@ -86,58 +73,26 @@ class Engine {
                  uint64_t sent_bytes,
                  bool in_turn = false) {
     const std::lock_guard lock(mutex_);
-    const uint64_t ticket = ++last_ticket_;
-    const Clock::time_point now = Clock::now();
-    if (group.active++ == 0) group.since = now;
-    group.totals.sent_bytes += sent_bytes;
-    unfinished_.insert(ticket);
-    queue_.push_back({&group, what, std::move(post), {}, ticket, sent_bytes, in_turn, now});
+    const WireLedger::Entry entry = ledger_.open(group.account, what, sent_bytes);
+    queue_.push_back({&group, entry, std::move(post), {}, in_turn});
     changed_.notify_all();
-    return ticket;
+    return entry.ticket;
   }
-  bool done(uint64_t ticket) {
-    const std::lock_guard lock(mutex_);
-    return unfinished_.count(ticket) == 0;
-  }
-  void wait(Group& group, uint64_t ticket) {
-    std::unique_lock lock(mutex_);
-    if (unfinished_.count(ticket) == 0) return;
-    const Clock::time_point start = Clock::now();
-    ++waiting_;
-    changed_.notify_all();
-    finished_.wait(lock, [&] { return unfinished_.count(ticket) == 0; });
-    --waiting_;
-    group.totals.wait_seconds += seconds_since(start);
-  }
+  void wait(Group& group, uint64_t ticket) { ledger_.wait(group.account, ticket); }
   /// Calls `call` on the thread and waits for it: for what MPI has no asynchronous form of.
   void run(Group& group, const std::function<void()>& call) {
     wait(group, start(
                     group, "call", [&](Requests&) { call(); }, 0));
   }
-  WireTotals totals(const Group& group) const {
-    const std::lock_guard lock(mutex_);
-    WireTotals totals = group.totals;
-    if (group.active > 0) totals.busy_seconds += seconds_since(group.since);
-    return totals;
-  }
-  void record_spans(size_t most) {
-    const std::lock_guard lock(mutex_);
-    spans_.reserve(most);
-  }
-  std::vector<WireSpan> spans() {
-    const std::lock_guard lock(mutex_);
-    return spans_;
-  }
+  WireLedger& ledger() { return ledger_; }
 
  private:
   struct Job {
     Group* group;
-    const char* what;
+    WireLedger::Entry entry;
     std::function<void(Requests&)> post;
     Requests requests;
-    uint64_t ticket, sent_bytes;
     bool in_turn;
-    Clock::time_point start;
     bool was_held = false;
   };
 
@@ -155,21 +110,18 @@ class Engine {
       std::move(queue_.begin(), queue_.end(), std::back_inserter(held));
       queue_.clear();
       lock.unlock();
-      const bool posted = post(held, active);
-      const std::vector<Job> finished = take_finished(active);
+      const bool posted = post(held, active), finished = close_finished(active);
       lock.lock();
-      for (const Job& job : finished) close(job);
-      if (!finished.empty()) finished_.notify_all();
-      if (!posted && finished.empty()) pause(lock);
+      if (!posted && !finished) pause(lock);
     }
     lock.unlock();
     MPI_Finalize();
   }
 
   void pause(std::unique_lock<std::mutex>& lock) {
-    const bool awaited = waiting_ > 0;
+    const bool awaited = ledger_.awaited();
     changed_.wait_for(lock, awaited ? kShortPause : kLongPause,
-                      [&] { return !queue_.empty() || (!awaited && waiting_ > 0); });
+                      [&] { return !queue_.empty() || (!awaited && ledger_.awaited()); });
   }
 
   /// Whether anything could go.
@@ -185,8 +137,8 @@ class Engine {
         rest.push_back(std::move(job));
         continue;
       }
-      if (job.in_turn) group.in_window += job.sent_bytes;
-      if (job.was_held) job.start = Clock::now();
+      if (job.in_turn) group.in_window += job.entry.sent_bytes;
+      if (job.was_held) job.entry.start = Clock::now();
       job.post(job.requests);
       active.push_back(std::move(job));
     }
@@ -194,38 +146,33 @@ class Engine {
     return active.size() > before;
   }
 
-  static std::vector<Job> take_finished(std::vector<Job>& active) {
-    std::vector<Job> finished;
+  /// Whether there were any.
+  bool close_finished(std::vector<Job>& active) {
+    const size_t before = active.size();
     for (size_t i = 0; i < active.size();) {
+      Job& job = active[i];
       int flag = 0;
-      MPI_Testall(static_cast<int>(active[i].requests.size()), active[i].requests.data(), &flag,
+      MPI_Testall(static_cast<int>(job.requests.size()), job.requests.data(), &flag,
                   MPI_STATUSES_IGNORE);
-      if (flag) {
-        if (active[i].in_turn) active[i].group->in_window -= active[i].sent_bytes;
-        finished.push_back(std::move(active[i]));
-        active.erase(active.begin() + static_cast<std::ptrdiff_t>(i));
-      } else {
+      if (!flag) {
         ++i;
+        continue;
       }
+      if (job.in_turn) job.group->in_window -= job.entry.sent_bytes;
+      const WireLedger::Entry entry = job.entry;
+      active.erase(active.begin() + static_cast<std::ptrdiff_t>(i));
+      ledger_.close(entry);
     }
-    return finished;
+    return active.size() < before;
   }
 
-  void close(const Job& job) {
-    unfinished_.erase(job.ticket);
-    Group& group = *job.group;
-    if (--group.active == 0) group.totals.busy_seconds += seconds_since(group.since);
-    if (spans_.size() < spans_.capacity())
-      spans_.push_back({job.what, job.sent_bytes, seconds_of(job.start), seconds_of(Clock::now())});
-  }
-
-  mutable std::mutex mutex_;
-  std::condition_variable changed_, finished_;
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  WireLedger ledger_{[this] {
+    { const std::lock_guard lock(mutex_); }  // the thread is in its pause, or will look again
+    changed_.notify_all();
+  }};
   std::deque<Job> queue_;
-  std::unordered_set<uint64_t> unfinished_;
-  std::vector<WireSpan> spans_;
-  uint64_t last_ticket_ = 0;
-  int waiting_ = 0;  // threads in wait()
   bool ending_ = false;
   std::thread thread_;  // last: it uses everything above
 };
@@ -312,7 +259,7 @@ class MpiCommunicator : public Communicator {
         },
         0);
   }
-  bool done(Ticket ticket) override { return engine_.done(ticket); }
+  bool done(Ticket ticket) override { return engine_.ledger().done(ticket); }
   void wait(Ticket ticket) override {
     const InWait waiting;
     engine_.wait(group_, ticket);
@@ -325,7 +272,7 @@ class MpiCommunicator : public Communicator {
       return part;
     });
   }
-  WireTotals wire_totals() const override { return engine_.totals(group_); }
+  WireTotals wire_totals() const override { return engine_.ledger().totals(group_.account); }
 
   void plain_sum(float* data, size_t count) {
     wait(engine_.start(
@@ -352,8 +299,8 @@ class MpiWorld : public World {
 
   int ranks_sharing_cores() override { return sharing_cores_; }
 
-  void record_spans(size_t most) override { engine_.record_spans(most); }
-  std::vector<WireSpan> spans() override { return engine_.spans(); }
+  void record_spans(size_t most) override { engine_.ledger().record_spans(most); }
+  std::vector<WireSpan> spans() override { return engine_.ledger().spans(); }
 
   FailureVote failed() override {
     FailureVote vote;
@@ -367,18 +314,6 @@ class MpiWorld : public World {
   }
 
  private:
-  int count_sharing_cores() {
-    cpu_set_t cores;
-    CPU_ZERO(&cores);
-    ::sched_getaffinity(0, sizeof(cores), &cores);
-    char host[256] = {};
-    ::gethostname(host, sizeof(host) - 1);
-    const uint64_t mine =
-        hash_text(std::string(reinterpret_cast<const char*>(&cores), sizeof(cores)) + host);
-    const std::vector<int64_t> all = ranks_.gather(static_cast<int64_t>(mine));
-    return static_cast<int>(std::count(all.begin(), all.end(), static_cast<int64_t>(mine)));
-  }
-
   /// On the engine's thread, which has nothing better to do: the run is over.
   FailureVote exchange_alarms() {
     const int size = ranks_.size(), me = ranks_.rank();
@@ -415,7 +350,7 @@ class MpiWorld : public World {
                             MPI_Comm_dup(MPI_COMM_WORLD, &copy);
                             return copy;
                           }};
-  const int sharing_cores_ = count_sharing_cores();  // here, where all ranks come by
+  const int sharing_cores_ = count_sharing_cores(ranks_);  // here, where all ranks come by
 };
 
 }  // namespace
@@ -424,11 +359,10 @@ std::unique_ptr<World> make_mpi_world() {
   return std::make_unique<MpiWorld>();
 }
 
-void plain_sum(Communicator& group, float* data, size_t count) {
-  if (group.size() == 1) return;
+bool mpi_plain_sum(Communicator& group, float* data, size_t count) {
   auto* const ranks = dynamic_cast<MpiCommunicator*>(&group);
-  ISOFLOP_CHECK(ranks, "a plain sum over ranks that MPI does not know");
-  ranks->plain_sum(data, count);
+  if (ranks) ranks->plain_sum(data, count);
+  return ranks != nullptr;
 }
 
 std::string mpi_version() {
@@ -450,8 +384,8 @@ std::unique_ptr<World> make_mpi_world() {
   return nullptr;
 }
 
-void plain_sum(Communicator& group, float*, size_t) {
-  ISOFLOP_CHECK(group.size() == 1, "a plain sum over ranks without MPI");
+bool mpi_plain_sum(Communicator&, float*, size_t) {
+  return false;
 }
 
 std::string mpi_version() {

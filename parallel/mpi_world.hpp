@@ -8,4 +8,7 @@ namespace isoflop {
 /// calls MPI, the one that this makes.
 std::unique_ptr<World> make_mpi_world();
 
+/// MPI's own all-reduce of a group of that world; false when it is none. Waits. Collective.
+bool mpi_plain_sum(Communicator& group, float* data, size_t count);
+
 }  // namespace isoflop

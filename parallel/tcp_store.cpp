@@ -1,10 +1,8 @@
 #include "parallel/tcp_store.hpp"
 
 #include "core/error.hpp"
+#include "parallel/tcp_sockets.hpp"
 
-#include <arpa/inet.h>
-#include <netdb.h>
-#include <netinet/tcp.h>
 #include <poll.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
@@ -38,67 +36,14 @@ uint32_t get_u32(const char* at) {
   return value;
 }
 
-int milliseconds_until(Clock::time_point end) {
-  const auto left = std::chrono::duration_cast<milliseconds>(end - Clock::now()).count();
-  return static_cast<int>(std::max<int64_t>(0, left));
-}
-
-/// False when the time is over or the other side is gone.
-bool transfer(int socket, bool sends, void* data, size_t bytes, Clock::time_point end) {
-  auto* at = static_cast<char*>(data);
-  while (bytes > 0) {
-    pollfd one = {socket, static_cast<short>(sends ? POLLOUT : POLLIN), 0};
-    if (::poll(&one, 1, milliseconds_until(end)) <= 0) return false;
-    const ssize_t moved =
-        sends ? ::send(socket, at, bytes, MSG_NOSIGNAL) : ::recv(socket, at, bytes, 0);
-    if (moved <= 0) return false;
-    at += moved;
-    bytes -= static_cast<size_t>(moved);
-  }
-  return true;
-}
-
-void no_delay(int socket) {
-  const int on = 1;
-  ::setsockopt(socket, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
-}
-
-/// A connected socket, or -1.
-int try_connect(const std::string& host, uint16_t port) {
-  addrinfo hints = {}, *list = nullptr;
-  hints.ai_socktype = SOCK_STREAM;
-  if (::getaddrinfo(host.c_str(), std::to_string(port).c_str(), &hints, &list) != 0) return -1;
-  int connected = -1;
-  for (const addrinfo* each = list; each && connected < 0; each = each->ai_next) {
-    const int one = ::socket(each->ai_family, each->ai_socktype | SOCK_CLOEXEC, 0);
-    if (one >= 0 && ::connect(one, each->ai_addr, each->ai_addrlen) == 0)
-      connected = one;
-    else if (one >= 0)
-      ::close(one);
-  }
-  ::freeaddrinfo(list);
-  return connected;
-}
-
 }  // namespace
 
 class TcpStoreServer::Impl {
  public:
-  explicit Impl(uint16_t port) {
-    listener_ = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    const int on = 1;
-    ::setsockopt(listener_, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
-    sockaddr_in address = {};
-    address.sin_family = AF_INET;
-    address.sin_addr.s_addr = htonl(INADDR_ANY);
-    address.sin_port = htons(port);
-    if (::bind(listener_, reinterpret_cast<sockaddr*>(&address), sizeof(address)) != 0 ||
-        ::listen(listener_, 1024) != 0) {
-      const std::string why = std::strerror(errno);
-      ::close(listener_);
+  explicit Impl(uint16_t port, const std::string& address) : listener_(listen_at(address, port)) {
+    if (listener_ < 0)
       fail_io("port {} cannot be listened on: {}; choose another MASTER_PORT, or 0 for a free one",
-              port, why);
-    }
+              port, std::strerror(errno));
     stop_ = ::eventfd(0, EFD_CLOEXEC);
     thread_ = std::thread([this] { serve(); });
   }
@@ -110,12 +55,7 @@ class TcpStoreServer::Impl {
     ::close(listener_);
     ::close(stop_);
   }
-  uint16_t port() const {
-    sockaddr_in address = {};
-    socklen_t bytes = sizeof(address);
-    ::getsockname(listener_, reinterpret_cast<sockaddr*>(&address), &bytes);
-    return ntohs(address.sin_port);
-  }
+  uint16_t port() const { return own_address(listener_).port; }
 
  private:
   struct Peer {
@@ -191,21 +131,22 @@ class TcpStoreServer::Impl {
     transfer(peer.socket, true, out.data(), out.size(), Clock::now() + std::chrono::seconds(5));
   }
 
-  int listener_ = -1, stop_ = -1;
+  const int listener_;
+  int stop_ = -1;
   std::vector<Peer> peers_;
   std::map<std::string, std::string> texts_;
   std::thread thread_;
 };
 
-TcpStoreServer::TcpStoreServer(uint16_t port)
-    : impl_(std::make_unique<Impl>(port)), port_(impl_->port()) {}
+TcpStoreServer::TcpStoreServer(uint16_t port, const std::string& address)
+    : impl_(std::make_unique<Impl>(port, address)), port_(impl_->port()) {}
 TcpStoreServer::~TcpStoreServer() = default;
 
 TcpStore::TcpStore(
     const std::string& host, uint16_t port, int rank, int size, milliseconds patience)
     : where_(fmt::format("{}:{}", host, port)), rank_(rank), size_(size), patience_(patience) {
   const Clock::time_point end = Clock::now() + patience;
-  while ((socket_ = try_connect(host, port)) < 0) {
+  while ((socket_ = connect_until(host, port, end)) < 0) {
     if (Clock::now() >= end)
       fail_io(
           "rank {} of {} found nobody at {} within {} ms; is the first rank started, and do "
@@ -220,11 +161,18 @@ TcpStore::~TcpStore() {
   ::close(socket_);
 }
 
+std::string TcpStore::own_host() const {
+  return own_address(socket_).host;
+}
+
 std::string TcpStore::request(char what, const std::string& name, const std::string& text) {
   ISOFLOP_CHECK(name.size() <= kStoreMostBytes && text.size() <= kStoreMostBytes,
                 "{} bytes are too many for the store", text.size());
   const Clock::time_point end = Clock::now() + patience_;
   const auto fail = [&](const char* did) {
+    if (Clock::now() < end)
+      fail_io("rank {} of {} was to {} '{}' at {}, which hung up: the first rank has ended", rank_,
+              size_, did, name, where_);
     fail_io("rank {} of {} waited {} ms to {} '{}' at {}", rank_, size_, patience_.count(), did,
             name, where_);
   };

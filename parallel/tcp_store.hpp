@@ -15,8 +15,9 @@ inline constexpr uint32_t kStoreMostBytes = 1 << 20;
 
 class TcpStoreServer {
  public:
-  /// Listens on every address of this host; port 0: a free one. IoError when the port is in use.
-  explicit TcpStoreServer(uint16_t port);
+  /// Listens on an IPv4 address, or on every one of this host; port 0: a free one. IoError when the
+  /// port is in use.
+  explicit TcpStoreServer(uint16_t port, const std::string& address = "");
   ~TcpStoreServer();
   TcpStoreServer(const TcpStoreServer&) = delete;
   TcpStoreServer& operator=(const TcpStoreServer&) = delete;
@@ -44,6 +45,8 @@ class TcpStore {
 
   int rank() const { return rank_; }
   int size() const { return size_; }
+  /// The address at which this host's way to the first rank begins.
+  std::string own_host() const;
 
   void set(const std::string& name, const std::string& text);
   /// Waits for it. IoError names what is missing and where it was looked for.

@@ -6,7 +6,9 @@
 #include "launch/context.hpp"
 #include "launch/ranks.hpp"
 #include "launch/simulate_run.hpp"
+#include "launch/supervise/child.hpp"
 #include "launch/supervise/heartbeat.hpp"
+#include "launch/supervise/self_starter.hpp"
 #include "launch/supervise/slurm.hpp"
 #include "launch/supervise/supervisor.hpp"
 #include "launch/train_run.hpp"
@@ -33,7 +35,7 @@ struct Options {
   std::string emit;
   int nodes = 1;
   std::vector<std::string> sbatch;
-  int probe = -1;
+  int probe = -1, start_here = 0;
   bool check = false;
   double check_seconds = 60;
   SimulateOptions simulate;
@@ -100,11 +102,16 @@ int slurm_tasks() {
 }
 
 RankPlaces::Starter starter_of(const Options& options) {
-  const bool named = options.hosts.empty() && options.hostfile.empty();
+  const bool named = !options.hosts.empty() || !options.hostfile.empty();
   if (options.starter == "mpirun") return RankPlaces::Starter::mpirun;
   if (options.starter == "srun" || options.slurm || !options.emit.empty())
     return RankPlaces::Starter::srun;
-  return in_slurm_job() && named ? RankPlaces::Starter::srun : RankPlaces::Starter::mpirun;
+  if (named && options.starter == "self")
+    fail_user("--starter self starts ranks on this machine only, not on --hosts");
+  if (options.starter == "self") return RankPlaces::Starter::self;
+  if (in_slurm_job() && !named) return RankPlaces::Starter::srun;
+  const bool mpi = mpi_version() != "off" && !find_program("mpirun").empty();
+  return mpi || named ? RankPlaces::Starter::mpirun : RankPlaces::Starter::self;
 }
 
 RankPlaces places_of(const Options& options) {
@@ -212,6 +219,8 @@ ExitCode check(const Options& options, const LaunchPlan& plan, const Context& co
 }
 
 ExitCode run(Options& options, const Context& context) {
+  if (options.start_here > 0)
+    return static_cast<ExitCode>(start_ranks_here(options.start_here, options.words.words));
   TrainRequest& request = options.request;
   request.file = options.words.file();
   request.overrides = options.words.overrides();
@@ -279,8 +288,10 @@ Action declare(Flags& app, Context& context) {
                  "how to run a command on a host: SHELL HOST COMMAND; default ssh");
   app.add_option("--network", options->network,
                  "network between the hosts, such as 10.0.0.0/8, when they have several");
-  app.add_option("--starter", options->starter, "auto: srun inside a Slurm job, else mpirun")
-      ->check(one_of({"auto", "mpirun", "srun"}));
+  app.add_option("--starter", options->starter,
+                 "auto: srun inside a Slurm job, else mpirun, or where there is none self: on this "
+                 "machine, over TCP")
+      ->check(one_of({"auto", "mpirun", "srun", "self"}));
   app.add_flag("--dry-run", options->dry_run, "print the command line and start nothing");
   app.add_flag(
       "--slurm", options->slurm,
@@ -307,6 +318,7 @@ Action declare(Flags& app, Context& context) {
   app.add_option("--timeline", options->simulate.timeline,
                  "of --simulate: write the steps into this file, for ui.perfetto.dev");
   app.add_option("--probe", options->probe)->hidden();
+  app.add_option("--start-here", options->start_here)->hidden();
   return [options, &context] { return run(*options, context); };
 }
 

@@ -12,7 +12,9 @@
 #include <chrono>
 #include <cstdlib>
 #include <cstring>
+#include <filesystem>
 #include <memory>
+#include <sstream>
 #include <thread>
 
 namespace isoflop {
@@ -82,6 +84,16 @@ std::optional<int> Child::ended() {
 
 void Child::signal_group(int signal) const {
   ::kill(-pid_, signal);
+}
+
+std::string find_program(const std::string& name) {
+  const char* path = std::getenv("PATH");
+  std::istringstream folders(path ? path : "");
+  for (std::string folder; std::getline(folders, folder, ':');) {
+    const std::filesystem::path candidate = std::filesystem::path(folder) / name;
+    if (::access(candidate.c_str(), X_OK) == 0) return candidate.string();
+  }
+  return "";
 }
 
 std::vector<CommandResult> run_all(const std::vector<CommandLine>& lines,

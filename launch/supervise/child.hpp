@@ -41,6 +41,9 @@ class Child {
   std::optional<int> code_;
 };
 
+/// Full path of a program of PATH; empty when there is none.
+std::string find_program(const std::string& name);
+
 /// Runs the commands side by side, at most `seconds`; each one's exit code (124 when it ran too
 /// long) and what it said.
 struct CommandResult {

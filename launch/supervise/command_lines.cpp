@@ -53,6 +53,10 @@ CommandLine srun_line(const RankPlaces& placement) {
   return line;
 }
 
+CommandLine self_line(const RankPlaces& placement, const std::string& program) {
+  return {{}, {program, "launch", "--start-here", std::to_string(placement.ranks), "--"}};
+}
+
 }  // namespace
 
 std::string shell_quoted(const std::string& word) {
@@ -77,7 +81,10 @@ CommandLine start_line(const RankPlaces& placement,
                        const std::vector<std::string>& program,
                        const std::vector<std::pair<std::string, std::string>>& exports) {
   const bool mpirun = placement.starter == RankPlaces::Starter::mpirun;
-  CommandLine line = mpirun ? mpirun_line(placement) : srun_line(placement);
+  CommandLine line = mpirun ? mpirun_line(placement)
+                     : placement.starter == RankPlaces::Starter::srun
+                         ? srun_line(placement)
+                         : self_line(placement, program[0]);
   for (const auto& one : exports) {
     line.environment.push_back(one);
     if (mpirun) add(line.words, {"-x", one.first});

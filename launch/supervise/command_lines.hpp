@@ -1,4 +1,5 @@
-// The command line that starts the ranks: mpirun's, or srun's inside a Slurm job.
+// The command line that starts the ranks: mpirun's, srun's inside a Slurm job, or our own
+// (self_starter.hpp).
 #pragma once
 #include "launch/supervise/hosts.hpp"
 
@@ -17,7 +18,7 @@ struct CommandLine {
 };
 
 struct RankPlaces {
-  enum class Starter { mpirun, srun } starter = Starter::mpirun;
+  enum class Starter { mpirun, srun, self } starter = Starter::mpirun;
   int ranks = 1;
   std::vector<Host> hosts;      // empty: this machine, or the nodes of the Slurm job
   std::string remote_shell;     // reaches a host: `SHELL HOST COMMAND`; empty: ssh

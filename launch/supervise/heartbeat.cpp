@@ -58,8 +58,8 @@ Heartbeat::Heartbeat(const SupervisorAddress& supervisor)
   action.sa_flags = SA_ONSTACK | SA_RESTART;
   ::sigaction(SIGUSR2, &action, nullptr);
   // Open MPI's name first: under Slurm with mpirun both are there.
-  const int rank =
-      number_in_environment("OMPI_COMM_WORLD_RANK", number_in_environment("PMIX_RANK", 0));
+  const int rank = number_in_environment(
+      "OMPI_COMM_WORLD_RANK", number_in_environment("PMIX_RANK", number_in_environment("RANK", 0)));
   send_all(socket_, line_of(Hello{.key = supervisor.key,
                                   .attempt = supervisor.attempt,
                                   .rank = rank,

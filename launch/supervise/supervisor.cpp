@@ -78,7 +78,7 @@ std::vector<std::pair<std::string, std::string>> Supervisor::exports() const {
                             .port = server_.port(),
                             .addresses = {}};
   const bool here =
-      !plan_.placement.remote() && plan_.placement.starter == RankPlaces::Starter::mpirun;
+      !plan_.placement.remote() && plan_.placement.starter != RankPlaces::Starter::srun;
   if (!here) address.addresses = own_addresses();
   address.addresses.push_back("127.0.0.1");
   const std::string master = here                       ? "127.0.0.1"
@@ -360,7 +360,7 @@ void Supervisor::look_after(Child& child, Watch& watch, RankLogs& logs, Attempt&
   if (!child.ended()) {
     child.signal_group(SIGTERM);
     if (!wait_for_end(3)) child.signal_group(SIGKILL);
-    if (!wait_for_end(10)) fail_io("mpirun does not end even by SIGKILL");
+    if (!wait_for_end(10)) fail_io("what started the ranks does not end even by SIGKILL");
   }
   for (int i = 0; i < 20 && server_.connected() > 0; ++i) wait(0.05);
   take();

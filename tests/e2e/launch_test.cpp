@@ -12,18 +12,21 @@ namespace {
 
 using namespace std::chrono_literals;
 
-class Launch : public testing::Test {
+class Launch : public testing::TestWithParam<const char*> {  // who starts the ranks
  protected:
   void SetUp() override {
-    if (mpi_version() == "off") GTEST_SKIP() << "skipped: built without MPI";
-    if (!test::has_mpirun()) GTEST_SKIP() << "skipped: no mpirun (scripts/setup installs it)";
+    const bool self = GetParam() == std::string("self");
+    if (!self && mpi_version() == "off") GTEST_SKIP() << "skipped: built without MPI";
+    if (!self && !test::has_mpirun())
+      GTEST_SKIP() << "skipped: no mpirun (scripts/setup installs it)";
     const std::string text = test::write_text(folder_.path() / "text.txt", test::tiny_text(60'000));
     config_ = test::write_text(folder_.path() / "run.toml",
                                test::tiny_config(text, "compute.threads = 1\n"));
   }
   std::vector<std::string> launch(const std::vector<std::string>& more = {}) const {
-    std::vector<std::string> words = {"launch",      "-n",      "2",          config_, "--out",
-                                      run_.string(), "--quiet", "--patience", "20"};
+    std::vector<std::string> words = {"launch", "-n",          "2",       config_,
+                                      "--out",  run_.string(), "--quiet", "--patience",
+                                      "20",     "--starter",   GetParam()};
     words.insert(words.end(), more.begin(), more.end());
     return words;
   }
@@ -53,7 +56,7 @@ class Launch : public testing::Test {
   std::string config_;
 };
 
-TEST_F(Launch, SlowAKilledRankIsNamedAndTheRunEndsWithTheSameBits) {
+TEST_P(Launch, SlowAKilledRankIsNamedAndTheRunEndsWithTheSameBits) {
   const std::string alone = (folder_.path() / "alone").string();
   const std::vector<std::string> steps = {"schedule.steps=300", "output.hash_every=300"};
   std::vector<std::string> words = {"train", config_, "--out", alone, "--quiet"};
@@ -74,7 +77,7 @@ TEST_F(Launch, SlowAKilledRankIsNamedAndTheRunEndsWithTheSameBits) {
   EXPECT_TRUE(fs::exists(run_ / "logs" / "attempt-0002"));
 }
 
-TEST_F(Launch, TermSavesAndLeavesWith75) {
+TEST_P(Launch, TermSavesAndLeavesWith75) {
   test::Program program(launch({"schedule.steps=1000000"}), test::rank_environment());
   ASSERT_TRUE(has_saved(program)) << program.said();
   program.send(SIGTERM);
@@ -82,7 +85,7 @@ TEST_F(Launch, TermSavesAndLeavesWith75) {
   EXPECT_EQ(test::run_isoflop({"diff", run_.string(), run_.string()}).code, 0);
 }
 
-TEST_F(Launch, NobodyIsLeftWhenTheLauncherIsKilled) {
+TEST_P(Launch, NobodyIsLeftWhenTheLauncherIsKilled) {
   test::Program program(launch({"schedule.steps=1000000"}), test::rank_environment());
   ASSERT_TRUE(has_saved(program)) << program.said();
   EXPECT_EQ(ranks().size(), 2u);
@@ -92,15 +95,15 @@ TEST_F(Launch, NobodyIsLeftWhenTheLauncherIsKilled) {
   EXPECT_TRUE(ranks().empty());
 }
 
-// torchrun would start eight of these, each of which would train alone.
-TEST_F(Launch, AnotherLaunchersNumberOfRanksIsRefused) {
+// torchrun would start eight of these; without its address each would train alone.
+TEST_P(Launch, AnotherLaunchersNumberOfRanksIsRefused) {
   const test::ProgramResult result = test::run_isoflop({"train", config_, "--out", run_.string()},
                                                        {{"RANK", "3"}, {"WORLD_SIZE", "8"}});
   EXPECT_EQ(result.code, 2) << result.err;
   EXPECT_NE(result.err.find("WORLD_SIZE is 8 and RANK 3"), std::string::npos) << result.err;
 }
 
-TEST_F(Launch, RefusalsAreSaidOnceAndNotTriedAgain) {
+TEST_P(Launch, RefusalsAreSaidOnceAndNotTriedAgain) {
   test::ProgramResult result = test::run_isoflop(launch({"model.layerz=3"}));
   EXPECT_EQ(result.code, 2) << result.err;
   EXPECT_FALSE(fs::exists(run_));
@@ -109,6 +112,8 @@ TEST_F(Launch, RefusalsAreSaidOnceAndNotTriedAgain) {
   EXPECT_NE(result.err.find("2 ranks cannot share 1 slots"), std::string::npos) << result.err;
   EXPECT_FALSE(fs::exists(run_ / "logs" / "attempt-0002"));
 }
+
+INSTANTIATE_TEST_SUITE_P(By, Launch, testing::Values("mpirun", "self"));
 
 }  // namespace
 }  // namespace isoflop

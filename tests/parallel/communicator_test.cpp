@@ -1,13 +1,15 @@
 // What every communicator must do, whatever it runs on. Alone it is about one rank; CTest also
-// starts this program under mpirun with 2 to 8 ranks (tests/CMakeLists.txt), and then each rank
-// checks what it got. With ISOFLOP_TEST_NCCL in the environment all of it is about NCCL, one device
-// for each rank, whose id goes round by MPI; without devices it says so and skips.
+// starts this program under mpirun with 2 to 8 ranks, and as many without MPI
+// (tests/CMakeLists.txt), and then each rank checks what it got. With ISOFLOP_TEST_NCCL in the
+// environment all of it is about NCCL, one device for each rank, whose id goes round by MPI;
+// without devices it says so and skips.
 #include "parallel/communicator.hpp"
 
 #include "core/rng.hpp"
 #include "cuda/backend.hpp"
 #include "parallel/grid.hpp"
 #include "parallel/nccl.hpp"
+#include "parallel/plain_sum.hpp"
 
 #include <gtest/gtest.h>
 
@@ -196,16 +198,80 @@ TEST_F(CommunicatorTest, TwoThreadsUseTwoGroups) {
   other.join();
 }
 
+// Whoever sends goes on at once, however late and in whatever order of groups it is received.
+TEST_F(CommunicatorTest, GroupsAreReceivedInAnyOrder) {
+  if (on_nccl()) GTEST_SKIP() << "skipped: NCCL's messages wait for those before them";
+  const auto a = ranks().split(0, ranks().rank()), b = ranks().split(0, ranks().rank());
+  const int me = a->rank(), n = a->size(), right = (me + 1) % n, left = (me + n - 1) % n;
+  if (n == 1) return;
+  for (const size_t numbers : {1, 1'000'000}) {
+    const std::vector<int64_t> first = letter(me, right, 1, numbers),
+                               second = letter(me, right, 2, numbers);
+    std::vector<int64_t> in_a(numbers), in_b(numbers);
+    const size_t bytes = numbers * sizeof(int64_t);
+    const Message to_a[] = {{right, const_cast<int64_t*>(first.data()), bytes}},
+                  to_b[] = {{right, const_cast<int64_t*>(second.data()), bytes}},
+                  from_a[] = {{left, in_a.data(), bytes}}, from_b[] = {{left, in_b.data(), bytes}};
+    const auto sent_a = a->start_exchange(to_a, {}), sent_b = b->start_exchange(to_b, {});
+    b->exchange({}, from_b);
+    a->exchange({}, from_a);
+    a->wait(sent_a);
+    b->wait(sent_b);
+    EXPECT_EQ(in_a, letter(left, me, 1, numbers));
+    EXPECT_EQ(in_b, letter(left, me, 2, numbers));
+  }
+}
+
+TEST_F(CommunicatorTest, ManyMessagesAreSentBeforeAnyIsReceived) {
+  if (on_nccl()) GTEST_SKIP() << "skipped: NCCL's sends wait for their receives";
+  constexpr int kMany = 500;
+  const int me = ranks().rank(), n = ranks().size(), right = (me + 1) % n, left = (me + n - 1) % n;
+  if (n == 1) return;
+  std::vector<std::vector<int64_t>> out, in;
+  std::vector<Communicator::Ticket> tickets;
+  for (int i = 0; i < kMany; ++i) {
+    out.push_back(letter(me, right, i, static_cast<size_t>(i % 7 * 100)));
+    in.emplace_back(out.back().size());
+  }
+  for (std::vector<int64_t>& each : out) {
+    const Message to[] = {{right, each.data(), each.size() * sizeof(int64_t)}};
+    tickets.push_back(ranks().start_exchange(to, {}));
+  }
+  ranks().barrier();  // by messages that overtake them
+  for (int i = 0; i < kMany; ++i) {
+    std::vector<int64_t>& each = in[static_cast<size_t>(i)];
+    const Message from[] = {{left, each.data(), each.size() * sizeof(int64_t)}};
+    ranks().exchange({}, from);
+    EXPECT_EQ(each, letter(left, me, i, each.size()));
+  }
+  for (const Communicator::Ticket ticket : tickets) ranks().wait(ticket);
+}
+
+TEST_F(CommunicatorTest, PlainSumsAddUpAllRanks) {
+  if (on_nccl()) GTEST_SKIP() << "skipped: NCCL's numbers lie in a device";
+  const int n = ranks().size();
+  for (const size_t count : {0, 1, 5, 1000}) {
+    std::vector<float> data(count);
+    for (size_t i = 0; i < count; ++i) data[i] = static_cast<float>(ranks().rank() + 1) + i % 9;
+    plain_sum(ranks(), data.data(), count);
+    for (size_t i = 0; i < count; ++i)
+      EXPECT_EQ(data[i], static_cast<float>(n * (n + 1) / 2) + n * (i % 9)) << i;
+  }
+}
+
+// Around the ring: the first rank lets the second wait, and that one all others.
 TEST_F(CommunicatorTest, CountsWhatItSends) {
   const auto group = ranks().split(0, ranks().rank());
+  const int me = group->rank(), n = group->size();
+  if (n == 1) return;  // nothing leaves a rank that is alone
   std::vector<char> data(1 << 20), there(data.size());
-  const int right = (group->rank() + 1) % group->size();
-  const int left = (group->rank() + group->size() - 1) % group->size();
-  const Message to[] = {{right, data.data(), data.size()}};
-  const Message from[] = {{left, there.data(), there.size()}};
-  group->exchange(to, from);
+  const Message to[] = {{(me + 1) % n, data.data(), data.size()}};
+  const Message from[] = {{(me + n - 1) % n, there.data(), there.size()}};
+  if (me > 0) group->exchange({}, from);
+  if (me < 2) std::this_thread::sleep_for(std::chrono::milliseconds(30));
+  group->exchange(to, {});
+  if (me == 0) group->exchange({}, from);
   const WireTotals totals = group->wire_totals();
-  if (group->size() == 1) return;  // nothing leaves a rank that is alone
   EXPECT_EQ(totals.sent_bytes, data.size());
   EXPECT_GT(totals.busy_seconds, 0);
   EXPECT_GT(totals.wait_seconds, 0);

@@ -59,6 +59,14 @@ TEST(CommandLines, Srun) {
   EXPECT_EQ(text, "KEY=1 srun --mpi=pmix --label --kill-on-bad-exit=1 --ntasks=4 isoflop train");
 }
 
+TEST(CommandLines, OurOwn) {
+  RankPlaces places;
+  places.starter = RankPlaces::Starter::self;
+  places.ranks = 4;
+  const std::string text = start_line(places, {"/x/isoflop", "train"}, {{"KEY", "1"}}).text();
+  EXPECT_EQ(text, "KEY=1 /x/isoflop launch --start-here 4 -- /x/isoflop train");
+}
+
 TEST(CommandLines, QuoteWhatAShellWouldTake) {
   EXPECT_EQ(shell_quoted("a-b=c/d"), "a-b=c/d");
   EXPECT_EQ(shell_quoted("it's $x"), "'it'\\''s $x'");
