@@ -3,6 +3,7 @@
 #include "launch/failure.hpp"
 #include "launch/supervise/heartbeat.hpp"
 #include "parallel/pulse.hpp"
+#include "parallel/wire_ledger.hpp"
 
 #include <unistd.h>
 
@@ -20,10 +21,22 @@ std::string host_name() {
   return name;
 }
 
+/// Of the exception in hand.
+bool is_lost_rank() {
+  try {
+    throw;
+  } catch (const LostRank&) {
+    return true;
+  } catch (...) {
+    return false;
+  }
+}
+
 /// Tells the other ranks, says what happened unless one before us does, and ends those that have
 /// not failed themselves.
 ExitCode end_together(World& world, const Failure& failure, Heartbeat* heartbeat) {
-  if (heartbeat) heartbeat->end(failure.code, failure.text);
+  // Who watches us knows itself that another rank is gone, and looks for the first complaint.
+  if (heartbeat) heartbeat->end(failure.code, is_lost_rank() ? "" : failure.text);
   const FailureVote vote = world.failed();
   if (vote.lowest && !failure.text.empty()) {
     const std::string who = vote.everyone

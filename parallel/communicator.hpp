@@ -1,17 +1,18 @@
 // Communicator: a group of ranks and what they tell each other. One interface over one process
-// (make_self), over MPI (make_world) and over NCCL (make_nccl, nccl.hpp).
+// (make_self), over MPI or TCP (make_world) and over NCCL (make_nccl, nccl.hpp).
 //
-// Over the first two messages lie in host memory, and what is built on them cannot tell which it
+// Over all but the last messages lie in host memory, and what is built on them cannot tell which it
 // has. Over NCCL they lie in a device's memory, in the order of the device's queue: a message comes
 // behind all that was queued before start_*, and what is queued after wait() comes behind the
 // message; the host itself goes on, and done() is what tells it. So code that queues its work and
 // calls wait() before it queues what needs a message is right with either kind of memory.
 //
 // Collective calls are made by every rank of the group in the same order. start_* return at once;
-// their memory is borrowed and must rest until done() or wait() says so. With MPI a thread of its
-// own posts and polls, so the threads that compute never call MPI, and what was started moves on
-// while they compute. Bytes travel as they are: no sums are made on the way, so none can depend on
-// how many ranks there are (parallel/slot_tree.hpp adds in an order of its own).
+// their memory is borrowed and must rest until done() or wait() says so. With MPI and TCP a thread
+// of its own moves the messages, so the threads that compute never call MPI or wait for a socket,
+// and what was started moves on while they compute. Bytes travel as they are: no sums are made on
+// the way, so none can depend on how many ranks there are (parallel/slot_tree.hpp adds in an order
+// of its own).
 //
 // All calls may come from any thread, but those of one group must keep their order on all ranks.
 #pragma once
@@ -62,14 +63,15 @@ class Communicator {
   /// Point to point, any number of messages: the n-th one sent from a to b meets the n-th one that
   /// b receives from a, which has the same size. Messages to oneself are allowed. Not collective: a
   /// rank without messages need not call it. What both sends and receives is started in one order
-  /// by the ranks of a group and, with MPI, takes turns on the wire: what comes first arrives
-  /// first.
+  /// by the ranks of a group and, with MPI and TCP, takes turns on the wire: what comes first
+  /// arrives first.
   virtual Ticket start_exchange(std::span<const Message> sends,
                                 std::span<const Message> receives) = 0;
   /// `bytes` of every rank, in the order of the ranks, into `all` (size() * bytes).
   virtual Ticket start_all_gather(const void* mine, void* all, size_t bytes) = 0;
   virtual Ticket start_broadcast(void* data, size_t bytes, int root) = 0;
   virtual Ticket start_barrier() = 0;
+  /// Over TCP both throw IoError, with its name and host, when a rank is gone; MPI ends all itself.
   virtual bool done(Ticket ticket) = 0;
   virtual void wait(Ticket ticket) = 0;
 
@@ -105,8 +107,8 @@ struct FailureVote {
   bool everyone = true;  // all ranks have failed: nobody is left to wait for
 };
 
-/// The group of all processes that were started together. It ends MPI, so it outlives every group
-/// split from it.
+/// The group of all processes that were started together. It ends MPI or its connections, so it
+/// outlives every group split from it.
 class World {
  public:
   virtual ~World() = default;
@@ -122,11 +124,13 @@ class World {
   [[noreturn]] virtual void abort(int code) = 0;
 };
 
-/// Ranks that mpirun or srun started us as one of, by its environment; 1 without.
+/// Ranks that were started with us, by the environment that mpirun, srun or torchrun gave us; 1
+/// without.
 int launched_ranks();
 
-/// MPI when launched_ranks() > 1, else one rank alone, in which case MPI is not touched. UserError
-/// when the program was built without MPI and there are more ranks.
+/// MPI where that started us and is built in; else TCP, where the environment says who we are among
+/// how many, and where the first rank is (tcp_meeting.hpp); else one rank alone. UserError when
+/// there are more ranks and no way between them.
 std::unique_ptr<World> make_world();
 
 /// "Open MPI 4.1.4", or "off".

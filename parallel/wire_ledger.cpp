@@ -1,7 +1,5 @@
 #include "parallel/wire_ledger.hpp"
 
-#include "core/error.hpp"
-
 namespace isoflop {
 
 namespace {
@@ -44,7 +42,7 @@ bool WireLedger::closed(uint64_t ticket) {
   if (open_.count(ticket) == 0) return true;
   if (failure_.empty()) return false;
   failure_met_ = true;
-  throw IoError(failure_);
+  throw LostRank(failure_);
 }
 
 bool WireLedger::done(uint64_t ticket) {

@@ -1,6 +1,7 @@
 // WireLedger: what a thread that moves messages has under way, for those who wait for it: tickets,
 // times, bytes. The thread opens and closes; computing threads ask and wait, and never for a wire.
 #pragma once
+#include "core/error.hpp"
 #include "parallel/communicator.hpp"
 
 #include <atomic>
@@ -11,6 +12,11 @@
 #include <unordered_set>
 
 namespace isoflop {
+
+/// What is under way will not end, since another rank is gone: why that is, it knows better.
+struct LostRank : IoError {
+  using IoError::IoError;
+};
 
 class WireLedger {
  public:
@@ -35,7 +41,7 @@ class WireLedger {
   void close(const Entry& entry);
   bool done(uint64_t ticket);
   void wait(Account& account, uint64_t ticket);
-  /// Nothing that is open will be closed: whoever waits or asks for it meets an IoError with this
+  /// Nothing that is open will be closed: whoever waits or asks for it meets a LostRank with this
   /// text. The first one counts.
   void fail(const std::string& text);
   bool awaited() const { return waiting_ > 0; }
