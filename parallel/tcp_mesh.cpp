@@ -7,9 +7,11 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdio>
 #include <cstdlib>
+#include <utility>
 
 namespace isoflop {
 
@@ -70,6 +72,13 @@ uint64_t TcpMesh::start(
   return ticket;
 }
 
+void TcpMesh::forget(const Group& group) {
+  std::unique_lock lock(mutex_);
+  forgotten_ = &group;
+  wake();
+  forgotten_changed_.wait(lock, [&] { return !forgotten_; });
+}
+
 FailureVote TcpMesh::exchange_alarms() {
   std::unique_lock lock(mutex_);
   alarmed_ = true;
@@ -98,6 +107,7 @@ void TcpMesh::work() {
     {
       const std::lock_guard lock(mutex_);
       take_jobs();
+      if (forgotten_) let_go(*std::exchange(forgotten_, nullptr));
       alarm = alarmed_;
       end = ending_;
       code = abort_;
@@ -120,6 +130,16 @@ void TcpMesh::work() {
     check_all();
   }
   leave(TcpLink::Kind::bye, 0, kByePatience);
+}
+
+/// With the lock.
+void TcpMesh::let_go(const Group& group) {
+  const auto belongs = [&](const Job& job) { return job.group == &group; };
+  if (std::any_of(active_.begin(), active_.end(), belongs))
+    fail("a group ended while messages were under way");
+  held_.erase(std::remove_if(held_.begin(), held_.end(), belongs), held_.end());
+  active_.remove_if(belongs);
+  forgotten_changed_.notify_all();
 }
 
 /// With the lock: numbers are given in the order in which jobs were started.

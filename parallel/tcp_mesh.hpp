@@ -41,6 +41,9 @@ class TcpMesh {
   uint64_t start(
       Group& group, const char* what, std::vector<Stage> stages, bool collective, bool in_turn);
   WireLedger& ledger() { return ledger_; }
+  /// Before a group goes, which with messages under way only a failure makes it do: they are let go
+  /// of then.
+  void forget(const Group& group);
 
   /// See World.
   FailureVote exchange_alarms();
@@ -61,6 +64,7 @@ class TcpMesh {
 
   void work();
   void take_jobs();
+  void let_go(const Group& group);
   void number(Job& job);
   bool begin_jobs();
   bool advance();
@@ -85,7 +89,8 @@ class TcpMesh {
   Clock::time_point failed_since_, next_check_;
 
   std::mutex mutex_;  // of what follows
-  std::condition_variable heard_changed_;
+  std::condition_variable heard_changed_, forgotten_changed_;
+  const Group* forgotten_ = nullptr;  // until the thread has let go of it
   std::deque<Job> queue_;
   std::set<int> heard_;  // alarms of other ranks
   bool ending_ = false, alarmed_ = false;

@@ -16,6 +16,9 @@ namespace {
 class TcpCommunicator : public Communicator {
  public:
   TcpCommunicator(TcpMesh& mesh, TcpMesh::Group group) : mesh_(mesh), group_(std::move(group)) {}
+  ~TcpCommunicator() override { mesh_.forget(group_); }
+  TcpCommunicator(const TcpCommunicator&) = delete;
+  TcpCommunicator& operator=(const TcpCommunicator&) = delete;
 
   int rank() const override { return group_.rank; }
   int size() const override { return static_cast<int>(group_.members.size()); }
