@@ -24,39 +24,28 @@ namespace isoflop::cpu::HWY_NAMESPACE {
 /// stays NaN.
 template <class D, class V = hn::Vec<D>>
 HWY_INLINE V exp2_negative(D d, V x) {
-  // Added to x it leaves x rounded to a whole number, plus 127, in the lowest bits.
-  const V bias = hn::Set(d, 0x1.8p23f + 127), biased = hn::Add(x, bias);
-  const V r = hn::Sub(x, hn::Sub(biased, bias));
+  V power;
+  const V r = split_exponent(d, x, power);
   V p = hn::Set(d, 0.00132647273f);
   p = hn::MulAdd(p, r, hn::Set(d, 0.00967151299f));
   p = hn::MulAdd(p, r, hn::Set(d, 0.0555073358f));
   p = hn::MulAdd(p, r, hn::Set(d, 0.240222424f));
   p = hn::MulAdd(p, r, hn::Set(d, 0.693147004f));
   p = hn::MulAdd(p, r, hn::Set(d, 1.0f));
-  const hn::RebindToUnsigned<D> bits;
-  const V power = hn::BitCast(d, hn::ShiftLeft<23>(hn::BitCast(bits, biased)));
   return hn::IfThenElse(hn::Lt(x, hn::Set(d, -125.0f)), hn::Zero(d), hn::Mul(p, power));
 }
 
-/// Two vectors, as round_to_bf16() leaves them, one behind the other.
-template <class D, class V = hn::Vec<hn::RebindToUnsigned<D>>>
-HWY_INLINE void store_two(V first, V second, [[maybe_unused]] D d, bf16* to) {
+/// Two vectors one behind the other; store_pair() has elements of the two alternate.
+HWY_INLINE void store_two(VFull first, VFull second, Full d, bf16* to) {
 #if HWY_TARGET == HWY_SCALAR
-  store_upper_half(first, d, to);
-  store_upper_half(second, d, to + 1);
+  store(first, d, to);
+  store(second, d, to + 1);
 #else
-  const hn::Repartition<uint16_t, D> halves;
-  const auto upper = hn::ConcatOdd(halves, hn::BitCast(halves, second), hn::BitCast(halves, first));
+  const hn::Repartition<uint16_t, Full> halves;
+  const auto upper = hn::ConcatOdd(halves, hn::BitCast(halves, round_to_bf16(d, second)),
+                                   hn::BitCast(halves, round_to_bf16(d, first)));
   hn::StoreU(upper, halves, reinterpret_cast<uint16_t*>(to));
 #endif
-}
-
-/// Two vectors as pairs, which is how a panel holds two rows.
-template <class D, class V = hn::Vec<hn::RebindToUnsigned<D>>>
-HWY_INLINE void store_pairs(V first, V second, D, bf16* to) {
-  const hn::RebindToUnsigned<D> whole;
-  const V pairs = hn::Or(hn::ShiftRight<16>(first), hn::And(second, hn::Set(whole, 0xffff0000u)));
-  hn::StoreU(pairs, whole, reinterpret_cast<uint32_t*>(to));
 }
 
 /// Columns of a block; whole pairs of vectors.
@@ -97,7 +86,7 @@ HWY_INLINE float exponentials(const float* scores, Span span, float scale, float
     const VFull x = hn::LoadU(d, scores + j), y = hn::LoadU(d, scores + j + lanes());
     const VFull a = exp2_negative(d, hn::MulSub(x, scales, maxima));
     const VFull b = exp2_negative(d, hn::MulSub(y, scales, maxima));
-    store_two(round_to_bf16(d, a), round_to_bf16(d, b), d, p + j);
+    store_two(a, b, d, p + j);
     sum_a = hn::Add(sum_a, a);
     sum_b = hn::Add(sum_b, b);
   }
@@ -135,17 +124,14 @@ void softmax_block_bf16(const ScoreBlock& block, float scale, bf16* p, Running& 
   }
 }
 
-using Bits = hn::Vec<hn::RebindToUnsigned<Full>>;
-
-/// P = 2^(scale score - lse) and dS = P (dP - delta), as round_to_bf16() leaves them.
+/// P = 2^(scale score - lse) and dS = P (dP - delta).
 struct Gradients {
   VFull scale, lse, delta;
 
-  HWY_INLINE void operator()(const float* scores, const float* dp, Bits& p, Bits& ds) const {
+  HWY_INLINE void operator()(const float* scores, const float* dp, VFull& p, VFull& ds) const {
     const Full d;
-    const VFull e = exp2_negative(d, hn::MulSub(hn::LoadU(d, scores), scale, lse));
-    p = round_to_bf16(d, e);
-    ds = round_to_bf16(d, hn::Mul(e, hn::Sub(hn::LoadU(d, dp), delta)));
+    p = exp2_negative(d, hn::MulSub(hn::LoadU(d, scores), scale, lse));
+    ds = hn::Mul(p, hn::Sub(hn::LoadU(d, dp), delta));
   }
 };
 
@@ -153,7 +139,7 @@ struct Gradients {
 /// demand.
 void softmax_backward_block_bf16(const ScoreBlock& block, float scale, const SoftmaxBackward& to) {
   const Full d;
-  const Bits none = hn::Zero(hn::RebindToUnsigned<Full>());
+  const VFull none = hn::Zero(d);
   const int64_t step = lanes(), stride = panel_stride(block.rows);
   for (int64_t i = 0; i < block.rows; i += 2) {
     const int64_t rows[2] = {i, std::min(i + 1, block.rows - 1)};
@@ -163,7 +149,7 @@ void softmax_backward_block_bf16(const ScoreBlock& block, float scale, const Sof
         {hn::Set(d, scale), hn::Set(d, to.lse[i]), hn::Set(d, to.delta[i])},
         {hn::Set(d, scale), hn::Set(d, second_lse), hn::Set(d, to.delta[rows[1]])}};
     for (int64_t j = 0; j < block.keys; j += 2 * step) {
-      Bits p[2][2] = {{none, none}, {none, none}}, ds[2][2] = {{none, none}, {none, none}};
+      VFull p[2][2] = {{none, none}, {none, none}}, ds[2][2] = {{none, none}, {none, none}};
       for (int64_t v = 0; v < 2; ++v) {
         const int64_t at = j + v * step;
         if (j >= span.first && j < span.last)
@@ -171,8 +157,8 @@ void softmax_backward_block_bf16(const ScoreBlock& block, float scale, const Sof
             of_row[r](block.row(rows[r]) + at, to.dp + rows[r] * kScoreStride + at, p[r][v],
                       ds[r][v]);
         const int64_t pair = at / kPanel * stride + i * kPanel + at % kPanel * 2;
-        store_pairs(p[0][v], p[1][v], d, to.p_panels + pair);
-        store_pairs(ds[0][v], ds[1][v], d, to.ds_panels + pair);
+        store_pair(p[0][v], p[1][v], d, to.p_panels + pair);
+        store_pair(ds[0][v], ds[1][v], d, to.ds_panels + pair);
       }
       for (int64_t r = 1; r >= 0; --r)  // the first row last: it may be both
         store_two(ds[r][0], ds[r][1], d, to.ds + rows[r] * kScoreStride + j);
