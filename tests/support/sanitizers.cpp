@@ -9,8 +9,8 @@ extern "C" const char* __lsan_default_suppressions() {
   return "leak:libhdf5\n";
 }
 
-// Open MPI 4.1's TCP transport takes two of its own locks in one order when it meets ranks and in
-// the other when it leaves them.
+// Open MPI 4.1's transports, TCP and shared memory, take two of their own locks in one order at one
+// time and in the other at another.
 extern "C" const char* __tsan_default_suppressions() {
-  return "deadlock:mca_btl_tcp.so\n";
+  return "deadlock:mca_btl_tcp.so\ndeadlock:mca_btl_vader.so\n";
 }
