@@ -67,6 +67,11 @@ void sync_path(const fs::path& path) {
     fail_io("cannot sync {} to disk: {}", path.string(), reason());
 }
 
+void begin_sync(const fs::path& path) {
+  const FileDescriptor file{::open(path.c_str(), O_RDONLY | O_CLOEXEC)};
+  if (file.fd >= 0) ::sync_file_range(file.fd, 0, 0, SYNC_FILE_RANGE_WRITE);
+}
+
 void sync_directory(const fs::path& directory) {
   sync_path(directory.empty() ? fs::path(".") : directory);
 }

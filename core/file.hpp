@@ -24,6 +24,9 @@ fs::path temporary_name(const fs::path& path);
 void commit_file(const fs::path& temporary, const fs::path& path);
 void sync_directory(const fs::path& directory);
 void sync_path(const fs::path& file);
+/// Has the system write to disk what was written so far, and does not wait: sync_path() has less to
+/// do then. Nothing is promised.
+void begin_sync(const fs::path& file);
 
 /// Creates the folder and proves that it can be written to; UserError otherwise. Called before
 /// work.

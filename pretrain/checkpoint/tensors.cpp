@@ -212,11 +212,11 @@ void write_shard(const fs::path& folder,
       file.set_attribute(name, "global_shape", std::span<const uint64_t>(whole));
       file.set_attribute(name, "offset", std::span<const uint64_t>(offset));
       if (piece.runs.size() > 1) file.set_attribute(name, "runs", std::span<const uint64_t>(runs));
+      begin_sync(path);  // the disk works while the next one is copied
     }
   }
   if (!file.exists("/parameters")) file.create_group("/parameters");  // a rank may own nothing
   file.close();
-  sync_path(path);
 }
 
 void write_virtual(const fs::path& folder, const ParamTable& table, const Sharding& sharding) {

@@ -23,8 +23,8 @@ struct CheckpointTensors {
   ParamBuffer* second_moments = nullptr;
 };
 
-/// One rank's file, synced: its rows, which is all that the buffers hold (Sharding::buffer).
-/// IoError.
+/// One rank's file, not yet synced: its rows, which is all that the buffers hold
+/// (Sharding::buffer). IoError.
 void write_shard(const fs::path& folder,
                  const ParamTable& table,
                  const Sharding& sharding,

@@ -11,6 +11,7 @@
 #include <cerrno>
 #include <chrono>
 #include <cstring>
+#include <numeric>
 #include <utility>
 #include <vector>
 
@@ -205,6 +206,7 @@ std::string CheckpointWriter::try_to_write() {
 }
 
 void CheckpointWriter::write_once() {
+  const auto start = std::chrono::steady_clock::now();
   const fs::path folder = folder_ / checkpoint_name(state_.step);
   const fs::path temporary = temporary_folder(folder);
   on_root([&] {
@@ -216,7 +218,10 @@ void CheckpointWriter::write_once() {
   ManifestFile mine;
   together([&] {
     write_shard(temporary, table_, sharding_, {&parameters_, &first_moments_, &second_moments_});
-    mine = measure_file(temporary, shard_name(sharding_.rank()));
+    const std::string name = shard_name(sharding_.rank());
+    begin_sync(temporary / name);
+    mine = measure_file(temporary, name);
+    sync_path(temporary / name);
   });
   const std::vector<int64_t> bytes = ranks_->gather(static_cast<int64_t>(mine.bytes));
   const std::vector<int64_t> hashes = ranks_->gather(static_cast<int64_t>(mine.hash));
@@ -225,14 +230,16 @@ void CheckpointWriter::write_once() {
     shards.push_back({shard_name(static_cast<int64_t>(rank)), static_cast<uint64_t>(bytes[rank]),
                       static_cast<uint64_t>(hashes[rank])});
   on_root([&] {
-    fill(temporary, shards);
+    const uint64_t all_bytes = fill(temporary, shards);
     commit_folder(temporary, folder);
     write_file_atomically(folder_ / "latest", folder.filename().string() + "\n");
+    const std::chrono::duration<double> taken = std::chrono::steady_clock::now() - start;
+    options_.saved({state_.step, all_bytes, taken.count()});
   });
 }
 
 /// What is no rank's share, and the manifest.
-void CheckpointWriter::fill(const fs::path& folder, std::vector<ManifestFile> shards) {
+uint64_t CheckpointWriter::fill(const fs::path& folder, std::vector<ManifestFile> shards) {
   write_virtual(folder, table_, sharding_);
   write_file_atomically(folder / "state.json", train_state_json(state_));
   write_file_atomically(folder / "config.toml", state_.config);
@@ -251,6 +258,8 @@ void CheckpointWriter::fill(const fs::path& folder, std::vector<ManifestFile> sh
   std::sort(manifest.files.begin(), manifest.files.end(),
             [](const ManifestFile& a, const ManifestFile& b) { return a.name < b.name; });
   write_manifest(folder, manifest);
+  return std::accumulate(manifest.files.begin(), manifest.files.end(), uint64_t{0},
+                         [](uint64_t sum, const ManifestFile& file) { return sum + file.bytes; });
 }
 
 /// Removes all but the newest `keep` and those that stay for another reason. What has no readable

@@ -28,12 +28,20 @@
 
 namespace isoflop {
 
+struct SavedCheckpoint {
+  int64_t step = 0;
+  uint64_t bytes = 0;  // of all ranks
+  double seconds = 0;  // from the copy in memory until it counts
+};
+
 struct CheckpointWriterOptions {
   fs::path run;
   Retention retention;
   std::string tokenizer;  // content of tokenizer.json; empty = none
   /// Called on the writer's thread when an attempt fails.
   std::function<void(const std::string&)> warn = [](const std::string&) {};
+  /// Called on the first rank's writer's thread when a checkpoint counts.
+  std::function<void(const SavedCheckpoint&)> saved = [](const SavedCheckpoint&) {};
   int attempts = 3;
   double retry_seconds = 1;       // between attempts
   Communicator* ranks = nullptr;  // that write together; null = one alone
@@ -85,7 +93,8 @@ class CheckpointWriter {
   void together(const std::function<void()>& part);
   void on_root(const std::function<void()>& part);
   void write_once();
-  void fill(const fs::path& folder, std::vector<ManifestFile> shards);
+  /// Returns the bytes of all files.
+  uint64_t fill(const fs::path& folder, std::vector<ManifestFile> shards);
   void prune(int64_t keep);
 
   CheckpointWriterOptions options_;

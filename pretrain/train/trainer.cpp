@@ -24,6 +24,7 @@ namespace isoflop {
 namespace {
 
 constexpr int64_t kProfileEvery = 64;  // steps
+constexpr double kLongSave = 1;        // seconds; a shorter one is not worth a line on the screen
 
 double seconds_now() {
   using namespace std::chrono;
@@ -74,6 +75,7 @@ Trainer::Trainer(const Run& run,
                     .retention = retention_of(run.config),
                     .tokenizer = tokenizer_text(run),
                     .warn = [this](const std::string& text) { note("warning: " + text); },
+                    .saved = [this](const SavedCheckpoint& saved) { tell(saved); },
                     .ranks = options_.ranks,
                     .backend = &backend},
                    run.table,
@@ -464,10 +466,18 @@ void Trainer::show_progress(const StepRecord& record) {
            profiled ? costliest_.seconds / profiled_seconds_ : ProgressState::kUnknown});
 }
 
-void Trainer::note(const std::string& text) {
+void Trainer::tell(const SavedCheckpoint& saved) {
+  const auto bytes = static_cast<double>(saved.bytes);
+  const std::string text =
+      fmt::format("saved step {}: {} in {} ({}/s)", saved.step, human_bytes(bytes),
+                  human_duration(saved.seconds), human_bytes(bytes / saved.seconds));
+  note(text, saved.seconds >= kLongSave);
+}
+
+void Trainer::note(const std::string& text, bool aloud) {
   if (!speaks_) return;
   const std::lock_guard lock(output_mutex_);
-  progress_.note(text);
+  if (aloud) progress_.note(text);
   std::ofstream(run_.folder / "log.txt", std::ios::app) << text << "\n";
 }
 

@@ -89,7 +89,9 @@ class Trainer {
   void finish_saving();
   TrainSummary summary(bool stopped) const;
   size_t peak_bytes() const;  // of the memory that is computed in
-  void note(const std::string& text);
+  void tell(const SavedCheckpoint& saved);
+  /// A line of log.txt; on the screen as well when said aloud.
+  void note(const std::string& text, bool aloud = true);
 
   const Run& run_;
   Backend& backend_;

@@ -53,6 +53,22 @@ TEST_F(CheckpointWriterTest, SaveCopiesBeforeItReturns) {
   expect_snapshot(*find_latest(run_, warnings_), 10);
 }
 
+TEST_F(CheckpointWriterTest, TellsWhatWasSaved) {
+  std::vector<SavedCheckpoint> told;
+  CheckpointWriterOptions options = test::writer_options(run_);
+  options.saved = [&](const SavedCheckpoint& saved) { told.push_back(saved); };
+  CheckpointWriter writer(options, small_table());
+  Snapshot(7).save(writer);
+  ASSERT_TRUE(writer.finish());
+  ASSERT_EQ(told.size(), 1u);
+  EXPECT_EQ(told[0].step, 7);
+  uint64_t bytes = 0;
+  for (const auto& file : fs::directory_iterator(checkpoints_folder(run_) / "step-00000007"))
+    if (file.path().filename() != "manifest.json") bytes += file.file_size();
+  EXPECT_EQ(told[0].bytes, bytes);
+  EXPECT_GT(told[0].seconds, 0);
+}
+
 TEST_F(CheckpointWriterTest, DestructorFinishesTheSaveInFlight) {
   {
     CheckpointWriter writer(test::writer_options(run_), small_table());
