@@ -130,11 +130,12 @@ TEST(TcpWorld, ARankThatDiesIsNamedByAllOthers) {
   const uint16_t port = free_port();
   const auto work = [&](int rank) {
     const auto world = make_tcp_world(place(rank, 3, port));
-    world->ranks().barrier();
-    if (rank == 2) ::raise(SIGKILL);
     std::vector<char> data(1 << 20);
-    const std::string error =
-        error_of([&] { world->ranks().broadcast(data.data(), data.size(), 2); });
+    const std::string error = error_of([&] {
+      world->ranks().barrier();  // whose last words may be lost with it
+      if (rank == 2) ::raise(SIGKILL);
+      world->ranks().broadcast(data.data(), data.size(), 2);
+    });
     const FailureVote vote = world->failed();
     const bool named = error.rfind("5: rank 2 of 3 on ", 0) == 0;
     if (!named || vote.everyone || vote.lowest != (rank == 0)) return 1;
