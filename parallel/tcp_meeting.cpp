@@ -22,7 +22,6 @@ namespace {
 using Clock = std::chrono::steady_clock;
 constexpr size_t kKeyBytes = 32;
 constexpr int kMostRanks = 1 << 16;
-constexpr const char* kLoopback = "127.0.0.1";
 
 /// What both sides of a connection say first.
 struct Hello {
@@ -74,6 +73,11 @@ std::optional<TcpPlace> slurm_place() {
                                                                : 20000 + step % 12000)};
 }
 
+/// "localhost" is either; whoever looks for it tries both.
+std::string loopback(const std::string& host) {
+  return host == "::1" ? host : "127.0.0.1";
+}
+
 std::string own_name() {
   char name[256] = {};
   ::gethostname(name, sizeof(name) - 1);
@@ -101,7 +105,8 @@ class Meeting {
   TcpMeeting meet() {
     const bool here = is_loopback(place_.host);
     if (place_.rank == 0)
-      met_.server = std::make_unique<TcpStoreServer>(place_.port, here ? kLoopback : "");
+      met_.server =
+          std::make_unique<TcpStoreServer>(place_.port, here ? loopback(place_.host) : "");
     TcpStore store(place_.host, place_.port, place_.rank, place_.size, patience_);
     // A rank on the first one's host may have come by the loopback, where the others cannot.
     const std::string own = store.own_host();
@@ -134,7 +139,7 @@ class Meeting {
     std::string key;
     parts >> key >> first_size_;
     if (!parts || key.size() != kKeyBytes)
-      fail_io("{}:{} is no store of ours", place_.host, place_.port);
+      fail_io("{} is no store of ours", address_text(place_.host, place_.port));
     std::memcpy(key_.data(), key.data(), kKeyBytes);
   }
 
@@ -163,8 +168,8 @@ class Meeting {
       const Entry& to = entries_[static_cast<size_t>(rank)];
       const int socket = connect_until(to.address, to.port, end_);
       if (socket < 0)
-        fail_io("rank {} of {} cannot reach rank {} on {} at {}:{}", place_.rank, place_.size, rank,
-                to.host, to.address, to.port);
+        fail_io("rank {} of {} cannot reach rank {} on {} at {}", place_.rank, place_.size, rank,
+                to.host, address_text(to.address, to.port));
       guests_.push_back({socket, rank});
       say_hello(guests_.back());
     }

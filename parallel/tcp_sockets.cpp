@@ -1,6 +1,5 @@
 #include "parallel/tcp_sockets.hpp"
 
-#include <arpa/inet.h>
 #include <fcntl.h>
 #include <netdb.h>
 #include <netinet/tcp.h>
@@ -10,6 +9,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cstdlib>
 
 namespace isoflop {
 
@@ -30,6 +30,20 @@ bool connect_one(int socket, const addrinfo& to, SocketTime end) {
   }
   ::fcntl(socket, F_SETFL, flags);
   return connected;
+}
+
+int listen_one(const addrinfo& at) {
+  const int socket = ::socket(at.ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  const int on = 1, off = 0;
+  ::setsockopt(socket, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
+  // "::" takes those that come by IPv4, too.
+  if (at.ai_family == AF_INET6) ::setsockopt(socket, IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof(off));
+  if (socket >= 0 && ::bind(socket, at.ai_addr, at.ai_addrlen) == 0 && ::listen(socket, 1024) == 0)
+    return socket;
+  const int why = errno;
+  if (socket >= 0) ::close(socket);
+  errno = why;
+  return -1;
 }
 
 }  // namespace
@@ -57,32 +71,39 @@ int connect_until(const std::string& host, uint16_t port, SocketTime end) {
   return connected;
 }
 
-int listen_at(const std::string& host, uint16_t port) {
-  const int socket = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-  const int on = 1;
-  ::setsockopt(socket, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
-  sockaddr_in address = {};
-  address.sin_family = AF_INET;
-  address.sin_addr.s_addr = htonl(INADDR_ANY);
-  address.sin_port = htons(port);
-  if (!host.empty() && ::inet_pton(AF_INET, host.c_str(), &address.sin_addr) != 1)
+int listen_at(const std::string& address, uint16_t port) {
+  if (address.empty()) {
+    const int both = listen_at("::", port);
+    if (both >= 0 || errno == EADDRINUSE) return both;
+    return listen_at("0.0.0.0", port);  // a kernel without IPv6
+  }
+  addrinfo hints = {}, *list = nullptr;
+  hints.ai_socktype = SOCK_STREAM;
+  hints.ai_flags = AI_NUMERICHOST | AI_NUMERICSERV;
+  if (::getaddrinfo(address.c_str(), std::to_string(port).c_str(), &hints, &list) != 0) {
     errno = EINVAL;
-  else if (::bind(socket, reinterpret_cast<sockaddr*>(&address), sizeof(address)) == 0 &&
-           ::listen(socket, 1024) == 0)
-    return socket;
+    return -1;
+  }
+  const int socket = listen_one(*list);
   const int why = errno;
-  ::close(socket);
+  ::freeaddrinfo(list);
   errno = why;
-  return -1;
+  return socket;
 }
 
 SocketAddress own_address(int socket) {
-  sockaddr_in address = {};
+  sockaddr_storage address = {};
   socklen_t bytes = sizeof(address);
   ::getsockname(socket, reinterpret_cast<sockaddr*>(&address), &bytes);
-  char text[INET_ADDRSTRLEN] = {};
-  ::inet_ntop(AF_INET, &address.sin_addr, text, sizeof(text));
-  return {text, ntohs(address.sin_port)};
+  char host[NI_MAXHOST] = {}, port[NI_MAXSERV] = {};
+  ::getnameinfo(reinterpret_cast<sockaddr*>(&address), bytes, host, sizeof(host), port,
+                sizeof(port), NI_NUMERICHOST | NI_NUMERICSERV);
+  return {host, static_cast<uint16_t>(std::atoi(port))};
+}
+
+std::string address_text(const std::string& host, uint16_t port) {
+  const bool six = host.find(':') != std::string::npos;
+  return (six ? "[" + host + "]" : host) + ":" + std::to_string(port);
 }
 
 bool transfer(int socket, bool sends, void* data, size_t bytes, SocketTime end) {
@@ -105,7 +126,7 @@ void no_delay(int socket) {
 }
 
 bool is_loopback(const std::string& host) {
-  return host == "localhost" || host.rfind("127.", 0) == 0;
+  return host == "localhost" || host == "::1" || host.rfind("127.", 0) == 0;
 }
 
 }  // namespace isoflop

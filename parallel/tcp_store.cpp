@@ -144,7 +144,7 @@ TcpStoreServer::~TcpStoreServer() = default;
 
 TcpStore::TcpStore(
     const std::string& host, uint16_t port, int rank, int size, milliseconds patience)
-    : where_(fmt::format("{}:{}", host, port)), rank_(rank), size_(size), patience_(patience) {
+    : where_(address_text(host, port)), rank_(rank), size_(size), patience_(patience) {
   const Clock::time_point end = Clock::now() + patience;
   while ((socket_ = connect_until(host, port, end)) < 0) {
     if (Clock::now() >= end)

@@ -15,8 +15,8 @@ inline constexpr uint32_t kStoreMostBytes = 1 << 20;
 
 class TcpStoreServer {
  public:
-  /// Listens on an IPv4 address, or on every one of this host; port 0: a free one. IoError when the
-  /// port is in use.
+  /// Listens on an IPv4 or IPv6 address, or on every one of this host; port 0: a free one. IoError
+  /// when the port is in use.
   explicit TcpStoreServer(uint16_t port, const std::string& address = "");
   ~TcpStoreServer();
   TcpStoreServer(const TcpStoreServer&) = delete;

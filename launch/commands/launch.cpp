@@ -36,6 +36,8 @@ struct Options {
   int nodes = 1;
   std::vector<std::string> sbatch;
   int probe = -1, start_here = 0;
+  bool start_told = false;
+  std::vector<std::string> exports;
   bool check = false;
   double check_seconds = 60;
   SimulateOptions simulate;
@@ -106,12 +108,10 @@ RankPlaces::Starter starter_of(const Options& options) {
   if (options.starter == "mpirun") return RankPlaces::Starter::mpirun;
   if (options.starter == "srun" || options.slurm || !options.emit.empty())
     return RankPlaces::Starter::srun;
-  if (named && options.starter == "self")
-    fail_user("--starter self starts ranks on this machine only, not on --hosts");
   if (options.starter == "self") return RankPlaces::Starter::self;
   if (in_slurm_job() && !named) return RankPlaces::Starter::srun;
   const bool mpi = mpi_version() != "off" && !find_program("mpirun").empty();
-  return mpi || named ? RankPlaces::Starter::mpirun : RankPlaces::Starter::self;
+  return mpi ? RankPlaces::Starter::mpirun : RankPlaces::Starter::self;
 }
 
 RankPlaces places_of(const Options& options) {
@@ -218,9 +218,23 @@ ExitCode check(const Options& options, const LaunchPlan& plan, const Context& co
   return code;
 }
 
+/// What the supervisor starts where it starts no mpirun, and what that starts on hosts.
+ExitCode start_ranks(const Options& options) {
+  if (options.start_told) return static_cast<ExitCode>(start_ranks_as_told());
+  const std::vector<std::string>& program = options.words.words;
+  if (program.empty())
+    fail_user("--start-here is how isoflop launch starts ranks; it is not for people");
+  if (options.hosts.empty())
+    return static_cast<ExitCode>(start_ranks_here(options.start_here, program));
+  RankPlaces placement;
+  placement.ranks = options.start_here;
+  placement.hosts = parse_hosts(options.hosts);
+  placement.remote_shell = options.remote_shell;
+  return static_cast<ExitCode>(start_ranks_on_hosts(placement, program, options.exports));
+}
+
 ExitCode run(Options& options, const Context& context) {
-  if (options.start_here > 0)
-    return static_cast<ExitCode>(start_ranks_here(options.start_here, options.words.words));
+  if (options.start_here > 0 || options.start_told) return start_ranks(options);
   TrainRequest& request = options.request;
   request.file = options.words.file();
   request.overrides = options.words.overrides();
@@ -232,7 +246,7 @@ ExitCode run(Options& options, const Context& context) {
   if (options.probe >= 0) {
     const char* const address = std::getenv(kSupervisorVariable);
     if (!address) fail_user("--probe is how isoflop launch asks a host; it is not for people");
-    answer_probe(SupervisorAddress::parse(address), options.probe);
+    answer_probe(SupervisorAddress::parse(address), options.probe, options.network);
     return ExitCode::kDone;
   }
   if (options.simulate.ranks > 0) return simulate_run(request, options.simulate, context);
@@ -289,8 +303,8 @@ Action declare(Flags& app, Context& context) {
   app.add_option("--network", options->network,
                  "network between the hosts, such as 10.0.0.0/8, when they have several");
   app.add_option("--starter", options->starter,
-                 "auto: srun inside a Slurm job, else mpirun, or where there is none self: on this "
-                 "machine, over TCP")
+                 "auto: srun inside a Slurm job, else mpirun, or where there is none self: we "
+                 "start the ranks, and they talk over TCP")
       ->check(one_of({"auto", "mpirun", "srun", "self"}));
   app.add_flag("--dry-run", options->dry_run, "print the command line and start nothing");
   app.add_flag(
@@ -319,6 +333,8 @@ Action declare(Flags& app, Context& context) {
                  "of --simulate: write the steps into this file, for ui.perfetto.dev");
   app.add_option("--probe", options->probe)->hidden();
   app.add_option("--start-here", options->start_here)->hidden();
+  app.add_flag("--start-told", options->start_told, "")->hidden();
+  app.add_option("-x", options->exports)->allow_extra_args(false)->hidden();
   return [options, &context] { return run(*options, context); };
 }
 

@@ -54,6 +54,8 @@ std::string line_of(const Hello& hello) {
     json["probe"] = hello.probe;
     json["program"] = hello.program;
     json["cores"] = hello.cores;
+    json["address"] = hello.address;
+    json["port"] = hello.port;
   }
   return dumped(json);
 }
@@ -90,7 +92,9 @@ RankLine parse_rank_line(const std::string& line) {
                          .pid = member(json, "pid", 0),
                          .cores = member(json, "cores", 0),
                          .host = member<std::string>(json, "host", ""),
-                         .program = member<std::string>(json, "program", "")};
+                         .program = member<std::string>(json, "program", ""),
+                         .address = member<std::string>(json, "address", ""),
+                         .port = member(json, "port", 0)};
   } else if (json.contains("beat")) {
     parsed.beat = Beat{.phase = member<std::string>(json, "beat", ""),
                        .phase_seconds = member(json, "for", 0.0),

@@ -8,7 +8,7 @@
 //   leave
 //                                                    {"do": "stacks"}    print where you are
 //   a host that is asked whether it can take part (before a start, and after a failure):
-//               {"hello": KEY, "probe": 1, "host": "n2", "program": HASH, "cores": 64}
+//               {"hello": KEY, "probe": 1, "host": "n2", "program": HASH, "cores": 64, ...}
 //
 // A connection that ends without "end" is a rank that died. A rank whose supervisor is gone, or has
 // not answered for a while, ends itself: nobody is left behind on a host that was cut off.
@@ -46,6 +46,9 @@ struct Hello {
   int pid = 0;
   int cores = 0;
   std::string host{}, program{};
+  // Of a host: where it can be met, and a port that nothing listens on there.
+  std::string address{};
+  int port = 0;
 };
 
 struct Beat {

@@ -1,6 +1,7 @@
 #include "launch/supervise/beat_server.hpp"
 
 #include "launch/supervise/sockets.hpp"
+#include "parallel/tcp_sockets.hpp"
 
 #include <sys/socket.h>
 #include <unistd.h>
@@ -78,7 +79,7 @@ bool BeatServer::take(Peer& peer, const std::string& line) {
     if (parsed.hello->key != key_ || parsed.hello->attempt != attempt_) return false;
     peer.known = true;
     if (parsed.hello->probe >= 0) {
-      handlers_.probe(*parsed.hello);
+      handlers_.probe(*parsed.hello, own_address(peer.socket).host);
     } else if (parsed.hello->rank >= 0) {
       peer.rank = parsed.hello->rank;
       handlers_.hello(*parsed.hello);

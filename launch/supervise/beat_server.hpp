@@ -20,7 +20,9 @@ class BeatServer {
     std::function<void(int rank, const Beat&)> beat = [](int, const Beat&) {};
     std::function<void(int rank, const End&)> end = [](int, const End&) {};
     std::function<void(int rank)> gone = [](int) {};  // its connection ended
-    std::function<void(const Hello&)> probe = [](const Hello&) {};
+    // `here`: our address that it came to.
+    std::function<void(const Hello&, const std::string& here)> probe = [](const Hello&,
+                                                                          const std::string&) {};
   };
 
   /// Listens on a free port: of the loopback, or of all interfaces.

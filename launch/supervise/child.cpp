@@ -21,16 +21,13 @@ namespace isoflop {
 
 namespace {
 
-[[noreturn]] void become(const CommandLine& line,
-                         const int out[2],
-                         const int err[2],
-                         pid_t parent) {
+[[noreturn]] void become(const CommandLine& line, int in, int out, int err, pid_t parent) {
   ::setpgid(0, 0);
   ::prctl(PR_SET_PDEATHSIG, SIGKILL);
   if (::getppid() != parent) ::_exit(127);  // it died before we asked
-  ::dup2(::open("/dev/null", O_RDONLY), STDIN_FILENO);
-  ::dup2(out[1], STDOUT_FILENO);
-  ::dup2(err[1], STDERR_FILENO);
+  ::dup2(in, STDIN_FILENO);
+  ::dup2(out, STDOUT_FILENO);
+  ::dup2(err, STDERR_FILENO);
   for (const int number : {SIGINT, SIGTERM, SIGUSR1, SIGPIPE}) ::signal(number, SIG_DFL);
   for (const auto& [name, value] : line.environment) ::setenv(name.c_str(), value.c_str(), 1);
   std::vector<char*> words;
@@ -42,19 +39,35 @@ namespace {
   ::_exit(127);
 }
 
+/// Both ends of what a child reads. Who starts a program writes before it runs: all at once.
+void open_input(int in[2], const std::string& input) {
+  if (input.empty()) {
+    in[0] = ::open("/dev/null", O_RDONLY | O_CLOEXEC);
+    return;
+  }
+  if (::pipe2(in, O_CLOEXEC) != 0) fail_io("cannot make a pipe: {}", std::strerror(errno));
+  ::fcntl(in[1], F_SETFL, O_NONBLOCK);
+  if (::write(in[1], input.data(), input.size()) == std::ssize(input)) return;
+  for (const int end : {in[0], in[1]}) ::close(end);
+  fail_io("{} bytes do not fit into a pipe", input.size());
+}
+
 }  // namespace
 
-Child::Child(const CommandLine& line) {
-  int out[2] = {-1, -1}, err[2] = {-1, -1};
+Child::Child(const CommandLine& line, const std::string& input) {
+  int in[2] = {-1, -1}, out[2] = {-1, -1}, err[2] = {-1, -1};
+  open_input(in, input);
   if (::pipe2(out, O_CLOEXEC) != 0 || ::pipe2(err, O_CLOEXEC) != 0)
     fail_io("cannot start {}: {}", line.words[0], std::strerror(errno));
   const pid_t parent = ::getpid();
   pid_ = ::fork();
   if (pid_ < 0) fail_io("cannot start {}: {}", line.words[0], std::strerror(errno));
-  if (pid_ == 0) become(line, out, err, parent);
+  if (pid_ == 0) become(line, in[0], out[1], err[1], parent);
   ::setpgid(pid_, pid_);  // whichever of the two comes first
+  ::close(in[0]);
   ::close(out[1]);
   ::close(err[1]);
+  in_ = in[1];
   out_ = out[0];
   err_ = err[0];
   for (const int pipe : {out_, err_}) ::fcntl(pipe, F_SETFL, O_NONBLOCK);
@@ -63,6 +76,7 @@ Child::Child(const CommandLine& line) {
 Child::~Child() {
   signal_group(SIGKILL);
   if (!code_) ::waitpid(pid_, nullptr, 0);
+  if (in_ >= 0) ::close(in_);
   ::close(out_);
   ::close(err_);
 }

@@ -14,10 +14,11 @@ namespace isoflop {
 
 class Child {
  public:
-  /// Started with nothing on standard input. IoError when there are no processes or pipes left; a
-  /// program that is not there ends with 127. Call from the thread that lives longest: the child
-  /// dies with it.
-  explicit Child(const CommandLine& line);
+  /// Started with `input` on standard input, which ends no sooner than this object or our process;
+  /// without input there is nothing on it. IoError when there are no processes or pipes left, or
+  /// the input is larger than a pipe; a program that is not there ends with 127. Call from the
+  /// thread that lives longest: the child dies with it.
+  explicit Child(const CommandLine& line, const std::string& input = "");
   /// Kills what is left of the group.
   ~Child();
   Child(const Child&) = delete;
@@ -37,7 +38,7 @@ class Child {
   static std::string take(int pipe);
 
   pid_t pid_ = -1;
-  int out_ = -1, err_ = -1;
+  int in_ = -1, out_ = -1, err_ = -1;
   std::optional<int> code_;
 };
 

@@ -54,7 +54,10 @@ CommandLine srun_line(const RankPlaces& placement) {
 }
 
 CommandLine self_line(const RankPlaces& placement, const std::string& program) {
-  return {{}, {program, "launch", "--start-here", std::to_string(placement.ranks), "--"}};
+  CommandLine line{{}, {program, "launch", "--start-here", std::to_string(placement.ranks)}};
+  if (placement.remote()) add(line.words, {"--hosts", hosts_text(placement.hosts)});
+  if (!placement.remote_shell.empty()) add(line.words, {"--rsh", placement.remote_shell});
+  return line;
 }
 
 }  // namespace
@@ -80,32 +83,35 @@ std::string CommandLine::text() const {
 CommandLine start_line(const RankPlaces& placement,
                        const std::vector<std::string>& program,
                        const std::vector<std::pair<std::string, std::string>>& exports) {
-  const bool mpirun = placement.starter == RankPlaces::Starter::mpirun;
-  CommandLine line = mpirun ? mpirun_line(placement)
-                     : placement.starter == RankPlaces::Starter::srun
-                         ? srun_line(placement)
-                         : self_line(placement, program[0]);
+  using Starter = RankPlaces::Starter;
+  CommandLine line = placement.starter == Starter::mpirun ? mpirun_line(placement)
+                     : placement.starter == Starter::srun ? srun_line(placement)
+                                                          : self_line(placement, program[0]);
+  // What srun starts has its whole environment, and so has what we start on this machine.
+  const bool by_name = placement.starter == Starter::mpirun ||
+                       (placement.starter == Starter::self && placement.remote());
   for (const auto& one : exports) {
     line.environment.push_back(one);
-    if (mpirun) add(line.words, {"-x", one.first});
+    if (by_name) add(line.words, {"-x", one.first});
   }
+  if (placement.starter == Starter::self) line.words.push_back("--");
   add(line.words, program);
   return line;
 }
 
-std::vector<std::string> remote_words(const RankPlaces& placement,
-                                      const std::string& host,
-                                      const std::string& command) {
-  Words words;
+std::vector<std::string> words_on(const RankPlaces& placement,
+                                  const std::string& host,
+                                  const std::vector<std::string>& words) {
+  if (placement.remote_shell.empty() && is_this_machine(host)) return words;
+  Words all;
   if (placement.remote_shell.empty()) {
-    words = {"ssh", "-o", "BatchMode=yes", "-o", "ConnectTimeout=5"};
+    all = {"ssh", "-o", "BatchMode=yes", "-o", "ConnectTimeout=5"};
   } else {
     std::istringstream text(placement.remote_shell);
-    for (std::string word; text >> word;) words.push_back(word);
+    for (std::string word; text >> word;) all.push_back(word);
   }
-  words.push_back(host);
-  words.push_back(command);
-  return words;
+  add(all, {host, CommandLine{{}, words}.text()});
+  return all;
 }
 
 }  // namespace isoflop

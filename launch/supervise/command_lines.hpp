@@ -22,7 +22,7 @@ struct RankPlaces {
   int ranks = 1;
   std::vector<Host> hosts;      // empty: this machine, or the nodes of the Slurm job
   std::string remote_shell;     // reaches a host: `SHELL HOST COMMAND`; empty: ssh
-  std::string network;          // "10.0.0.0/8" or an interface; empty: MPI looks for one itself
+  std::string network;          // "10.0.0.0/8" or an interface; empty: the ranks find one
   bool oversubscribed = false;  // more ranks than slots on purpose
   bool root = false;
   std::vector<std::string> slurm_flags;
@@ -35,10 +35,11 @@ CommandLine start_line(const RankPlaces& placement,
                        const std::vector<std::string>& program,
                        const std::vector<std::pair<std::string, std::string>>& exports);
 
-/// `SHELL HOST COMMAND`
-std::vector<std::string> remote_words(const RankPlaces& placement,
-                                      const std::string& host,
-                                      const std::string& command);
+/// `SHELL HOST COMMAND`, which runs these words on a host. On this machine, and where no remote
+/// shell was asked for, the words themselves.
+std::vector<std::string> words_on(const RankPlaces& placement,
+                                  const std::string& host,
+                                  const std::vector<std::string>& words);
 
 /// The word as a shell takes it.
 std::string shell_quoted(const std::string& word);

@@ -3,6 +3,7 @@
 #include "core/threads.hpp"
 #include "launch/program.hpp"
 #include "launch/supervise/sockets.hpp"
+#include "parallel/tcp_sockets.hpp"
 
 #include <execinfo.h>
 #include <poll.h>
@@ -129,7 +130,8 @@ std::unique_ptr<Heartbeat> heartbeat_if_supervised() {
   return std::make_unique<Heartbeat>(SupervisorAddress::parse(text));
 }
 
-void answer_probe(const SupervisorAddress& supervisor, int index) {
+void answer_probe(const SupervisorAddress& supervisor, int index, const std::string& network) {
+  const std::string inside = network.empty() ? "" : own_address_in(network);
   const int socket = connect_to(supervisor);
   send_all(socket, line_of(Hello{.key = supervisor.key,
                                  .attempt = supervisor.attempt,
@@ -137,7 +139,9 @@ void answer_probe(const SupervisorAddress& supervisor, int index) {
                                  .pid = ::getpid(),
                                  .cores = usable_cores(),
                                  .host = own_host_name(),
-                                 .program = program_hash()}));
+                                 .program = program_hash(),
+                                 .address = inside.empty() ? own_address(socket).host : inside,
+                                 .port = free_port()}));
   pollfd wanted = {socket, POLLIN, 0};
   ::poll(&wanted, 1, 5000);  // until it has been read
   ::close(socket);

@@ -42,7 +42,9 @@ class Heartbeat {
 std::unique_ptr<Heartbeat> heartbeat_if_supervised();
 
 /// Answers a supervisor that asks whether this host can take part: connects, says which program
-/// lies here and how many cores there are.
-void answer_probe(const SupervisorAddress& supervisor, int index);
+/// lies here, how many cores there are, and where ranks elsewhere can meet one of this host: at its
+/// address in `network`, or without one where it reaches the supervisor from. IoError when nobody
+/// answers, or there is no address in that network.
+void answer_probe(const SupervisorAddress& supervisor, int index, const std::string& network);
 
 }  // namespace isoflop

@@ -13,9 +13,58 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <charconv>
 #include <cstring>
+#include <optional>
 
 namespace isoflop {
+
+namespace {
+
+struct Interface {
+  std::string name;
+  in_addr address;
+  bool loopback;
+};
+
+/// Those with IPv4 addresses that are up, once for each address.
+std::vector<Interface> interfaces() {
+  std::vector<Interface> found;
+  ifaddrs* all = nullptr;
+  if (::getifaddrs(&all) != 0) return found;
+  for (const ifaddrs* one = all; one; one = one->ifa_next)
+    if (one->ifa_addr && one->ifa_addr->sa_family == AF_INET && (one->ifa_flags & IFF_UP))
+      found.push_back({one->ifa_name, reinterpret_cast<const sockaddr_in*>(one->ifa_addr)->sin_addr,
+                       (one->ifa_flags & IFF_LOOPBACK) != 0});
+  ::freeifaddrs(all);
+  return found;
+}
+
+std::string text_of(in_addr address) {
+  char text[INET_ADDRSTRLEN] = {};
+  ::inet_ntop(AF_INET, &address, text, sizeof(text));
+  return text;
+}
+
+struct Subnet {
+  uint32_t address, mask;
+  bool holds(in_addr one) const { return (ntohl(one.s_addr) & mask) == (address & mask); }
+};
+
+/// "10.0.0.0/8"
+std::optional<Subnet> parse_subnet(const std::string& text) {
+  const size_t slash = text.find('/');
+  in_addr address = {};
+  int bits = -1;
+  if (slash == text.npos || ::inet_pton(AF_INET, text.substr(0, slash).c_str(), &address) != 1)
+    return std::nullopt;
+  const char* const last = text.data() + text.size();
+  const auto [end, error] = std::from_chars(text.data() + slash + 1, last, bits);
+  if (error != std::errc() || end != last || bits < 0 || bits > 32) return std::nullopt;
+  return Subnet{ntohl(address.s_addr), bits == 0 ? 0 : UINT32_MAX << (32 - bits)};
+}
+
+}  // namespace
 
 int listen_on_free_port(bool everywhere) {
   const int socket = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
@@ -73,19 +122,16 @@ bool send_all(int socket, std::string_view text) {
 
 std::vector<std::string> own_addresses() {
   std::vector<std::string> addresses;
-  ifaddrs* all = nullptr;
-  if (::getifaddrs(&all) != 0) return addresses;
-  for (const ifaddrs* one = all; one; one = one->ifa_next) {
-    if (!one->ifa_addr || one->ifa_addr->sa_family != AF_INET || !(one->ifa_flags & IFF_UP) ||
-        (one->ifa_flags & IFF_LOOPBACK))
-      continue;
-    char text[INET_ADDRSTRLEN] = {};
-    ::inet_ntop(AF_INET, &reinterpret_cast<const sockaddr_in*>(one->ifa_addr)->sin_addr, text,
-                sizeof(text));
-    addresses.push_back(text);
-  }
-  ::freeifaddrs(all);
+  for (const Interface& one : interfaces())
+    if (!one.loopback) addresses.push_back(text_of(one.address));
   return addresses;
+}
+
+std::string own_address_in(const std::string& network) {
+  const std::optional<Subnet> subnet = parse_subnet(network);
+  for (const Interface& one : interfaces())
+    if (subnet ? subnet->holds(one.address) : one.name == network) return text_of(one.address);
+  fail_io("{} has no IPv4 address in network {}", own_host_name(), network);
 }
 
 std::string own_host_name() {
@@ -95,7 +141,7 @@ std::string own_host_name() {
 }
 
 int free_port() {
-  const int socket = listen_on_free_port(false);
+  const int socket = listen_on_free_port(true);
   const int port = port_of(socket);
   ::close(socket);
   return port;

@@ -16,7 +16,10 @@ bool send_all(int socket, std::string_view text);
 /// IPv4 addresses of this host, the loopback left out.
 std::vector<std::string> own_addresses();
 std::string own_host_name();
-/// A port that nothing listens on at the moment.
+/// The first IPv4 address of this host in a network, "10.0.0.0/8", or at an interface, "eth0";
+/// IoError when it has none.
+std::string own_address_in(const std::string& network);
+/// A port that nothing listens on at the moment, at any address.
 int free_port();
 
 }  // namespace isoflop

@@ -3,6 +3,7 @@
 #include "core/hash.hpp"
 #include "launch/signals.hpp"
 #include "launch/supervise/sockets.hpp"
+#include "parallel/tcp_sockets.hpp"
 #include "pretrain/checkpoint/checkpoint.hpp"
 
 #include <signal.h>
@@ -71,22 +72,34 @@ CommandLine first_line(const LaunchPlan& plan) {
   return start_line(placement, program, {{kSupervisorVariable, "KEY-AND-ADDRESS-OF-THE-LAUNCH"}});
 }
 
-std::vector<std::pair<std::string, std::string>> Supervisor::exports() const {
+std::string Supervisor::supervisor_address() const {
   SupervisorAddress address{.key = key_,
                             .attempt = attempt_,
                             .patience = plan_.patience,
                             .port = server_.port(),
                             .addresses = {}};
-  const bool here =
-      !plan_.placement.remote() && plan_.placement.starter != RankPlaces::Starter::srun;
-  if (!here) address.addresses = own_addresses();
+  if (plan_.placement.remote() || plan_.placement.starter == RankPlaces::Starter::srun)
+    address.addresses = own_addresses();
   address.addresses.push_back("127.0.0.1");
-  const std::string master = here                       ? "127.0.0.1"
-                             : plan_.placement.remote() ? hosts_.active().front().name
-                                                        : own_host_name();
-  return {{kSupervisorVariable, address.text()},
-          {"MASTER_ADDR", master},
-          {"MASTER_PORT", std::to_string(free_port())},
+  return address.text();
+}
+
+std::pair<std::string, int> Supervisor::meeting_place() const {
+  if (plan_.placement.remote()) {
+    const Hello& first = answers_.at(hosts_.active().front().name);
+    // This host reaches us by the loopback, where others do not reach it.
+    const bool here = plan_.placement.network.empty() && is_loopback(first.address);
+    return {here ? our_address_ : first.address, first.port};
+  }
+  const bool here = plan_.placement.starter != RankPlaces::Starter::srun;
+  return {here ? "127.0.0.1" : own_host_name(), free_port()};
+}
+
+std::vector<std::pair<std::string, std::string>> Supervisor::exports() const {
+  const auto [address, port] = meeting_place();
+  return {{kSupervisorVariable, supervisor_address()},
+          {"MASTER_ADDR", address},
+          {"MASTER_PORT", std::to_string(port)},
           {"TORCHELASTIC_RESTART_COUNT", std::to_string(restarts_)},
           {"TORCHELASTIC_MAX_RESTARTS", std::to_string(plan_.max_restarts)},
           {"TORCHELASTIC_RUN_ID", key_.substr(0, 8)}};
@@ -117,23 +130,22 @@ int64_t Supervisor::saved_step() const {
 std::vector<std::string> Supervisor::probe_hosts(bool first) {
   std::vector<Host> asked = hosts_.active();
   asked.insert(asked.end(), hosts_.spares().begin(), hosts_.spares().end());
-  std::vector<std::optional<Hello>> answers(asked.size());
-  server_.expect(attempt_, {.probe = [&](const Hello& hello) {
-                   if (hello.probe < static_cast<int>(answers.size()))
-                     answers[static_cast<size_t>(hello.probe)] = hello;
+  answers_.clear();
+  server_.expect(attempt_, {.probe = [&](const Hello& hello, const std::string& here) {
+                   if (hello.probe >= std::ssize(asked)) return;
+                   answers_[asked[static_cast<size_t>(hello.probe)].name] = hello;
+                   if (!is_loopback(here)) our_address_ = here;
                  }});
-  const std::string address = exports()[0].second;
   std::vector<CommandLine> lines;
   for (size_t i = 0; i < asked.size(); ++i) {
-    CommandLine line;
-    const std::vector<std::string> probe = {
-        "env",         std::string(kSupervisorVariable) + "=" + address,
+    std::vector<std::string> probe = {
+        "env",         std::string(kSupervisorVariable) + "=" + supervisor_address(),
         plan_.program, "launch",
         "--probe",     std::to_string(i)};
-    line.words = is_this_machine(asked[i].name) && plan_.placement.remote_shell.empty()
-                     ? probe
-                     : remote_words(plan_.placement, asked[i].name, CommandLine{{}, probe}.text());
-    lines.push_back(line);
+    // MPI looks for its networks itself, and knows more ways to write them.
+    if (plan_.placement.starter == RankPlaces::Starter::self && !plan_.placement.network.empty())
+      probe.insert(probe.end(), {"--network", plan_.placement.network});
+    lines.push_back({{}, words_on(plan_.placement, asked[i].name, probe)});
   }
   const std::vector<CommandResult> results =
       run_all(lines, kProbeSeconds, [&] { server_.serve(); });
@@ -143,14 +155,15 @@ std::vector<std::string> Supervisor::probe_hosts(bool first) {
   std::vector<std::string> missing;
   for (size_t i = 0; i < asked.size(); ++i) {
     std::string reason;
-    if (!answers[i]) {
+    const auto answer = answers_.find(asked[i].name);
+    if (answer == answers_.end()) {
       std::string said = results[i].said.substr(0, 300);
       while (!said.empty() && said.back() == '\n') said.pop_back();
       reason = fmt::format("does not answer (exit code {}{}{})", meaning_of(results[i].code),
                            said.empty() ? "" : ": ", said);
-    } else if (answers[i]->program != hash) {
+    } else if (answer->second.program != hash) {
       reason = fmt::format("has another program at {} ({}, here {})", plan_.program,
-                           answers[i]->program, hash);
+                           answer->second.program, hash);
     } else {
       continue;
     }

@@ -1,9 +1,9 @@
 // Supervisor: starts the ranks of a run, watches them, and starts them again from the last
 // committed checkpoint when some of them die or hang, on the hosts that are left.
 //
-//   attempt: mpirun or srun as a child (child.hpp) | lines into logs (rank_logs.hpp) | beats of the
-//   ranks (beat_server.hpp) into the judgement (watch.hpp)
-//   between attempts: restart.hpp decides; hosts are asked whether they can take part
+//   attempt: mpirun, srun or our own starter as a child (child.hpp) | lines into logs
+//   (rank_logs.hpp) | beats of the ranks (beat_server.hpp) into the judgement (watch.hpp) between
+//   attempts: restart.hpp decides; hosts are asked whether they can take part
 //
 // What happened is told on standard error, in RUN/logs/launch.log, and as JSON lines in
 // RUN/logs/launch.jsonl.
@@ -18,8 +18,10 @@
 
 #include <nlohmann/json.hpp>
 
+#include <map>
 #include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace isoflop {
@@ -63,6 +65,9 @@ class Supervisor {
   /// Asks all hosts; drops those that cannot take part. Their names with reasons.
   std::vector<std::string> probe_hosts(bool first);
   void give_up(const std::string& why);
+  std::string supervisor_address() const;
+  /// Where the ranks meet: an address of the first host that the others reach, and a port.
+  std::pair<std::string, int> meeting_place() const;
   std::vector<std::pair<std::string, std::string>> exports() const;
   void say(const std::string& text);
   void record(const std::string& event, nlohmann::ordered_json json);
@@ -74,8 +79,10 @@ class Supervisor {
   RestartBudget budget_;
   std::string key_;
   BeatServer server_;
-  int attempt_ = 0;   // number of the folder of logs
-  int restarts_ = 0;  // of this launch
+  std::map<std::string, Hello> answers_;   // of the hosts, when they were asked last
+  std::string our_address_ = "127.0.0.1";  // at which other hosts reach us
+  int attempt_ = 0;                        // number of the folder of logs
+  int restarts_ = 0;                       // of this launch
   double began_;
   std::set<int> slow_;  // said to be slow
   double stop_deadline_ = 0;

@@ -7,15 +7,18 @@
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
 
+#include <algorithm>
+
 namespace isoflop {
 namespace {
 
 using namespace std::chrono_literals;
 
-class Launch : public testing::TestWithParam<const char*> {  // who starts the ranks
+/// By mpirun; by ourselves on this machine; by ourselves on two hosts, which are this one.
+class Launch : public testing::TestWithParam<const char*> {
  protected:
   void SetUp() override {
-    const bool self = GetParam() == std::string("self");
+    const bool self = GetParam() != std::string("mpirun");
     if (!self && mpi_version() == "off") GTEST_SKIP() << "skipped: built without MPI";
     if (!self && !test::has_mpirun())
       GTEST_SKIP() << "skipped: no mpirun (scripts/setup installs it)";
@@ -24,11 +27,25 @@ class Launch : public testing::TestWithParam<const char*> {  // who starts the r
                                test::tiny_config(text, "compute.threads = 1\n"));
   }
   std::vector<std::string> launch(const std::vector<std::string>& more = {}) const {
-    std::vector<std::string> words = {"launch", "-n",          "2",       config_,
-                                      "--out",  run_.string(), "--quiet", "--patience",
-                                      "20",     "--starter",   GetParam()};
+    std::vector<std::string> words = {"launch",  config_,      "--out", run_.string(),
+                                      "--quiet", "--patience", "20",    "--starter"};
+    if (GetParam() == std::string("hosts"))
+      words.insert(words.end(), {"self", "--rsh", remote_shell(""), "--hosts", "a:1,b:1"});
+    else
+      words.insert(words.end(), {GetParam(), "-n", "2"});
     words.insert(words.end(), more.begin(), more.end());
     return words;
+  }
+  /// SHELL HOST COMMAND as ssh has it: a process that does not end with the shell, and has nothing
+  /// of our environment. `first` is done before. A host is down while there is a file of its name.
+  std::string remote_shell(const std::string& first) const {
+    const std::string file = (folder_.path() / "rsh").string();
+    test::write_text(file, "#!/bin/sh\n[ -e '" + folder_.path().string() +
+                               "'/\"$1\" ] && exit 255\nexec 3<&0\n" + first +
+                               "\nsetsid env -i PATH=\"$PATH\" sh -c \"cd /; $2\" <&3 3<&- &\n"
+                               "exec 3<&-\nwait $!\n");
+    fs::permissions(file, fs::perms::owner_all);
+    return file;
   }
   /// Until the first checkpoint is there.
   bool has_saved(test::Program& program) const {
@@ -49,6 +66,11 @@ class Launch : public testing::TestWithParam<const char*> {  // who starts the r
         found.push_back(pid);
     }
     return found;
+  }
+
+  static bool has_variable(pid_t pid, const std::string& variable) {
+    const std::string all = '\0' + test::slurp(fs::path("/proc") / std::to_string(pid) / "environ");
+    return all.find('\0' + variable + '\0') != all.npos;
   }
 
   test::TempDir folder_;
@@ -113,7 +135,56 @@ TEST_P(Launch, RefusalsAreSaidOnceAndNotTriedAgain) {
   EXPECT_FALSE(fs::exists(run_ / "logs" / "attempt-0002"));
 }
 
-INSTANTIATE_TEST_SUITE_P(By, Launch, testing::Values("mpirun", "self"));
+class LaunchOnHosts : public Launch {};
+
+TEST_P(LaunchOnHosts, SlowASpareTakesThePlaceOfALostOne) {
+  const std::string alone = (folder_.path() / "alone").string();
+  const std::vector<std::string> steps = {"schedule.steps=300", "output.hash_every=300"};
+  std::vector<std::string> words = {"train", config_, "--out", alone, "--quiet"};
+  words.insert(words.end(), steps.begin(), steps.end());
+  ASSERT_EQ(test::run_isoflop(words).code, 0);
+
+  words = launch(steps);
+  words.insert(words.end(), {"--spares", "1"});
+  *std::find(words.begin(), words.end(), "a:1,b:1") = "a:1,b:1,c:1";
+  test::Program program(words);
+  ASSERT_TRUE(has_saved(program)) << program.said();
+  test::write_text(folder_.path() / "b", "");
+  for (const pid_t pid : ranks())
+    if (has_variable(pid, "RANK=1")) ::kill(pid, SIGKILL);
+  const test::ProgramResult result = program.wait();
+  EXPECT_EQ(result.code, 0) << result.err;
+  EXPECT_EQ(test::run_isoflop({"diff", alone, run_.string()}).code, 0);
+  const std::string said = test::slurp(run_ / "logs" / "launch.log");
+  EXPECT_NE(said.find("died: rank 1 on "), std::string::npos) << said;
+  EXPECT_NE(said.find("spare host c takes its place"), std::string::npos) << said;
+  EXPECT_NE(said.find("attempt 2: 2 ranks on a:1,c:1"), std::string::npos) << said;
+}
+
+TEST_P(LaunchOnHosts, WhoCannotTakePartIsNamed) {
+  test::write_text(folder_.path() / "b", "");
+  test::ProgramResult result = test::run_isoflop(launch());
+  EXPECT_EQ(result.code, 2) << result.err;
+  EXPECT_NE(result.err.find("b does not answer (exit code 255)"), std::string::npos) << result.err;
+  fs::remove(folder_.path() / "b");
+  result = test::run_isoflop(launch({"--network", "203.0.113.0/24"}));
+  EXPECT_EQ(result.code, 2) << result.err;
+  EXPECT_NE(result.err.find("has no IPv4 address in network 203.0.113.0/24"), std::string::npos)
+      << result.err;
+}
+
+TEST_P(LaunchOnHosts, ARemoteShellMustPassOnStandardInput) {
+  const std::vector<std::string> words = launch();
+  remote_shell("exec 3</dev/null");
+  const test::ProgramResult result = test::run_isoflop(words);
+  EXPECT_EQ(result.code, 2) << result.err;
+  const std::string said = test::slurp(run_ / "logs" / "attempt-0001" / "starter.log");
+  EXPECT_NE(said.find("does not say which ranks to start"), std::string::npos) << said;
+  EXPECT_FALSE(fs::exists(run_ / "logs" / "attempt-0002"));
+}
+
+INSTANTIATE_TEST_SUITE_P(By, Launch, testing::Values("mpirun", "self", "hosts"));
+INSTANTIATE_TEST_SUITE_P(By, LaunchOnHosts, testing::Values("hosts"));
 
 }  // namespace
 }  // namespace isoflop

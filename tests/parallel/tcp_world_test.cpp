@@ -77,6 +77,35 @@ TEST(TcpWorld, OneRankIsAWorld) {
   EXPECT_TRUE(world->failed().everyone);
 }
 
+bool has_ipv6() {
+  const int socket = listen_at("::1", 0);
+  return socket >= 0 && ::close(socket) == 0;
+}
+
+TEST(TcpWorld, MeetsByNamesAndByIpv6) {
+  if (!has_ipv6()) GTEST_SKIP() << "skipped: no IPv6 here";
+  for (const char* host : {"::1", "localhost"}) {
+    const uint16_t port = free_port();
+    const auto join = [&](int rank) {
+      return make_tcp_world({rank, 3, host, port})->ranks().max(rank) == 2 ? 0 : 1;
+    };
+    const Rank second([&] { return join(1); }), third([&] { return join(2); });
+    EXPECT_EQ(error_of([&] { EXPECT_EQ(join(0), 0); }), "") << host;
+    EXPECT_EQ(second.wait() + third.wait(), 0) << host;
+  }
+  expect_contains(error_of([&] {
+                    make_tcp_world({1, 2, "::1", free_port()}, milliseconds(100));
+                  }),
+                  "5: rank 1 of 2 found nobody at [::1]:");
+}
+
+TEST(TcpWorld, AllOfAHostIsBothKindsOfAddresses) {
+  if (!has_ipv6()) GTEST_SKIP() << "skipped: no IPv6 here";
+  const TcpStoreServer server(0);
+  for (const char* host : {"::1", "127.0.0.1"})
+    EXPECT_NO_THROW(TcpStore(host, server.port(), 0, 1, milliseconds(2000))) << host;
+}
+
 TEST(TcpWorld, SaysWhoDidNotCome) {
   const uint16_t port = free_port();
   expect_contains(error_of([&] { make_tcp_world(place(1, 2, port), milliseconds(100)); }),
@@ -130,11 +159,12 @@ TEST(TcpWorld, ARankThatDiesIsNamedByAllOthers) {
   const uint16_t port = free_port();
   const auto work = [&](int rank) {
     const auto world = make_tcp_world(place(rank, 3, port));
-    world->ranks().barrier();
-    if (rank == 2) ::raise(SIGKILL);
     std::vector<char> data(1 << 20);
-    const std::string error =
-        error_of([&] { world->ranks().broadcast(data.data(), data.size(), 2); });
+    const std::string error = error_of([&] {
+      world->ranks().barrier();  // whose last words may be lost with it
+      if (rank == 2) ::raise(SIGKILL);
+      world->ranks().broadcast(data.data(), data.size(), 2);
+    });
     const FailureVote vote = world->failed();
     const bool named = error.rfind("5: rank 2 of 3 on ", 0) == 0;
     if (!named || vote.everyone || vote.lowest != (rank == 0)) return 1;

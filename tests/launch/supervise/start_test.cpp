@@ -1,12 +1,17 @@
 // Hosts, command lines, logs, and when to start again.
 #include "core/error.hpp"
 #include "launch/run_lock.hpp"
-#include "launch/supervise/command_lines.hpp"
+#include "launch/supervise/child.hpp"
 #include "launch/supervise/rank_logs.hpp"
 #include "launch/supervise/restart.hpp"
+#include "launch/supervise/sockets.hpp"
 #include "tests/support/program.hpp"
 
 #include <gtest/gtest.h>
+
+#include <chrono>
+#include <optional>
+#include <thread>
 
 namespace isoflop {
 namespace {
@@ -65,12 +70,96 @@ TEST(CommandLines, OurOwn) {
   places.ranks = 4;
   const std::string text = start_line(places, {"/x/isoflop", "train"}, {{"KEY", "1"}}).text();
   EXPECT_EQ(text, "KEY=1 /x/isoflop launch --start-here 4 -- /x/isoflop train");
+  places.hosts = {{"a", 2}, {"b", 2}};
+  places.remote_shell = "ssh -p 22";
+  EXPECT_EQ(start_line(places, {"/x/isoflop", "train"}, {{"KEY", "1"}}).text(),
+            "KEY=1 /x/isoflop launch --start-here 4 --hosts a:2,b:2 --rsh 'ssh -p 22' -x KEY -- "
+            "/x/isoflop train");
+}
+
+TEST(CommandLines, OnAHost) {
+  RankPlaces places;
+  const std::vector<std::string> words = {"isoflop", "a b"};
+  EXPECT_EQ(words_on(places, "localhost", words), words);
+  EXPECT_EQ(words_on(places, "n1", words),
+            (std::vector<std::string>{"ssh", "-o", "BatchMode=yes", "-o", "ConnectTimeout=5", "n1",
+                                      "isoflop 'a b'"}));
+  places.remote_shell = "/x/rsh -v";
+  for (const char* host : {"localhost", "n1"})
+    EXPECT_EQ(words_on(places, host, words),
+              (std::vector<std::string>{"/x/rsh", "-v", host, "isoflop 'a b'"}));
+}
+
+TEST(Sockets, AddressesByNetworkOrInterface) {
+  EXPECT_EQ(own_address_in("127.0.0.0/8"), "127.0.0.1");
+  EXPECT_EQ(own_address_in("lo"), "127.0.0.1");
+  for (const char* none : {"203.0.113.0/24", "127.0.0.0/33", "127.0.0.0/8x", "127.0.0/8", "/8", ""})
+    EXPECT_THROW(own_address_in(none), IoError) << none;
+}
+
+TEST(Child, ReadsItsInputAndThenWaitsForItsEnd) {
+  std::optional<Child> child(std::in_place, CommandLine{{}, {"cat"}}, "a\nb");
+  std::string said;
+  for (int i = 0; i < 1000 && said.size() < 3; ++i) {
+    said += child->take_out();
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  }
+  EXPECT_EQ(said, "a\nb");
+  EXPECT_FALSE(child->ended()) << "its input has ended";
+  EXPECT_THROW(Child(CommandLine{{}, {"cat"}}, std::string(1 << 20, 'x')), IoError);
 }
 
 TEST(CommandLines, QuoteWhatAShellWouldTake) {
   EXPECT_EQ(shell_quoted("a-b=c/d"), "a-b=c/d");
   EXPECT_EQ(shell_quoted("it's $x"), "'it'\\''s $x'");
   EXPECT_EQ(shell_quoted(""), "''");
+}
+
+/// `isoflop launch --start-told` with this on standard input, which ends there.
+test::ProgramResult told(const std::string& order) {
+  return test::run_program("launch --start-told", ".", order + "\n");
+}
+
+TEST(SelfStarter, DoesAsTold) {
+  Child child(CommandLine{{}, {ISOFLOP_PROGRAM, "launch", "--start-told"}},
+              R"({"first": 2, "count": 2, "ranks": 5, "folder": "/", "environment": {"A": "b c"},)"
+              R"("program": ["sh", "-c",)"
+              R"("echo $RANK $WORLD_SIZE $LOCAL_RANK $LOCAL_WORLD_SIZE $A $PWD; exit 7"]})"
+              "\n");
+  std::string said;
+  for (int i = 0; i < 3000 && !child.ended(); ++i) {
+    said += child.take_out();
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  }
+  said += child.take_out();
+  EXPECT_EQ(child.ended(), 7) << child.take_err();
+  for (const char* line : {"[1,2]<stdout>:2 5 0 2 b c /\n", "[1,3]<stdout>:3 5 1 2 b c /\n"})
+    EXPECT_NE(said.find(line), std::string::npos) << said;
+}
+
+TEST(SelfStarter, RanksEndWithItsInput) {
+  const auto began = std::chrono::steady_clock::now();
+  const test::ProgramResult result =
+      told(R"({"first": 0, "count": 2, "ranks": 2, "folder": "/", "environment": {},)"
+           R"("program": ["sleep", "60"]})");
+  EXPECT_EQ(result.code, 5) << result.err;
+  EXPECT_NE(result.err.find("is gone"), std::string::npos) << result.err;
+  EXPECT_LT(std::chrono::steady_clock::now() - began, std::chrono::seconds(30));
+}
+
+TEST(SelfStarter, RefusesWhatIsNoOrder) {
+  const char* const half =
+      R"({"first": 0, "count": 1, "ranks": 1, "folder": "/", "environment": {}, "program": "ls"})";
+  for (const char* bad : {"", "[]", "{}", "{\"first\": 0", half}) {
+    const test::ProgramResult result = told(bad);
+    EXPECT_EQ(result.code, 2) << bad;
+    EXPECT_NE(result.err.find("does not say which ranks"), std::string::npos) << result.err;
+  }
+  const test::ProgramResult result =
+      told(R"({"first": 0, "count": 1, "ranks": 1, "folder": "/none such", "environment": {},)"
+           R"("program": ["ls"]})");
+  EXPECT_EQ(result.code, 2);
+  EXPECT_NE(result.err.find("cannot enter /none such"), std::string::npos) << result.err;
 }
 
 TEST(RankLogs, CutTheStreamByRank) {
