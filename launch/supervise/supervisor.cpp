@@ -3,7 +3,6 @@
 #include "core/hash.hpp"
 #include "launch/signals.hpp"
 #include "launch/supervise/sockets.hpp"
-#include "parallel/tcp_sockets.hpp"
 #include "pretrain/checkpoint/checkpoint.hpp"
 
 #include <signal.h>
@@ -87,8 +86,8 @@ std::string Supervisor::supervisor_address() const {
 std::pair<std::string, int> Supervisor::meeting_place() const {
   if (plan_.placement.remote()) {
     const Hello& first = answers_.at(hosts_.active().front().name);
-    // This host reaches us by the loopback, where others do not reach it.
-    const bool here = plan_.placement.network.empty() && is_loopback(first.address);
+    // Where our own host reaches us, others may not.
+    const bool here = plan_.placement.network.empty() && is_this_machine(first.address);
     return {here ? our_address_ : first.address, first.port};
   }
   const bool here = plan_.placement.starter != RankPlaces::Starter::srun;
@@ -134,7 +133,7 @@ std::vector<std::string> Supervisor::probe_hosts(bool first) {
   server_.expect(attempt_, {.probe = [&](const Hello& hello, const std::string& here) {
                    if (hello.probe >= std::ssize(asked)) return;
                    answers_[asked[static_cast<size_t>(hello.probe)].name] = hello;
-                   if (!is_loopback(here)) our_address_ = here;
+                   if (hello.address != here) our_address_ = here;  // from elsewhere
                  }});
   std::vector<CommandLine> lines;
   for (size_t i = 0; i < asked.size(); ++i) {
