@@ -171,17 +171,25 @@ class Steps {
       initialize_parameters(run.table, run.config.data.seed, parameters, step_.sharding());
     });
   }
-  void take(int64_t steps, const std::function<void()>& after = {}) {
-    for (int64_t i = 0; i < steps; ++i) {
-      const StepResult result = step_.compute(taken_++, source_);
-      if (after) after();
-      step_.apply(kRate, result);
-    }
+  /// This rank's, of one step out of many in a row: another one goes before, whose parameters are
+  /// under way when the clock starts, as the last one's are when it stops.
+  double seconds(int64_t steps, const std::function<void()>& after = {}) {
+    take(after);
+    const double start = now();
+    for (int64_t i = 0; i < steps; ++i) take(after);
+    const double taken = now() - start;
     step_.settle();
     backend_.synchronize();
+    return taken / static_cast<double>(steps);
   }
 
  private:
+  void take(const std::function<void()>& after) {
+    const StepResult result = step_.compute(taken_++, source_);
+    if (after) after();
+    step_.apply(kRate, result);
+  }
+
   Backend& backend_;
   SequenceSource source_;
   TrainStep step_;
@@ -248,22 +256,18 @@ double measure_steps(const Run& run,
   std::vector<double> seconds[kKinds], own;
   for (int64_t round = 0; round <= options.rounds; ++round) {
     double mine = 0;
-    const auto slowest_of = [&](const std::function<void()>& call) {
+    const auto slowest_of = [&](Steps* steps, const std::function<void()>& after = {}) {
       ranks.barrier();
-      const double start = now();
-      call();
-      mine = (now() - start) / static_cast<double>(options.steps);
+      mine = steps ? steps->seconds(options.steps, after) : 0;
       return slowest(ranks, mine);
     };
     double taken[kKinds] = {};
-    taken[0] = slowest_of([&] { with.take(options.steps); });
-    taken[1] = slowest_of([&] { without.take(options.steps); });
+    taken[0] = slowest_of(&with);
+    taken[1] = slowest_of(&without);
     const double silent = mine;
-    taken[2] = slowest_of([&] { plain.take(options.steps, sum); });
-    taken[3] = slowest_of([&] {
-      if (one) one->take(options.steps);
-    });
-    if (together) taken[4] = slowest_of([&] { together->take(options.steps); });
+    taken[2] = slowest_of(&plain, sum);
+    taken[3] = slowest_of(one.get());
+    if (together) taken[4] = slowest_of(&*together);
     if (round == 0) continue;  // cold
     for (size_t kind = 0; kind < kKinds; ++kind) seconds[kind].push_back(taken[kind]);
     own.push_back(silent);

@@ -14,7 +14,7 @@
 namespace isoflop {
 
 struct CommBenchOptions {
-  int64_t steps = 5;   // in a row, of each kind
+  int64_t steps = 5;   // in a row, of each kind, after one that does not count
   int64_t rounds = 5;  // in which the kinds take turns
 };
 
