@@ -90,6 +90,14 @@ int slots_of(const std::vector<Host>& hosts) {
   return slots;
 }
 
+const Host& host_of(const std::vector<Host>& hosts, int rank) {
+  for (const Host& host : hosts) {
+    if (rank < host.slots) return host;
+    rank -= host.slots;
+  }
+  return hosts.back();
+}
+
 std::string hosts_text(const std::vector<Host>& hosts) {
   std::string text;
   for (const Host& host : hosts)

@@ -24,6 +24,9 @@ std::vector<Host> parse_hosts(std::string_view text);
 std::vector<Host> read_hostfile(const fs::path& file);
 
 int slots_of(const std::vector<Host>& hosts);
+/// Of a rank, as slots are filled by mpirun and by ourselves: in order. Of those beyond the slots,
+/// the last one.
+const Host& host_of(const std::vector<Host>& hosts, int rank);
 /// "a:8,b:8"
 std::string hosts_text(const std::vector<Host>& hosts);
 /// Ranks go on this machine without asking a remote shell.

@@ -356,11 +356,11 @@ void Supervisor::look_after(Child& child, Watch& watch, RankLogs& logs, Attempt&
     // A rank that is leaving anyway may be gone before it is reaped.
     if (trouble->kind == Trouble::Kind::died && wait_for_end(kDeathSeconds)) {
       attempt.reason = trouble->text;
-      attempt.culprit = watch.ranks()[static_cast<size_t>(trouble->ranks.front())].host;
+      attempt.culprit = host_to_blame(watch, trouble->ranks.front());
       break;
     }
     attempt.reason = trouble->text;
-    attempt.culprit = watch.ranks()[static_cast<size_t>(trouble->ranks.front())].host;
+    attempt.culprit = host_to_blame(watch, trouble->ranks.front());
     say(trouble->text);
     record("trouble", {{"text", trouble->text}, {"ranks", trouble->ranks}, {"step", watch.step()}});
     if (trouble->kind != Trouble::Kind::died) {
@@ -382,8 +382,13 @@ void Supervisor::look_after(Child& child, Watch& watch, RankLogs& logs, Attempt&
     if (const std::optional<Trouble> trouble = watch.judge(seconds_now());
         trouble && trouble->kind == Trouble::Kind::died) {
       attempt.reason = trouble->text;
-      attempt.culprit = watch.ranks()[static_cast<size_t>(trouble->ranks.front())].host;
+      attempt.culprit = host_to_blame(watch, trouble->ranks.front());
     }
+}
+
+std::string Supervisor::host_to_blame(const Watch& watch, int rank) const {
+  return plan_.placement.remote() ? host_of(hosts_.active(), rank).name
+                                  : watch.ranks()[static_cast<size_t>(rank)].host;
 }
 
 void Supervisor::ask_to_stop(double now) {

@@ -59,6 +59,8 @@ class Supervisor {
   void look_after(Child& child, Watch& watch, RankLogs& logs, Attempt& attempt);
   void ask_to_stop(double now);
   void report_slow(const Watch& watch);
+  /// The name by which the rank's host was given to us; its own name may be another one.
+  std::string host_to_blame(const Watch& watch, int rank) const;
   void account(const Watch& watch, double now);
   void summarize(const Attempt& attempt, const Watch& watch, const RankLogs& logs, int code);
 

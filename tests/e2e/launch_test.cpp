@@ -8,6 +8,7 @@
 #include <nlohmann/json.hpp>
 
 #include <algorithm>
+#include <functional>
 
 namespace isoflop {
 namespace {
@@ -159,6 +160,37 @@ TEST_P(LaunchOnHosts, SlowASpareTakesThePlaceOfALostOne) {
   EXPECT_NE(said.find("died: rank 1 on "), std::string::npos) << said;
   EXPECT_NE(said.find("spare host c takes its place"), std::string::npos) << said;
   EXPECT_NE(said.find("attempt 2: 2 ranks on a:1,c:1"), std::string::npos) << said;
+}
+
+// The host's own name, which the rank says, is not the one it was given by.
+TEST_P(LaunchOnHosts, SlowAHostThatFailsTwiceInARowIsLeftOut) {
+  const auto last_step = [&] {
+    const std::string lines = test::slurp(run_ / "metrics.jsonl");
+    const size_t at = lines.rfind("\"step\":");
+    return at == lines.npos ? 0 : std::atoi(lines.c_str() + at + 7);
+  };
+  const auto wait_for = [](const std::function<bool()>& what) {
+    for (int i = 0; i < 3000 && !what(); ++i) std::this_thread::sleep_for(20ms);
+    return what();
+  };
+  // Nothing is saved, so no restart is progress.
+  test::Program program(launch({"schedule.steps=3000", "checkpoint.every=0"}));
+  int before = 0;
+  for (const char* attempt : {"attempt-0001", "attempt-0002"}) {
+    ASSERT_TRUE(wait_for([&] {
+      const int step = last_step();
+      return fs::exists(run_ / "logs" / attempt) && step > 0 && step != before;
+    })) << program.said();
+    for (const pid_t pid : ranks())
+      if (has_variable(pid, "RANK=1")) ::kill(pid, SIGKILL);
+    std::this_thread::sleep_for(200ms);  // what is on its way is written
+    before = last_step();
+  }
+  EXPECT_EQ(program.wait().code, 0) << program.said();
+  const std::string said = test::slurp(run_ / "logs" / "launch.log");
+  EXPECT_NE(said.find("host b failed twice in a row: going on without it"), std::string::npos)
+      << said;
+  EXPECT_NE(said.find("attempt 3: 1 ranks on a:1"), std::string::npos) << said;
 }
 
 TEST_P(LaunchOnHosts, WhoCannotTakePartIsNamed) {

@@ -18,6 +18,10 @@ namespace {
 
 TEST(Hosts, FromTheCommandLine) {
   EXPECT_EQ(parse_hosts("a:8,b,c.d-e:2"), (std::vector<Host>{{"a", 8}, {"b", 1}, {"c.d-e", 2}}));
+  const std::vector<Host> hosts = parse_hosts("a:2,b");
+  EXPECT_EQ(host_of(hosts, 1).name, "a");
+  EXPECT_EQ(host_of(hosts, 2).name, "b");
+  EXPECT_EQ(host_of(hosts, 3).name, "b");
   for (const char* bad : {"", ",", "-oProxyCommand=x:1", "a:0", "a:x", "a:5000", "a b", "$(x):1"})
     EXPECT_THROW(parse_hosts(bad), UserError) << bad;
 }
