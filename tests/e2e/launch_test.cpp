@@ -190,7 +190,7 @@ TEST_P(LaunchOnHosts, SlowAHostThatFailsTwiceInARowIsLeftOut) {
   const std::string said = test::slurp(run_ / "logs" / "launch.log");
   EXPECT_NE(said.find("host b failed twice in a row: going on without it"), std::string::npos)
       << said;
-  EXPECT_NE(said.find("attempt 3: 1 ranks on a:1"), std::string::npos) << said;
+  EXPECT_NE(said.find("attempt 3: 1 rank on a:1"), std::string::npos) << said;
 }
 
 TEST_P(LaunchOnHosts, WhoCannotTakePartIsNamed) {
