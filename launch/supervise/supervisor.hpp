@@ -2,8 +2,9 @@
 // committed checkpoint when some of them die or hang, on the hosts that are left.
 //
 //   attempt: mpirun, srun or our own starter as a child (child.hpp) | lines into logs
-//   (rank_logs.hpp) | beats of the ranks (beat_server.hpp) into the judgement (watch.hpp) between
-//   attempts: restart.hpp decides; hosts are asked whether they can take part
+//   (rank_logs.hpp) | beats of the ranks (beat_server.hpp) into the judgement (watch.hpp)
+//
+//   between attempts: restart.hpp decides; hosts are asked whether they can take part
 //
 // What happened is told on standard error, in RUN/logs/launch.log, and as JSON lines in
 // RUN/logs/launch.jsonl.

@@ -177,16 +177,15 @@ TEST_P(LaunchOnHosts, SlowAHostThatFailsTwiceInARowIsLeftOut) {
   };
   // Nothing is saved, so no restart is progress.
   test::Program program(launch({"schedule.steps=3000", "checkpoint.every=0"}));
-  int before = 0;
   for (const char* attempt : {"attempt-0001", "attempt-0002"}) {
+    ASSERT_TRUE(wait_for([&] { return fs::exists(run_ / "logs" / attempt); })) << program.said();
+    const int before = last_step();  // of the attempt that has ended, or of this one
     ASSERT_TRUE(wait_for([&] {
       const int step = last_step();
-      return fs::exists(run_ / "logs" / attempt) && step > 0 && step != before;
+      return step > 0 && step != before;
     })) << program.said();
     for (const pid_t pid : ranks())
       if (has_variable(pid, "RANK=1")) ::kill(pid, SIGKILL);
-    std::this_thread::sleep_for(200ms);  // what is on its way is written
-    before = last_step();
   }
   EXPECT_EQ(program.wait().code, 0) << program.said();
   const std::string said = test::slurp(run_ / "logs" / "launch.log");
