@@ -318,6 +318,7 @@ void CpuBackend::attention_forward_bf16(const AttentionForward& op) {
     const auto attend = [&](int64_t h, int64_t first, int64_t rows) {
       const int64_t row = b * s.queries + first;
       const View q = head_rows(op.q, row, rows, h, hd), to = head_rows(op.out, row, rows, h, hd);
+      prefetch(to);
       const int32_t* first_keys = op.first_keys.empty() ? nullptr : op.first_keys.data() + row;
       Running running;
       running.max.fill(std::numeric_limits<float>::lowest());
@@ -405,7 +406,9 @@ void CpuBackend::attention_backward_bf16(const AttentionBackward& op) {
         return rows_from(head_rows(x, b * T, T, h, hd), at, kGradQueries);
       };
       for (const View x : {op.q, op.dout, op.out}) prefetch(rows_at(x, first + kGradQueries));
-      const View q = rows_at(op.q, first), dout = rows_at(op.dout, first);
+      const View q = rows_at(op.q, first), dout = rows_at(op.dout, first),
+                 to = rows_at(op.dq, first);
+      prefetch(to);
       const int64_t rows = q.rows, row = b * T + first;
       dots(dout, rows_at(op.out, first), delta.data());
       for (int64_t i = 0; i < rows; ++i)
@@ -456,7 +459,6 @@ void CpuBackend::attention_backward_bf16(const AttentionBackward& op) {
                    .accumulate = key > start},
                   kernel_);
       }
-      const View to = rows_at(op.dq, first);
       for (int64_t i = 0; i < rows; ++i) write(block_sum + i * hd, scale, to.row<bf16>(i), hd);
     };
     for (int64_t h = kv_head * group; h < (kv_head + 1) * group; ++h)
@@ -464,6 +466,7 @@ void CpuBackend::attention_backward_bf16(const AttentionBackward& op) {
     const auto finish = [&](const float* sum, float factor, View all) {
       for (int64_t first = 0; first < T; first += kGradQueries) {
         const View to = rows_from(all, first, kGradQueries);
+        prefetch(to);
         transposed(sum + first, stride, to.rows, hd, block_sum);
         for (int64_t i = 0; i < to.rows; ++i)
           write(block_sum + i * hd, factor, to.row<bf16>(i), hd);

@@ -232,6 +232,13 @@ static View transposed_block(
   return {const_cast<bf16*>(g.a) + k * g.lda + first, DType::bf16, inner, rows, g.lda};
 }
 
+/// Rows that come from memory and lie apart, which the processor does not foresee.
+static void fetch_rows(const bf16* a, int64_t stride, int64_t rows, int64_t count) {
+  constexpr int64_t kLine = 64 / sizeof(bf16);
+  for (int64_t r = 0; r < rows; ++r)
+    for (int64_t i = 0; i < count; i += kLine) hwy::Prefetch(a + r * stride + i);
+}
+
 void gemm_bf16(const GemmBf16& g, Bf16Kernel kernel) {
   if (kernel == Bf16Kernel::amx) return gemm_bf16_amx(g);
   // A block of three panels streams from the second-level cache while eight rows of A stay in the
@@ -259,7 +266,9 @@ void gemm_bf16(const GemmBf16& g, Bf16Kernel kernel) {
         cols = g.n - column > 3 * kPanel && g.n - column <= 4 * kPanel
                    ? 2 * kPanel
                    : std::min(kBlockCols, g.n - column);
-        for (int64_t row = 0; row < rows; row += kBlockRows)
+        for (int64_t row = 0; row < rows; row += kBlockRows) {
+          if (const int64_t next = row + kBlockRows; column == 0 && !g.transposed_a && next < rows)
+            fetch_rows(row_at(next), g.lda, std::min(kBlockRows, rows - next), inner);
           multiply({.rows = std::min(kBlockRows, rows - row),
                     .cols = cols,
                     .pairs = inner / 2,
@@ -272,6 +281,7 @@ void gemm_bf16(const GemmBf16& g, Bf16Kernel kernel) {
                     .c = g.c + (first + row) * g.ldc + column,
                     .ldc = g.ldc,
                     .accumulate = g.accumulate || k > 0});
+        }
       }
     }
   }

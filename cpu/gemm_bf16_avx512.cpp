@@ -13,42 +13,45 @@ namespace isoflop::cpu {
 
 namespace {
 
-/// The pair at `a` in every lane; half a pair has a zero beside it.
-ISOFLOP_AVX512_BF16 inline __m512i broadcast(const bf16* a, size_t bytes) {
-  int32_t pair = 0;
-  std::memcpy(&pair, a, bytes);
-  return _mm512_set1_epi32(pair);
-}
-
+/// At least one pair. Written so that the sums never leave their registers: a choice before or
+/// behind the loop that concerned all of them would have the compiler keep them in memory.
 template <int kRows, int kVectors>
 ISOFLOP_AVX512_BF16 void multiply(const Bf16Block& block) {
   const auto last = static_cast<__mmask16>((1u << (block.cols - 16 * (kVectors - 1))) - 1);
+  const auto mask_of = [last](int v) { return v == kVectors - 1 ? last : __mmask16{0xffff}; };
   const bf16 *a = block.a, *panel = block.panel;
-  const int64_t row_step = block.row_step, panel_step = block.panel_step;
+  const int64_t row_step = block.row_step, pair_step = block.pair_step;
+  const int64_t panel_step = block.panel_step, ldc = block.ldc;
+  float* c = block.c;
   __m512 sum[kRows][kVectors];
-  for (int r = 0; r < kRows; ++r)
-    for (int v = 0; v < kVectors; ++v)
-      sum[r][v] = block.accumulate
-                      ? _mm512_maskz_loadu_ps(v == kVectors - 1 ? last : __mmask16{0xffff},
-                                              block.c + r * block.ldc + 16 * v)
-                      : _mm512_setzero_ps();
-  const auto add_pair = [&](size_t bytes) ISOFLOP_AVX512_BF16 {
+  for (auto& row : sum)
+    for (__m512& one : row) one = _mm512_setzero_ps();
+  int64_t left = block.pairs;
+  do {
     __m512bh columns[kVectors];
     for (int v = 0; v < kVectors; ++v)
       columns[v] = (__m512bh)_mm512_loadu_si512(panel + v * panel_step);
     for (int r = 0; r < kRows; ++r) {
-      const __m512bh pair = (__m512bh)broadcast(a + r * row_step, bytes);
-      for (int v = 0; v < kVectors; ++v) sum[r][v] = _mm512_dpbf16_ps(sum[r][v], pair, columns[v]);
+      int32_t pair = 0;
+      std::memcpy(&pair, a + r * row_step, sizeof pair);
+      const __m512bh both = (__m512bh)_mm512_set1_epi32(pair);
+      for (int v = 0; v < kVectors; ++v) sum[r][v] = _mm512_dpbf16_ps(sum[r][v], both, columns[v]);
     }
-    a += block.pair_step;
+    a += pair_step;
     panel += 2 * kPanel;
-  };
-  for (int64_t p = 0; p < block.pairs; ++p) add_pair(2 * sizeof(bf16));
-  if (block.odd) add_pair(sizeof(bf16));
+  } while (--left > 0);
+  if (block.accumulate) {
+    for (int r = 0; r < kRows; ++r)
+      for (int v = 0; v < kVectors; ++v) {
+        float* at = c + r * ldc + 16 * v;
+        _mm512_mask_storeu_ps(at, mask_of(v),
+                              _mm512_add_ps(sum[r][v], _mm512_maskz_loadu_ps(mask_of(v), at)));
+      }
+    return;
+  }
   for (int r = 0; r < kRows; ++r)
     for (int v = 0; v < kVectors; ++v)
-      _mm512_mask_storeu_ps(block.c + r * block.ldc + 16 * v,
-                            v == kVectors - 1 ? last : __mmask16{0xffff}, sum[r][v]);
+      _mm512_mask_storeu_ps(c + r * ldc + 16 * v, mask_of(v), sum[r][v]);
 }
 
 template <int kRows>
@@ -71,10 +74,20 @@ void multiply_block_avx512_bf16(const Bf16Block& block) {
     rest.c += rows * block.ldc;
   };
   static_assert(kBlockRows == 8);
-  if (rest.rows == 8) return multiply_rows<8>(rest);
+  if (rest.rows == 8) multiply_rows<8>(rest), take(8);
   if (rest.rows & 4) multiply_rows<4>(rest), take(4);
   if (rest.rows & 2) multiply_rows<2>(rest), take(2);
   if (rest.rows & 1) multiply_rows<1>(rest);
+  if (!block.odd) return;
+  // Half a pair: behind it stands whatever comes next in A, so zeros are put there.
+  bf16 ends[kBlockRows][2] = {};
+  for (int64_t r = 0; r < block.rows; ++r)
+    ends[r][0] = block.a[r * block.row_step + block.pairs * block.pair_step];
+  Bf16Block end = block;
+  end.pairs = 1, end.odd = false, end.accumulate = true;
+  end.a = ends[0], end.row_step = 2;
+  end.panel += block.pairs * 2 * kPanel;
+  multiply_block_avx512_bf16(end);
 }
 
 }  // namespace isoflop::cpu

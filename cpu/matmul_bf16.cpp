@@ -6,6 +6,7 @@
 #include "cpu/cpu_backend.hpp"
 #include "cpu/simd-inl.h"
 #include "cpu/tiling.hpp"
+#include "hwy/cache_control.h"
 
 // Every tile is summed in fp32 in scratch of its thread, then written once: result = add + scale
 // (sum + bias). The weight's panels are made at its first use in a direction, so a model that only
@@ -27,12 +28,24 @@ struct Finish {
 HWY_BEFORE_NAMESPACE();
 namespace isoflop::cpu::HWY_NAMESPACE {
 
+constexpr int64_t kRowsAhead = 4;
+
+/// A row comes from memory and lies apart from the last one, which the processor does not foresee.
+template <class T>
+HWY_INLINE void fetch_row(const T* row, int64_t count) {
+  constexpr int64_t kLine = 64 / sizeof(T);
+  for (int64_t i = 0; i < count; i += kLine) hwy::Prefetch(row + i);
+}
+
 template <class T>
 void finish_tile_of(const Finish& f) {
   for (int64_t r = 0; r < f.result.rows; ++r) {
     const float *sums = f.sums + r * f.stride, *bias = f.bias;
     const T* add = f.add ? f.add.row<T>(r) : nullptr;
     T* result = f.result.row<T>(r);
+    const int64_t soon = std::min(r + kRowsAhead, f.result.rows - 1);
+    fetch_row(f.result.row<T>(soon), f.result.cols);
+    if (add && f.add.data != f.result.data) fetch_row(f.add.row<T>(soon), f.result.cols);
     for_each(f.result.cols, [&](auto d, int64_t i) HWY_ATTR {
       auto v = hn::LoadU(d, sums + i);
       if (bias) v = hn::Add(v, hn::LoadU(d, bias + i));
@@ -188,8 +201,9 @@ void CpuBackend::matmul_grad_weight_bf16(const MatmulGradWeight& op) {
                  .result = op.dw,
                  .scale = op.scale});
   if (!op.dbias) return;
-  team_.run(div_ceil(op.dy.cols, kPanel), [&](int64_t tile, int) {
-    const int64_t first = tile * kPanel, count = std::min(kPanel, op.dy.cols - first);
+  constexpr int64_t kTogether = 6 * kPanel;  // columns whose sums hide each other's latency
+  team_.run(div_ceil(op.dy.cols, kTogether), [&](int64_t tile, int) {
+    const int64_t first = tile * kTogether, count = std::min(kTogether, op.dy.cols - first);
     add_column_sums(op.dy.columns(first, count), static_cast<float>(op.scale),
                     op.dbias.as<float>() + first);
   });
