@@ -48,7 +48,7 @@ struct Bf16Product {
   int64_t inner = 0;
   View bias, add;  // either may be absent; add may be the result
   View result;
-  double scale = 1;
+  double scale = 1, add_scale = 1;
 };
 
 /// to += scale * column sums of `from`, fp32 or bf16.
@@ -146,6 +146,7 @@ class CpuBackend final : public Backend {
   void matmul_bf16(const Matmul&);
   void matmul_grad_input_bf16(const MatmulGradInput&);
   void matmul_grad_weight_bf16(const MatmulGradWeight&);
+  void state_product_bf16(const StateProduct&);
   void multiply_bf16(const Bf16Product&);
   const bf16* forward_panels(const WeightRef&);
   const bf16* backward_panels(const WeightRef&);

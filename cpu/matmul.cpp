@@ -234,6 +234,7 @@ void CpuBackend::matmul_grad_weight(const MatmulGradWeight& op) {
 
 void CpuBackend::state_product(const StateProduct& op) {
   check(op);
+  if (activation_ == DType::bf16) return state_product_bf16(op);
   const int64_t inner = op.transpose_a ? op.a.rows : op.a.cols;
   const Tiling tiling(op.c.rows, op.c.cols, inner);
   team_.run(tiling.count(), [&](int64_t index, int) {

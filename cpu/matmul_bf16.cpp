@@ -9,8 +9,9 @@
 #include "hwy/cache_control.h"
 
 // Every tile is summed in fp32 in scratch of its thread, then written once: result = add + scale
-// (sum + bias). The weight's panels are made at its first use in a direction, so a model that only
-// generates holds no transposed copy and an embedding none at all.
+// (sum + bias), where of a state product what is added has a factor too. The weight's panels are
+// made at its first use in a direction, so a model that only generates holds no transposed copy and
+// an embedding none at all.
 #ifndef ISOFLOP_CPU_MATMUL_BF16_FINISH
 #define ISOFLOP_CPU_MATMUL_BF16_FINISH
 namespace isoflop::cpu {
@@ -20,8 +21,30 @@ struct Finish {
   const float* bias;  // of the first column; may be null
   View add;           // may be absent, or the result itself
   View result;
-  float scale;
+  float scale, add_scale;
 };
+/// From copies in bf16, as the other products.
+void CpuBackend::state_product_bf16(const StateProduct& op) {
+  const int64_t inner = op.transpose_a ? op.a.rows : op.a.cols;
+  const int64_t packed = round_up(packed_size(inner, op.c.cols), 32);  // whole cache lines
+  bf16* b = panels_.bf16s(packed + op.a.size());
+  bf16* a = b + packed;
+  pack(op.b, op.transpose_b ? b : nullptr, op.transpose_b ? nullptr : b);
+  const auto round = HWY_DYNAMIC_DISPATCH(round_rows);
+  for_row_blocks(op.a.rows, op.a.cols,
+                 [&](int64_t first, int64_t last) { round(op.a, first, last, a); });
+  multiply_bf16({.a = a,
+                 .lda = op.a.cols,
+                 .transposed_a = op.transpose_a,
+                 .b = b,
+                 .inner = inner,
+                 .bias = {},
+                 .add = op.beta != 0 ? op.c : View{},
+                 .result = op.c,
+                 .scale = op.alpha,
+                 .add_scale = op.beta});
+}
+
 }  // namespace isoflop::cpu
 #endif
 
@@ -49,7 +72,8 @@ void finish_tile_of(const Finish& f) {
     for_each(f.result.cols, [&](auto d, int64_t i) HWY_ATTR {
       auto v = hn::LoadU(d, sums + i);
       if (bias) v = hn::Add(v, hn::LoadU(d, bias + i));
-      v = hn::MulAdd(v, hn::Set(d, f.scale), add ? load(d, add + i) : hn::Zero(d));
+      const auto before = add ? hn::Mul(load(d, add + i), hn::Set(d, f.add_scale)) : hn::Zero(d);
+      v = hn::MulAdd(v, hn::Set(d, f.scale), before);
       store(v, d, result + i);
     });
   }
@@ -59,6 +83,16 @@ void finish_tile(const Finish& f) {
   by_type(f.result.dtype, [&](auto zero) HWY_ATTR { finish_tile_of<decltype(zero)>(f); });
 }
 
+/// Rows [first, last), one behind the other.
+void round_rows(View from, int64_t first, int64_t last, bf16* to) {
+  for (int64_t r = first; r < last; ++r) {
+    const float* row = from.row<float>(r);
+    bf16* rounded = to + r * from.cols;
+    for_each(from.cols,
+             [&](auto d, int64_t i) HWY_ATTR { store(hn::LoadU(d, row + i), d, rounded + i); });
+  }
+}
+
 }  // namespace isoflop::cpu::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 
@@ -66,6 +100,7 @@ HWY_AFTER_NAMESPACE();
 namespace isoflop::cpu {
 
 HWY_EXPORT(finish_tile);
+HWY_EXPORT(round_rows);
 
 namespace {
 
@@ -129,7 +164,8 @@ void CpuBackend::refresh(WeightRef ref) {
     pack(w.master, panels_of(w.forward), panels_of(w.backward));
 }
 
-/// result = add + scale (A B + bias), where A is (rows, inner) and B panels of (inner, columns).
+/// result = add_scale add + scale (A B + bias), where A is (rows, inner) and B panels of (inner,
+/// columns).
 void CpuBackend::multiply_bf16(const Bf16Product& p) {
   if (p.result.size() == 0) return;
   // Every sum is made in the same order whatever the tiles, so they may be as large as leaves each
@@ -161,7 +197,8 @@ void CpuBackend::multiply_bf16(const Bf16Product& p) {
             .bias = p.bias ? p.bias.as<float>() + t.col : nullptr,
             .add = part(p.add, t),
             .result = part(p.result, t),
-            .scale = static_cast<float>(p.scale)});
+            .scale = static_cast<float>(p.scale),
+            .add_scale = static_cast<float>(p.add_scale)});
   });
 }
 

@@ -311,6 +311,9 @@ CommBench bench_comm(const Run& run,
   require_grid(run, ranks.size());
   CommBench bench;
   bench.ranks_per_host = count_ranks_per_host(ranks);
+  if (!machine.choice.gpu)
+    bench.ranks_per_core = std::max(1.0, static_cast<double>(machine.team.size()) *
+                                             world.ranks_sharing_cores() / usable_cores());
   measure_wire(ranks, bench);
   measure_messages(run, *machine.backend, ranks, bench);
   const double own = measure_steps(run, machine, ranks, options, bench);
@@ -333,7 +336,9 @@ CommBench bench_comm(const Run& run,
               .network_bytes_per_s = bench.wire_bytes_per_s,
               .latency = bench.latency,
               .per_host = bench.ranks_per_host};
-  RankSpeed speed{.flops = 1, .memory_bytes_per_s = bench.memory_bytes_per_s};
+  RankSpeed speed{.flops = 1,
+                  .memory_bytes_per_s = bench.memory_bytes_per_s,
+                  .ranks_per_core = bench.ranks_per_core};
   speed.flops = bench.rank_flops =
       flops_of_ranks(run, ranks, work, step_terms(work, speed, wires).optimizer, own);
   bench.simulated = simulate_steps(work, run.table, speed, wires).seconds;

@@ -44,8 +44,9 @@ struct CommBench {
   std::optional<double> hidden, data_hidden;
   double rank_flops = 0, memory_bytes_per_s = 0;  // of a rank while all compute
   int ranks_per_host = 1;
-  double simulated = 0;    // seconds of `with` by scaling/simulate.hpp
-  double closed_form = 0;  // and by scaling/step_model.hpp
+  double ranks_per_core = 1;  // 1 where each has a core or several
+  double simulated = 0;       // seconds of `with` by scaling/simulate.hpp
+  double closed_form = 0;     // and by scaling/step_model.hpp
 };
 
 /// Collective. Random tokens. UserError for one rank.

@@ -71,7 +71,7 @@ class Steps {
 
   void take() {
     posts_.assign(ranks(), std::vector<double>(buckets(), 0));
-    busy_ = exposed_ = wire_ = waited_ = 0;
+    busy_ = updating_ = exposed_ = wire_ = waited_ = 0;
     std::vector<double> done(ranks(), 0);
     for (int copy = 0; copy < grid_.dp; ++copy) compute(copy, done);
     const double last_done = *std::max_element(done.begin(), done.end());
@@ -87,6 +87,7 @@ class Steps {
     const double mean = static_cast<double>(ranks());
     step_.seconds = end - end_;
     step_.compute = busy_ / mean;
+    step_.optimizer = updating_ / mean;
     step_.exposed = exposed_ / mean;
     step_.wire = wire_ / mean;
     step_.bubble = waited_ / mean / step_.seconds;
@@ -261,6 +262,7 @@ class Steps {
     const double sums = static_cast<double>(all_sums_ - 1);
     free_[rank] =
         start + own * (kOptimizerBytes + 3 * kStateBytes * sums) / speed_.memory_bytes_per_s;
+    updating_ += free_[rank] - start;
     std::fill(posts_[rank].begin(), posts_[rank].end(), free_[rank]);
     show(rank, kCompute, "optimizer", start, free_[rank]);
   }
@@ -282,11 +284,12 @@ class Steps {
   std::vector<int64_t> sums_;  // subtrees, per copy
   int64_t all_sums_ = 0;
 
-  std::vector<double> free_;                               // per rank: may begin its step
-  std::vector<std::vector<double>> arrival_;               // per rank and bucket: of parameters
-  std::vector<std::vector<double>> posts_;                 // per rank and bucket: left for the wire
-  double end_ = 0;                                         // of the last step
-  double busy_ = 0, exposed_ = 0, wire_ = 0, waited_ = 0;  // of the step, all ranks
+  std::vector<double> free_;                  // per rank: may begin its step
+  std::vector<std::vector<double>> arrival_;  // per rank and bucket: of parameters
+  std::vector<std::vector<double>> posts_;    // per rank and bucket: left for the wire
+  double end_ = 0;                            // of the last step
+  // Of the step, all ranks.
+  double busy_ = 0, updating_ = 0, exposed_ = 0, wire_ = 0, waited_ = 0;
   SimulatedStep step_;
 };
 
@@ -298,7 +301,17 @@ SimulatedStep simulate_steps(const StepWork& work,
                              const Wires& wires,
                              int steps) {
   ISOFLOP_CHECK(steps > 1, "one step has none before it");
-  return Steps(work, table, speed, wires).run(steps);
+  SimulatedStep step = Steps(work, table, speed.alone(), wires).run(steps);
+  const double compute = step.compute * speed.ranks_per_core, busy = compute + step.optimizer;
+  if (speed.ranks_per_core <= 1 || busy <= step.seconds) return step;
+  for (TimelineEvent& event : step.events) {
+    event.start *= busy / step.seconds;
+    event.end *= busy / step.seconds;
+  }
+  step.seconds = busy;
+  step.compute = compute;
+  step.bubble = step.exposed = 0;
+  return step;
 }
 
 }  // namespace isoflop

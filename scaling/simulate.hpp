@@ -16,7 +16,8 @@ namespace isoflop {
 
 struct SimulatedStep {
   double seconds = 0;  // from the end of the step before to the end of this one, at the last rank
-  double compute = 0;  // of the mean rank
+  double compute = 0;  // of the mean rank, without the optimizer
+  double optimizer = 0;
   double bubble = 0;   // part of the step in which the mean rank waits for its pipeline
   double wire = 0;     // seconds in which gradients or parameters of the mean rank are on the way
   double exposed = 0;  // seconds in which the mean rank waits for them
@@ -29,7 +30,8 @@ struct SimulatedStep {
 extern const std::vector<std::string> kSimulatedRows;
 
 /// Steps follow each other until one is like the next: the last of `steps`. `table` is that of
-/// whole parameters.
+/// whole parameters. Of ranks that share cores each goes as if it were alone there; where their
+/// cores need longer than that, nobody is seen to wait, and the events are drawn out.
 SimulatedStep simulate_steps(const StepWork& work,
                              const ParamTable& table,
                              const RankSpeed& speed,

@@ -118,7 +118,20 @@ double StepTerms::hidden() const {
   return all > 0 ? 1 - (exposed_gradients + exposed_parameters) / all : 1;
 }
 
+/// Of ranks that share cores, from what it would be if each had its own.
+static StepTerms on_shared_cores(StepTerms terms, double ranks_per_core) {
+  StepTerms busy;
+  busy.traffic = terms.traffic;
+  busy.compute = terms.compute * ranks_per_core;
+  busy.gradients = terms.gradients;
+  busy.parameters = terms.parameters;
+  busy.optimizer = terms.optimizer;
+  return busy.step() > terms.step() ? busy : terms;
+}
+
 StepTerms step_terms(const StepWork& work, const RankSpeed& speed, const Wires& wires) {
+  if (speed.ranks_per_core > 1)
+    return on_shared_cores(step_terms(work, speed.alone(), wires), speed.ranks_per_core);
   const GridShape& grid = work.grid;
   const double most =
       static_cast<double>(div_ceil(work.batch.slots, grid.dp) * work.batch.micro_batches);

@@ -11,7 +11,9 @@
 // the last block; parameters arrive during the first forward pass and can hide behind that, but for
 // the first. Nothing hides what ranks that share matrices say to each other, nor, of 1F1B's round
 // trip from a micro-batch's first forward to its last backward pass, what goes between the stages:
-// 2 (pp - 1) messages, while pp micro-batches are under way, and as many to fill and drain.
+// 2 (pp - 1) messages, while pp micro-batches are under way, and as many to fill and drain. Ranks
+// that share cores go by the same, each as fast as if it were alone there; but a step never takes
+// less than their cores need to compute it, and in that time nobody is seen to wait.
 #pragma once
 #include "core/param.hpp"
 #include "parallel/grid.hpp"
@@ -35,8 +37,14 @@ Wires wires_of(const Hardware& hardware);
 
 /// Of one rank.
 struct RankSpeed {
-  double flops = 0;               // of training, full-attention convention
+  double flops = 0;               // of training, full-attention convention, while all compute
   double memory_bytes_per_s = 0;  // for what the optimizer reads and writes
+  /// Of such ranks; where it is more than one, a rank that waits leaves its part of a core to
+  /// others.
+  double ranks_per_core = 1;
+
+  /// With cores that nobody else uses.
+  RankSpeed alone() const { return {flops * ranks_per_core, memory_bytes_per_s}; }
 };
 
 /// Of a named device by published runs (expected_mfu), which paid for optimizer and messages within

@@ -254,6 +254,7 @@ ExitCode run_comm(const CommOptions& options, World& world, const Context& conte
   json["rank_flops"] = bench.rank_flops;
   json["memory_gb_per_s"] = bench.memory_bytes_per_s * 1e-9;
   json["ranks_per_host"] = bench.ranks_per_host;
+  json["ranks_per_core"] = bench.ranks_per_core;
   json["device"] = machine.backend->description();
   json["threads"] = machine.team.size();
   json["messages"] = Json::array();

@@ -39,7 +39,7 @@ TEST(BenchComm, MeasuresAndSimulates) {
     const json measured = json::parse(result.out);
     for (const char* key :
          {"step_ms", "silent_step_ms", "plain_step_ms", "one_rank_step_ms", "simulated_step_ms",
-          "closed_form_step_ms", "wire_gb_per_s", "latency_us", "rank_flops"})
+          "closed_form_step_ms", "wire_gb_per_s", "latency_us", "rank_flops", "ranks_per_core"})
       EXPECT_GT(measured[key].get<double>(), 0) << key;
     // What stages and parts wait for is no matter of hiding.
     for (const char* key : {"hidden", "data_hidden"}) {

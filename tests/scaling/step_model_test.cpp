@@ -140,6 +140,31 @@ TEST(StepModel, RanksThatShareMatricesWaitForEachOther) {
   EXPECT_NEAR(c.simulated(grid).seconds, c.terms(grid).step(), 1e-3 * messages);
 }
 
+// Four ranks on two cores: as long as two of them have something to do, nobody's waiting costs
+// anything.
+TEST(StepModel, ARankThatWaitsLeavesItsCoreToOthers) {
+  Case c;
+  c.model.vocabulary = 1;
+  c.table = make_param_table(c.model);
+  const GridShape grid{.dp = 2, .tp = 1, .pp = 2};
+  const double bubble = c.terms(grid).bubble;
+  ASSERT_GT(bubble, 0.05 * c.one_rank() / 4);
+  c.speed.ranks_per_core = 2;
+  EXPECT_NEAR(c.terms(grid).step(), c.one_rank() / 4, 1e-6 * c.one_rank());
+  EXPECT_NEAR(c.terms(grid).efficiency(), 1, 1e-6);
+  SimulatedStep simulated = c.simulated(grid);
+  EXPECT_NEAR(simulated.seconds, c.one_rank() / 4, 1e-6 * c.one_rank());
+  EXPECT_EQ(simulated.bubble, 0);
+  // A wire that keeps all of them waiting costs what it costs.
+  c.wires.latency = 0.1 * c.one_rank();
+  EXPECT_GT(c.simulated(grid).seconds, 4 * c.wires.latency);
+  EXPECT_GT(c.terms(grid).step(), 4 * c.wires.latency);
+  // With as many cores as ranks nothing changes.
+  c.wires.latency = 0;
+  c.speed.ranks_per_core = 1;
+  EXPECT_EQ(c.terms(grid).bubble, bubble);
+}
+
 TEST(StepModel, AWireSlowerThanComputingSetsThePace) {
   Case c;
   c.batch = {.slots = 2, .micro_batches = 1, .micro_batch = 1, .context = 64};
