@@ -2,6 +2,7 @@
 // called only where the processor has it.
 #include "cpu/gemm_bf16.hpp"
 
+#include <algorithm>
 #include <cstring>
 
 #if defined(__x86_64__)
@@ -66,28 +67,35 @@ void multiply_rows(const Bf16Block& block) {
 
 }  // namespace
 
-void multiply_block_avx512_bf16(const Bf16Block& block) {
-  Bf16Block rest = block;
+static void multiply_pairs(Bf16Block block) {
   const auto take = [&](int64_t rows) {
-    rest.rows -= rows;
-    rest.a += rows * block.row_step;
-    rest.c += rows * block.ldc;
+    block.rows -= rows;
+    block.a += rows * block.row_step;
+    block.c += rows * block.ldc;
   };
   static_assert(kBlockRows == 8);
-  if (rest.rows == 8) multiply_rows<8>(rest), take(8);
-  if (rest.rows & 4) multiply_rows<4>(rest), take(4);
-  if (rest.rows & 2) multiply_rows<2>(rest), take(2);
-  if (rest.rows & 1) multiply_rows<1>(rest);
-  if (!block.odd) return;
-  // Half a pair: behind it stands whatever comes next in A, so zeros are put there.
-  bf16 ends[kBlockRows][2] = {};
-  for (int64_t r = 0; r < block.rows; ++r)
-    ends[r][0] = block.a[r * block.row_step + block.pairs * block.pair_step];
-  Bf16Block end = block;
-  end.pairs = 1, end.odd = false, end.accumulate = true;
-  end.a = ends[0], end.row_step = 2;
-  end.panel += block.pairs * 2 * kPanel;
-  multiply_block_avx512_bf16(end);
+  if (block.rows == 8) return multiply_rows<8>(block);
+  if (block.rows & 4) multiply_rows<4>(block), take(4);
+  if (block.rows & 2) multiply_rows<2>(block), take(2);
+  if (block.rows & 1) multiply_rows<1>(block);
+}
+
+void multiply_block_avx512_bf16(const Bf16Block& block) {
+  if (block.pairs > 0) multiply_pairs(block);
+  if (block.odd) {  // behind half a pair stands whatever comes next in A, so zeros are put there
+    bf16 ends[kBlockRows][2] = {};
+    for (int64_t r = 0; r < block.rows; ++r)
+      ends[r][0] = block.a[r * block.row_step + block.pairs * block.pair_step];
+    Bf16Block end = block;
+    end.pairs = 1;
+    end.a = ends[0];
+    end.row_step = 2;
+    end.panel += block.pairs * 2 * kPanel;
+    end.accumulate = block.accumulate || block.pairs > 0;
+    multiply_pairs(end);
+  } else if (block.pairs == 0 && !block.accumulate) {
+    for (int64_t r = 0; r < block.rows; ++r) std::fill_n(block.c + r * block.ldc, block.cols, 0.0f);
+  }
 }
 
 }  // namespace isoflop::cpu

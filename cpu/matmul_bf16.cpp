@@ -23,28 +23,6 @@ struct Finish {
   View result;
   float scale, add_scale;
 };
-/// From copies in bf16, as the other products.
-void CpuBackend::state_product_bf16(const StateProduct& op) {
-  const int64_t inner = op.transpose_a ? op.a.rows : op.a.cols;
-  const int64_t packed = round_up(packed_size(inner, op.c.cols), 32);  // whole cache lines
-  bf16* b = panels_.bf16s(packed + op.a.size());
-  bf16* a = b + packed;
-  pack(op.b, op.transpose_b ? b : nullptr, op.transpose_b ? nullptr : b);
-  const auto round = HWY_DYNAMIC_DISPATCH(round_rows);
-  for_row_blocks(op.a.rows, op.a.cols,
-                 [&](int64_t first, int64_t last) { round(op.a, first, last, a); });
-  multiply_bf16({.a = a,
-                 .lda = op.a.cols,
-                 .transposed_a = op.transpose_a,
-                 .b = b,
-                 .inner = inner,
-                 .bias = {},
-                 .add = op.beta != 0 ? op.c : View{},
-                 .result = op.c,
-                 .scale = op.alpha,
-                 .add_scale = op.beta});
-}
-
 }  // namespace isoflop::cpu
 #endif
 
@@ -244,6 +222,28 @@ void CpuBackend::matmul_grad_weight_bf16(const MatmulGradWeight& op) {
     add_column_sums(op.dy.columns(first, count), static_cast<float>(op.scale),
                     op.dbias.as<float>() + first);
   });
+}
+
+/// From copies in bf16, as the other products.
+void CpuBackend::state_product_bf16(const StateProduct& op) {
+  const int64_t inner = op.transpose_a ? op.a.rows : op.a.cols;
+  const int64_t packed = round_up(packed_size(inner, op.c.cols), 32);  // whole cache lines
+  bf16* b = panels_.bf16s(packed + op.a.size());
+  bf16* a = b + packed;
+  pack(op.b, op.transpose_b ? b : nullptr, op.transpose_b ? nullptr : b);
+  const auto round = HWY_DYNAMIC_DISPATCH(round_rows);
+  for_row_blocks(op.a.rows, op.a.cols,
+                 [&](int64_t first, int64_t last) { round(op.a, first, last, a); });
+  multiply_bf16({.a = a,
+                 .lda = op.a.cols,
+                 .transposed_a = op.transpose_a,
+                 .b = b,
+                 .inner = inner,
+                 .bias = {},
+                 .add = op.beta != 0 ? op.c : View{},
+                 .result = op.c,
+                 .scale = op.alpha,
+                 .add_scale = op.beta});
 }
 
 }  // namespace isoflop::cpu
