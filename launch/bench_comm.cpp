@@ -339,8 +339,10 @@ CommBench bench_comm(const Run& run,
   RankSpeed speed{.flops = 1,
                   .memory_bytes_per_s = bench.memory_bytes_per_s,
                   .ranks_per_core = bench.ranks_per_core};
+  // On shared cores a rank that has done its part leaves its core to the slowest.
+  const double busy = bench.ranks_per_core > 1 ? bench.without : own;
   speed.flops = bench.rank_flops =
-      flops_of_ranks(run, ranks, work, step_terms(work, speed, wires).optimizer, own);
+      flops_of_ranks(run, ranks, work, step_terms(work, speed, wires).optimizer, busy);
   bench.simulated = simulate_steps(work, run.table, speed, wires).seconds;
   bench.closed_form = step_terms(work, speed, wires).step();
   return bench;
