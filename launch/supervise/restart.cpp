@@ -45,6 +45,11 @@ HostPool::HostPool(std::vector<Host> hosts, int spares) : active_(std::move(host
   active_.erase(first, active_.end());
 }
 
+bool HostPool::uses(const std::string& name) const {
+  return std::any_of(active_.begin(), active_.end(),
+                     [&](const Host& host) { return host.name == name; });
+}
+
 std::string HostPool::drop(const std::string& name) {
   const auto is_it = [&](const Host& host) { return host.name == name; };
   spares_.erase(std::remove_if(spares_.begin(), spares_.end(), is_it), spares_.end());

@@ -46,6 +46,7 @@ class HostPool {
 
   const std::vector<Host>& active() const { return active_; }
   const std::vector<Host>& spares() const { return spares_; }
+  bool uses(const std::string& name) const;
   /// Out of use for good; a spare comes in when there is one. Its name, or empty.
   std::string drop(const std::string& name);
   /// A failure was this host's; `progress`: the run got on since the last one. True when it is the

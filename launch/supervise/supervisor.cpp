@@ -219,7 +219,8 @@ ExitCode Supervisor::run() {
       probe_hosts(false);
       const auto enough = static_cast<size_t>(plan_.min_hosts);
       const bool spare = !hosts_.spares().empty();
-      if (again && (spare || hosts_.active().size() > enough)) {
+      // One that no longer answers was dropped and named already.
+      if (again && hosts_.uses(attempt.culprit) && (spare || hosts_.active().size() > enough)) {
         const std::string in = hosts_.drop(attempt.culprit);
         say(fmt::format(
             "host {} failed twice in a row: {}", attempt.culprit,

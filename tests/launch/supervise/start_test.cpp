@@ -230,7 +230,11 @@ TEST(Restart, ProgressRenewsTheBudget) {
 TEST(Restart, SparesComeInBeforeTheRunShrinks) {
   HostPool pool({{"a", 2}, {"b", 2}, {"c", 2}}, 1);
   EXPECT_EQ(hosts_text(pool.active()), "a:2,b:2");
+  EXPECT_TRUE(pool.uses("a"));
+  EXPECT_FALSE(pool.uses("c"));
   EXPECT_EQ(pool.drop("a"), "c");
+  EXPECT_FALSE(pool.uses("a"));
+  EXPECT_TRUE(pool.uses("c"));
   EXPECT_EQ(hosts_text(pool.active()), "c:2,b:2");
   EXPECT_EQ(pool.drop("b"), "");
   EXPECT_EQ(hosts_text(pool.active()), "c:2");
