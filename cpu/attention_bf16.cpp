@@ -10,7 +10,7 @@
 // Below, because the line above includes this file once per instruction set.
 #include "cpu/attention-inl.h"
 #include "cpu/cpu_backend.hpp"
-#include "cpu/prefetch.hpp"
+#include "hwy/cache_control.h"
 
 // Attention on bf16: the blocks of attention.cpp, their products made by gemm_bf16. Scores, softmax
 // and all sums are fp32; the probabilities and the gradients of the scores are rounded to bf16
@@ -242,6 +242,12 @@ class Room {
   T* next_;
 };
 
+/// Fetches rows that lie apart, which the processor does not foresee.
+void prefetch(View x) {
+  constexpr int64_t kLine = 64 / sizeof(bf16);
+  for (int64_t r = 0; r < x.rows; ++r)
+    for (int64_t c = 0; c < x.cols; c += kLine) hwy::Prefetch(x.row<bf16>(r) + c);
+}
 /// Rows [first, first + count) of x, or as many of them as there are.
 View rows_from(View x, int64_t first, int64_t count) {
   first = std::min(first, x.rows);

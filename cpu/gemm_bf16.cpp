@@ -5,7 +5,6 @@
 // Below, because the line above includes this file once per instruction set.
 #include "cpu/gemm_bf16.hpp"
 #include "cpu/gemm_bf16_amx.hpp"
-#include "cpu/prefetch.hpp"
 #include "cpu/simd-inl.h"
 #include "hwy/cache_control.h"
 
@@ -233,6 +232,13 @@ static View transposed_block(
   return {const_cast<bf16*>(g.a) + k * g.lda + first, DType::bf16, inner, rows, g.lda};
 }
 
+/// Rows that come from memory and lie apart, which the processor does not foresee.
+static void fetch_rows(const bf16* a, int64_t stride, int64_t rows, int64_t count) {
+  constexpr int64_t kLine = 64 / sizeof(bf16);
+  for (int64_t r = 0; r < rows; ++r)
+    for (int64_t i = 0; i < count; i += kLine) hwy::Prefetch(a + r * stride + i);
+}
+
 void gemm_bf16(const GemmBf16& g, Bf16Kernel kernel) {
   if (kernel == Bf16Kernel::amx) return gemm_bf16_amx(g);
   // A block of three panels streams from the second-level cache while eight rows of A stay in the
@@ -262,8 +268,7 @@ void gemm_bf16(const GemmBf16& g, Bf16Kernel kernel) {
                    : std::min(kBlockCols, g.n - column);
         for (int64_t row = 0; row < rows; row += kBlockRows) {
           if (const int64_t next = row + kBlockRows; column == 0 && !g.transposed_a && next < rows)
-            prefetch({const_cast<bf16*>(row_at(next)), DType::bf16,
-                      std::min(kBlockRows, rows - next), inner, g.lda});
+            fetch_rows(row_at(next), g.lda, std::min(kBlockRows, rows - next), inner);
           multiply({.rows = std::min(kBlockRows, rows - row),
                     .cols = cols,
                     .pairs = inner / 2,

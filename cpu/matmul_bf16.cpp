@@ -4,9 +4,9 @@
 #include "hwy/foreach_target.h"
 // Below, because the line above includes this file once per instruction set.
 #include "cpu/cpu_backend.hpp"
-#include "cpu/prefetch.hpp"
 #include "cpu/simd-inl.h"
 #include "cpu/tiling.hpp"
+#include "hwy/cache_control.h"
 
 // Every tile is summed in fp32 in scratch of its thread, then written once: result = add + scale
 // (sum + bias), where of a state product what is added has a factor too. The weight's panels are
@@ -31,6 +31,13 @@ namespace isoflop::cpu::HWY_NAMESPACE {
 
 constexpr int64_t kRowsAhead = 4;
 
+/// A row comes from memory and lies apart from the last one, which the processor does not foresee.
+template <class T>
+HWY_INLINE void fetch_row(const T* row, int64_t count) {
+  constexpr int64_t kLine = 64 / sizeof(T);
+  for (int64_t i = 0; i < count; i += kLine) hwy::Prefetch(row + i);
+}
+
 template <class T>
 void finish_tile_of(const Finish& f) {
   for (int64_t r = 0; r < f.result.rows; ++r) {
@@ -38,8 +45,8 @@ void finish_tile_of(const Finish& f) {
     const T* add = f.add ? f.add.row<T>(r) : nullptr;
     T* result = f.result.row<T>(r);
     const int64_t soon = std::min(r + kRowsAhead, f.result.rows - 1);
-    prefetch(f.result.slice(soon, 1));
-    if (add && f.add.data != f.result.data) prefetch(f.add.slice(soon, 1));
+    fetch_row(f.result.row<T>(soon), f.result.cols);
+    if (add && f.add.data != f.result.data) fetch_row(f.add.row<T>(soon), f.result.cols);
     for_each(f.result.cols, [&](auto d, int64_t i) HWY_ATTR {
       auto v = hn::LoadU(d, sums + i);
       if (bias) v = hn::Add(v, hn::LoadU(d, bias + i));
