@@ -253,17 +253,19 @@ class Steps {
     return finished;
   }
 
-  /// Sums of subtrees and AdamW on a rank's own rows, which are ready for the others then.
+  /// Sums of subtrees, then AdamW on a rank's own rows, which leave bucket by bucket.
   void update(size_t rank, double start) {
     const GridPlace place = place_.place_of(static_cast<int>(rank));
-    double own = 0;
-    for (size_t b = 0; b < buckets(); ++b)
-      if (stage_of(b) == place.pp) own += elements_of(b, place.dp);
-    const double sums = static_cast<double>(all_sums_ - 1);
-    free_[rank] =
-        start + own * (kOptimizerBytes + 3 * kStateBytes * sums) / speed_.memory_bytes_per_s;
-    updating_ += free_[rank] - start;
-    std::fill(posts_[rank].begin(), posts_[rank].end(), free_[rank]);
+    const auto seconds = [&](size_t b, double bytes) {
+      return elements_of(b, place.dp) * bytes / speed_.memory_bytes_per_s;
+    };
+    double now = start;
+    in_forward_order(place.pp, [&](size_t b) {
+      now += seconds(b, 3 * kStateBytes * static_cast<double>(all_sums_ - 1));
+    });
+    in_forward_order(place.pp, [&](size_t b) { posts_[rank][b] = now += seconds(b, kOptimizerBytes); });
+    free_[rank] = now;
+    updating_ += now - start;
     show(rank, kCompute, "optimizer", start, free_[rank]);
   }
 

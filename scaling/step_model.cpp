@@ -148,17 +148,22 @@ StepTerms step_terms(const StepWork& work, const RankSpeed& speed, const Wires& 
   terms.compute = mean * all_stages / grid.pp;
   terms.uneven = most * micro - terms.compute;
   terms.bubble = all_stages - micro;
+  const double own = work.stage_parameters / grid.dp;
+  const double adamw = own * kOptimizerBytes / speed.memory_bytes_per_s;
 
   if (grid.dp > 1) {
     // Of a stage's blocks: the part that is ready last, or needed first.
     const double alone = static_cast<double>(grid.pp) / static_cast<double>(work.model.layers + 1);
     terms.gradients = wire_seconds(terms.traffic.gradients, grid, wires);
     terms.parameters = wire_seconds(terms.traffic.parameters, grid, wires);
-    const auto exposed = [&](double wire, double behind) {
-      return std::max(std::min(alone, 1.0) * wire, wire - behind) + wires.latency;
-    };
-    terms.exposed_gradients = exposed(terms.gradients, micro * 2 / 3);
-    terms.exposed_parameters = exposed(terms.parameters, micro / 3);
+    const double last = std::min(alone, 1.0);
+    terms.exposed_gradients =
+        std::max(last * terms.gradients, terms.gradients - micro * 2 / 3) + wires.latency;
+    // The first part's leave while the others are updated.
+    const double ahead = (1 - last) * adamw;
+    terms.exposed_parameters =
+        std::max(0.0, std::max(last * terms.parameters, terms.parameters - micro / 3) +
+                          wires.latency - ahead);
   }
   terms.tensor =
       most * static_cast<double>(work.model.layers) / grid.pp * tensor_seconds(work, wires);
@@ -169,9 +174,8 @@ StepTerms step_terms(const StepWork& work, const RankSpeed& speed, const Wires& 
                            wires.latency;
     terms.pipeline = 2 * (grid.pp - 1) * (most / grid.pp + 1) * message;
   }
-  const double own = work.stage_parameters / grid.dp;
   const double sums = static_cast<double>(sums_of(work.batch.slots, grid.dp).all - 1);
-  terms.optimizer = own * (kOptimizerBytes + 3 * kStateBytes * sums) / speed.memory_bytes_per_s;
+  terms.optimizer = adamw + own * 3 * kStateBytes * sums / speed.memory_bytes_per_s;
   return terms;
 }
 

@@ -8,8 +8,8 @@
 // rate of a device alone. Uneven: the copy with the most slots and the stage with the most work set
 // the pace. Bubble: filling and draining the pipeline (parallel/pipeline.hpp). Gradients leave
 // block by block during the backward pass of the last micro-batch and can hide behind it, but for
-// the last block; parameters arrive during the first forward pass and can hide behind that, but for
-// the first. Nothing hides what ranks that share matrices say to each other, nor, of 1F1B's round
+// the last block; parameters leave block by block during the update and arrive during the first
+// forward pass, and can hide behind both, but for the first. Nothing hides what ranks that share matrices say to each other, nor, of 1F1B's round
 // trip from a micro-batch's first forward to its last backward pass, what goes between the stages:
 // 2 (pp - 1) messages, while pp micro-batches are under way, and as many to fill and drain. Ranks
 // that share cores go by the same, each as fast as if it were alone there; but a step never takes

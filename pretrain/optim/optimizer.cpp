@@ -65,7 +65,8 @@ Optimizer::Optimizer(const ParamTable& table,
   list_.reserve(table.size());
 }
 
-void Optimizer::update(ParamBuffer& parameters,
+void Optimizer::update(Bucket bucket,
+                       ParamBuffer& parameters,
                        const ParamBuffer& gradients,
                        double rate,
                        double grad_scale,
@@ -73,7 +74,7 @@ void Optimizer::update(ParamBuffer& parameters,
                        View factor) {
   const double t = static_cast<double>(updates + 1);
   list_.clear();
-  for (size_t i = 0; i < table_.size(); ++i) {
+  for (size_t i = bucket.first; i < bucket.last; ++i) {
     const RowRange rows = sharding_.rows(i);
     if (rows.count == 0) continue;
     const ParamSpec& spec = table_[i];

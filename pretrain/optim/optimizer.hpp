@@ -40,15 +40,25 @@ class Optimizer {
             const Sharding& sharding,
             uint64_t seed);
 
-  /// One update of every tensor, of the rows that are ours; whole buffers of parameters and
-  /// gradients; decay only where the spec says so. `updates` counts those before. `factor`: on the
-  /// device (AdamW::factor), for optimizers that take one; else absent.
-  void update(ParamBuffer& parameters,
+  /// One update of the tensors of a bucket, of the rows that are ours; whole buffers of parameters
+  /// and gradients; decay only where the spec says so. `updates` counts those before. `factor`: on
+  /// the device (AdamW::factor), for optimizers that take one; else absent.
+  void update(Bucket bucket,
+              ParamBuffer& parameters,
               const ParamBuffer& gradients,
               double rate,
               double grad_scale,
               int64_t updates,
               View factor = {});
+  /// Of every tensor.
+  void update(ParamBuffer& parameters,
+              const ParamBuffer& gradients,
+              double rate,
+              double grad_scale,
+              int64_t updates,
+              View factor = {}) {
+    update({0, table_.size()}, parameters, gradients, rate, grad_scale, updates, factor);
+  }
   /// Muon's norms are the host's.
   bool takes_factor() const;
 

@@ -258,14 +258,18 @@ double TrainStep::evaluate(const Batch& batch) {
 
 void TrainStep::apply(double rate, const StepResult& result) {
   settle();
-  optimizer.update(parameters, gradients_.sum(), rate,
-                   clip_factor(result.grad_norm, config_.optimizer.clip), updates++);
-  if (!exchange_) return refresh_weights();
+  const double clip = clip_factor(result.grad_norm, config_.optimizer.clip);
   for (size_t b = sharding_.buckets().size(); b-- > 0;) {  // as the forward pass will ask for them
-    if (!exchange_->takes_part(b)) continue;
-    exchange_->start_parameters(b);
-    arriving_[b] = true;
+    const Bucket& bucket = sharding_.buckets()[b];
+    optimizer.update(bucket, parameters, gradients_.sum(), rate, clip, updates);
+    if (!exchange_) {
+      refresh_weights(bucket.first, bucket.last);
+    } else if (exchange_->takes_part(b)) {
+      exchange_->start_parameters(b);  // on their way while the rest is updated
+      arriving_[b] = true;
+    }
   }
+  ++updates;
 }
 
 void TrainStep::apply_if_finite(double rate) {
