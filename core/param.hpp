@@ -58,10 +58,11 @@ struct ParamSpec {
   double eps_scale = 1;    // on Adam's epsilon
   double decay_scale = 1;  // on the decay coefficient, which the scaled rate multiplies
   Placement placement = Placement::replicated;
-  int stage_block = -1;                   // block index; -1 before the first, layers after the last
-  Fold fold = Fold::none;                 // multiplier folded in on export ...
-  int64_t fold_rows = 0;                  // ... into the first fold_rows outputs; 0 = all
-  std::vector<ForeignName> gguf;          // names in a GGUF file, covering all rows
+  int stage_block = -1;           // block index; -1 before the first, layers after the last
+  bool feed_forward = false;      // of a block: of the half whose gradients are complete first
+  Fold fold = Fold::none;         // multiplier folded in on export ...
+  int64_t fold_rows = 0;          // ... into the first fold_rows outputs; 0 = all
+  std::vector<ForeignName> gguf;  // names in a GGUF file, covering all rows
   std::vector<ForeignName> hugging_face;  // and in a Hugging Face folder; none: it has no place
 
   bool is_vector() const { return role == ParamRole::vector; }

@@ -22,7 +22,9 @@ namespace {
 
 constexpr double kRate = 1e-4;                  // moves the parameters, lets nothing diverge
 constexpr size_t kWireBytes = size_t{4} << 20;  // a message that is worth a link's while
-constexpr size_t kNumbers = size_t{64} << 10;   // losses and squares are no more
+constexpr size_t kPassBytes = size_t{1}
+                              << 20;  // of one of many, beside steps; kWireBytes are several
+constexpr size_t kNumbers = size_t{64} << 10;  // losses and squares are no more
 constexpr int kPings = 51, kTransfers = 11, kTimes = 7;
 
 double now() {
@@ -97,18 +99,33 @@ double median_together(Communicator& ranks, int times, const std::function<void(
   return median(std::move(seconds));
 }
 
+/// From every rank to the next, all at once.
+class Ring {
+ public:
+  explicit Ring(Communicator& ranks)
+      : ranks_(ranks),
+        out_(allocate_host(kWireBytes, "messages")),
+        in_(allocate_host(kWireBytes, "messages")) {
+    std::memset(out_.data(), 1, kWireBytes);  // pages that were never written are not in memory
+  }
+  /// first + bytes <= kWireBytes
+  Communicator::Ticket start(size_t bytes, size_t first = 0) {
+    const int size = ranks_.size(), rank = ranks_.rank();
+    const Message to[] = {{(rank + 1) % size, out_.data() + first, bytes}};
+    const Message from[] = {{(rank + size - 1) % size, in_.data() + first, bytes}};
+    return ranks_.start_exchange(to, from);
+  }
+  void pass_on(size_t bytes) { ranks_.wait(start(bytes)); }
+
+ private:
+  Communicator& ranks_;
+  Buffer out_, in_;
+};
+
 void measure_wire(Communicator& ranks, CommBench& bench) {
-  const Buffer out = allocate_host(kWireBytes, "messages"),
-               in = allocate_host(kWireBytes, "messages");
-  std::memset(out.data(), 1, kWireBytes);  // pages that were never written are not in memory
-  const int size = ranks.size(), next = (ranks.rank() + 1) % size;
-  const int before = (ranks.rank() + size - 1) % size;
-  const auto pass_on = [&](size_t bytes) {
-    const Message to[] = {{next, out.data(), bytes}}, from[] = {{before, in.data(), bytes}};
-    ranks.exchange(to, from);
-  };
-  bench.latency = median_together(ranks, kPings, [&] { pass_on(4); });
-  const double seconds = median_together(ranks, kTransfers, [&] { pass_on(kWireBytes); });
+  Ring ring(ranks);
+  bench.latency = median_together(ranks, kPings, [&] { ring.pass_on(4); });
+  const double seconds = median_together(ranks, kTransfers, [&] { ring.pass_on(kWireBytes); });
   bench.wire_bytes_per_s = static_cast<double>(kWireBytes) / seconds;
 }
 
@@ -173,9 +190,13 @@ class Steps {
   }
   /// This rank's, of one step out of many in a row: another one goes before, whose parameters are
   /// under way when the clock starts, as the last one's are when it stops.
-  double seconds(int64_t steps, const std::function<void()>& after = {}) {
+  /// `first` is called when the clock starts.
+  double seconds(int64_t steps,
+                 const std::function<void()>& after = {},
+                 const std::function<void()>& first = {}) {
     take(after);
     const double start = now();
+    if (first) first();
     for (int64_t i = 0; i < steps; ++i) take(after);
     const double taken = now() - start;
     step_.settle();
@@ -215,6 +236,17 @@ int count_ranks_per_host(Communicator& ranks) {
   return static_cast<int>(most);
 }
 
+/// How many kPassBytes to pass on beside so many steps: their own messages, but no more than the
+/// wire takes in half of the time. The same on all ranks.
+size_t passes_of(const CommBench& bench, int64_t steps, double step_seconds) {
+  double bytes = 0;
+  for (const CommOp& op : bench.operations)
+    if (op.name != "plain all-reduce") bytes += op.bytes;
+  const double most = step_seconds / 2 * bench.wire_bytes_per_s;
+  return std::max<size_t>(
+      1, static_cast<size_t>(static_cast<double>(steps) * std::min(bytes, most) / kPassBytes));
+}
+
 /// Returns this rank's own seconds of a step without messages.
 double measure_steps(const Run& run,
                      Machine& machine,
@@ -252,31 +284,48 @@ double measure_steps(const Run& run,
     one = std::make_unique<Steps>(alone, *whole->backend, nullptr);
   }
 
-  constexpr size_t kKinds = 5;
-  std::vector<double> seconds[kKinds], own;
+  // As much as a step's own messages, and no more than is through before the steps are.
+  const std::unique_ptr<Communicator> others = ranks.split(0, ranks.rank());
+  Ring ring(*others);
+  std::vector<Communicator::Ticket> passes;
+  const auto start_passes = [&] {
+    for (size_t i = 0; i < passes.size(); ++i)
+      passes[i] = ring.start(kPassBytes, i * kPassBytes % kWireBytes);
+  };
+
+  constexpr size_t kKinds = 6;
+  std::vector<double> seconds[kKinds], own, held_up;
   for (int64_t round = 0; round <= options.rounds; ++round) {
     double mine = 0;
-    const auto slowest_of = [&](Steps* steps, const std::function<void()>& after = {}) {
+    const auto slowest_of = [&](Steps* steps, const std::function<void()>& after = {},
+                                const std::function<void()>& first = {}) {
       ranks.barrier();
-      mine = steps ? steps->seconds(options.steps, after) : 0;
+      mine = steps ? steps->seconds(options.steps, after, first) : 0;
       return slowest(ranks, mine);
     };
     double taken[kKinds] = {};
     taken[0] = slowest_of(&with);
     taken[1] = slowest_of(&without);
     const double silent = mine;
+    if (passes.empty()) passes.resize(passes_of(bench, options.steps, taken[1]));
+    taken[5] = slowest_of(&without, {}, start_passes);
+    for (const Communicator::Ticket pass : passes) others->wait(pass);
     taken[2] = slowest_of(&plain, sum);
     taken[3] = slowest_of(one.get());
     if (together) taken[4] = slowest_of(&*together);
     if (round == 0) continue;  // cold
     for (size_t kind = 0; kind < kKinds; ++kind) seconds[kind].push_back(taken[kind]);
     own.push_back(silent);
+    held_up.push_back((taken[5] - taken[1]) * static_cast<double>(options.steps) /
+                      static_cast<double>(passes.size() * kPassBytes));
   }
+  bench.held_up_s_per_byte = std::max(0.0, median(held_up));
   bench.with = median(seconds[0]);
   bench.without = median(seconds[1]);
   if (plainly) bench.plain = median(seconds[2]);
   if (one_host) bench.one_rank = median(seconds[3]);
   bench.together = median(seconds[4]);
+  bench.beside = median(seconds[5]);
   return median(own);
 }
 
@@ -338,7 +387,8 @@ CommBench bench_comm(const Run& run,
               .per_host = bench.ranks_per_host};
   RankSpeed speed{.flops = 1,
                   .memory_bytes_per_s = bench.memory_bytes_per_s,
-                  .ranks_per_core = bench.ranks_per_core};
+                  .ranks_per_core = bench.ranks_per_core,
+                  .held_up_s_per_byte = bench.held_up_s_per_byte};
   // On shared cores a rank that has done its part leaves its core to the slowest.
   const double busy = bench.ranks_per_core > 1 ? bench.without : own;
   speed.flops = bench.rank_flops =

@@ -34,8 +34,9 @@ struct CommBench {
   double with = 0;     // the trainer's messages
   double without = 0;  // messages that take no time and bring nothing
   double together =
-      0;             // only losses and squares travel, so ranks wait for the slowest; copies only
-  double plain = 0;  // each rank for itself, then an all-reduce of all gradients
+      0;              // only losses and squares travel, so ranks wait for the slowest; copies only
+  double beside = 0;  // as `without`, while messages are under way that nobody waits for
+  double plain = 0;   // each rank for itself, then an all-reduce of all gradients
   double one_rank = 0;  // one rank with the threads of all, the others at rest; 0: several hosts
   // Of copies of the model: 1 - (with - without) / the messages' time alone; below 0 when they cost
   // more than that. Stages and parts wait for each other, which is no matter of hiding. Where
@@ -44,9 +45,10 @@ struct CommBench {
   std::optional<double> hidden, data_hidden;
   double rank_flops = 0, memory_bytes_per_s = 0;  // of a rank while all compute
   int ranks_per_host = 1;
-  double ranks_per_core = 1;  // 1 where each has a core or several
-  double simulated = 0;       // seconds of `with` by scaling/simulate.hpp
-  double closed_form = 0;     // and by scaling/step_model.hpp
+  double held_up_s_per_byte = 0;  // how `beside` differs from `without`
+  double ranks_per_core = 1;      // 1 where each has a core or several
+  double simulated = 0;           // seconds of `with` by scaling/simulate.hpp
+  double closed_form = 0;         // and by scaling/step_model.hpp
 };
 
 /// Collective. Random tokens. UserError for one rank.

@@ -21,7 +21,7 @@ Speeds measured_speeds(const std::string& file) {
     const Json json = Json::parse(read_file(file));
     const double wire = json.at("wire_gb_per_s").get<double>() * 1e9;
     return {{json.at("rank_flops"), json.at("memory_gb_per_s").get<double>() * 1e9,
-             json.at("ranks_per_core")},
+             json.at("ranks_per_core"), json.at("held_up_ns_per_byte").get<double>() * 1e-9},
             {wire, wire, json.at("latency_us").get<double>() * 1e-6, json.at("ranks_per_host")}};
   } catch (const nlohmann::json::exception& error) {
     fail_user("{} is not what isoflop bench comm --json writes: {}", file, error.what());

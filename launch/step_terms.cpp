@@ -32,6 +32,7 @@ void print_step_terms(const StepTerms& terms, const Context& context) {
                        milliseconds(seconds), seconds > 0 ? 100 * (1 - exposed / seconds) : 100.0);
   };
   row("compute", terms.compute);
+  row("held up by messages", terms.held_up);
   row("uneven slots, stages", terms.uneven);
   row("pipeline bubble", terms.bubble);
   row("pipeline messages", terms.pipeline,
@@ -49,6 +50,7 @@ nlohmann::ordered_json step_json(const StepTerms& terms) {
           {"efficiency", terms.efficiency()},
           {"hidden", terms.hidden()},
           {"compute", terms.compute},
+          {"held_up", terms.held_up},
           {"uneven", terms.uneven},
           {"bubble", terms.bubble},
           {"pipeline", terms.pipeline},

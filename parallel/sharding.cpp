@@ -20,8 +20,11 @@ int64_t panel_rows(const ParamSpec& spec) {
 
 std::vector<Bucket> make_buckets(const ParamTable& table) {
   std::vector<Bucket> buckets;
+  const auto ready_together = [](const ParamSpec& a, const ParamSpec& b) {
+    return a.stage_block == b.stage_block && a.feed_forward == b.feed_forward;
+  };
   for (size_t i = 0; i < table.size(); ++i) {
-    if (i == 0 || table[i].stage_block != table[i - 1].stage_block) buckets.push_back({i, i});
+    if (i == 0 || !ready_together(table[i], table[i - 1])) buckets.push_back({i, i});
     buckets.back().last = i + 1;
   }
   return buckets;

@@ -48,14 +48,17 @@ class Steps {
     const ModelConfig& model = work.model;
     const double tokens = static_cast<double>(work.batch.micro_tokens()) / work.grid.tp;
     const double head = 6.0 * static_cast<double>(model.vocabulary * model.d_model);
-    head_ = head * tokens / speed.flops;
-    block_ = (training_flops_per_token(model) - head) * tokens / speed.flops /
+    const StepTerms terms = step_terms(work, speed, wires);
+    const double flops = speed.flops / (1 + terms.held_up / terms.compute);
+    head_ = head * tokens / flops;
+    block_ = (training_flops_per_token(model) - head) * tokens / flops /
              static_cast<double>(model.layers);
     tensor_ = tensor_seconds(work, wires_);
     for (int copy = 0; copy < grid_.dp; ++copy)
       sums_.push_back(static_cast<int64_t>(
           subtrees_of(work.batch.slots, slots_of(work.batch.slots, copy, grid_.dp)).size()));
     for (const int64_t own : sums_) all_sums_ += own;
+    for (size_t b = 0; b < buckets(); ++b) shares_.push_back(share_of_block(b));
   }
 
   SimulatedStep run(int steps) {
@@ -141,10 +144,18 @@ class Steps {
   int stage_of(size_t bucket) const {
     return sharding_.stage_of(sharding_.buckets()[bucket].first);
   }
-  /// Blocks lie in [0, layers); what lies before and behind them costs nothing but the head.
-  bool is_block(size_t bucket) const {
-    const int64_t block = table_[sharding_.buckets()[bucket].first].stage_block;
-    return block >= 0 && block < work_.model.layers;
+  /// Of a block's time that its bucket takes, by its parameters. Blocks lie in [0, layers); what
+  /// lies before and behind them costs nothing but the head.
+  double share_of_block(size_t bucket) const {
+    const ParamSpec& first = table_[sharding_.buckets()[bucket].first];
+    if (first.stage_block < 0 || first.stage_block >= work_.model.layers) return 0;
+    double half = 0, all = 0;
+    for (const ParamSpec& spec : table_) {
+      if (spec.stage_block != first.stage_block) continue;
+      all += static_cast<double>(spec.size());
+      if (spec.feed_forward == first.feed_forward) half += static_cast<double>(spec.size());
+    }
+    return half / all;
   }
 
   double forward(size_t rank, int stage, bool first, double start) {
@@ -154,10 +165,9 @@ class Steps {
         exposed_ += arrival_[rank][b] - now;
         now = arrival_[rank][b];
       }
-      if (is_block(b)) {
-        now += block_ / 3 + tensor_ / 2;
-        busy_ += block_ / 3;
-      }
+      const double share = shares_[b];
+      now += share * (block_ / 3 + tensor_ / 2);
+      busy_ += share * block_ / 3;
     });
     return now;
   }
@@ -170,10 +180,9 @@ class Steps {
     }
     for (size_t b = 0; b < buckets(); ++b) {
       if (stage_of(b) != stage) continue;
-      if (is_block(b)) {
-        now += block_ * 2 / 3 + tensor_ / 2;
-        busy_ += block_ * 2 / 3;
-      }
+      const double share = shares_[b];
+      now += share * (block_ * 2 / 3 + tensor_ / 2);
+      busy_ += share * block_ * 2 / 3;
       if (last) posts_[rank][b] = now;
     }
     return now;
@@ -263,7 +272,8 @@ class Steps {
     in_forward_order(place.pp, [&](size_t b) {
       now += seconds(b, 3 * kStateBytes * static_cast<double>(all_sums_ - 1));
     });
-    in_forward_order(place.pp, [&](size_t b) { posts_[rank][b] = now += seconds(b, kOptimizerBytes); });
+    in_forward_order(place.pp,
+                     [&](size_t b) { posts_[rank][b] = now += seconds(b, kOptimizerBytes); });
     free_[rank] = now;
     updating_ += now - start;
     show(rank, kCompute, "optimizer", start, free_[rank]);
@@ -286,6 +296,7 @@ class Steps {
   std::vector<int64_t> sums_;  // subtrees, per copy
   int64_t all_sums_ = 0;
 
+  std::vector<double> shares_;                // per bucket: share_of_block
   std::vector<double> free_;                  // per rank: may begin its step
   std::vector<std::vector<double>> arrival_;  // per rank and bucket: of parameters
   std::vector<std::vector<double>> posts_;    // per rank and bucket: left for the wire

@@ -2,7 +2,8 @@
 // sharding and the subtrees of the slots are those that training goes by; only computing and
 // messages are replaced by the time they would take.
 //
-// A computation takes its FLOPs at the rank's rate, a bucket's messages their bytes at the wires'
+// A computation takes its FLOPs at the rank's rate, less what the step's messages take of it, all
+// through the step alike; a bucket's messages their bytes at the wires'
 // speed: a rank sends and receives at the same time, one bucket after another, and what stays on
 // the host goes beside what leaves it. A bucket has arrived when the last of the ranks that owe a
 // part of it has sent it.
@@ -16,7 +17,7 @@ namespace isoflop {
 
 struct SimulatedStep {
   double seconds = 0;  // from the end of the step before to the end of this one, at the last rank
-  double compute = 0;  // of the mean rank, without the optimizer
+  double compute = 0;  // of the mean rank, without the optimizer; messages' part included
   double optimizer = 0;
   double bubble = 0;   // part of the step in which the mean rank waits for its pipeline
   double wire = 0;     // seconds in which gradients or parameters of the mean rank are on the way

@@ -123,6 +123,7 @@ static StepTerms on_shared_cores(StepTerms terms, double ranks_per_core) {
   StepTerms busy;
   busy.traffic = terms.traffic;
   busy.compute = terms.compute * ranks_per_core;
+  busy.held_up = terms.held_up * ranks_per_core;
   busy.gradients = terms.gradients;
   busy.parameters = terms.parameters;
   busy.optimizer = terms.optimizer;
@@ -146,6 +147,7 @@ StepTerms step_terms(const StepWork& work, const RankSpeed& speed, const Wires& 
   StepTerms terms;
   terms.traffic = traffic_of(work);
   terms.compute = mean * all_stages / grid.pp;
+  terms.held_up = terms.traffic.all(grid.pp) * speed.held_up_s_per_byte;
   terms.uneven = most * micro - terms.compute;
   terms.bubble = all_stages - micro;
   const double own = work.stage_parameters / grid.dp;
@@ -158,7 +160,7 @@ StepTerms step_terms(const StepWork& work, const RankSpeed& speed, const Wires& 
     terms.parameters = wire_seconds(terms.traffic.parameters, grid, wires);
     const double last = std::min(alone, 1.0);
     terms.exposed_gradients =
-        std::max(last * terms.gradients, terms.gradients - micro * 2 / 3) + wires.latency;
+        std::max(last / 2 * terms.gradients, terms.gradients - micro * 2 / 3) + wires.latency;
     // The first part's leave while the others are updated.
     const double ahead = (1 - last) * adamw;
     terms.exposed_parameters =

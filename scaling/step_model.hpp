@@ -1,19 +1,20 @@
 // What a training step takes on many ranks: bytes on the wires, and seconds term by term, in closed
 // form. The same work by a clock, message by message: scaling/simulate.hpp.
 //
-//   step = compute + uneven slots and stages + bubble + tensor parallel + pipeline messages
-//          + what of gradients and parameters is not hidden + optimizer
+//   step = compute + what messages take of it + uneven slots and stages + bubble + tensor parallel
+//          + pipeline messages + what of gradients and parameters is not hidden + optimizer
 //
 // Compute: the training FLOPs of a mean rank's part of the step (full-attention convention) at the
 // rate of a device alone. Uneven: the copy with the most slots and the stage with the most work set
 // the pace. Bubble: filling and draining the pipeline (parallel/pipeline.hpp). Gradients leave
-// block by block during the backward pass of the last micro-batch and can hide behind it, but for
-// the last block; parameters leave block by block during the update and arrive during the first
-// forward pass, and can hide behind both, but for the first. Nothing hides what ranks that share matrices say to each other, nor, of 1F1B's round
-// trip from a micro-batch's first forward to its last backward pass, what goes between the stages:
-// 2 (pp - 1) messages, while pp micro-batches are under way, and as many to fill and drain. Ranks
-// that share cores go by the same, each as fast as if it were alone there; but a step never takes
-// less than their cores need to compute it, and in that time nobody is seen to wait.
+// half a block at a time during the backward pass of the last micro-batch and can hide behind it,
+// but for the last half; parameters leave likewise during the update and arrive during the first
+// forward pass, and can hide behind both, but for the first. Nothing hides what ranks that share
+// matrices say to each other, nor, of 1F1B's round trip from a micro-batch's first forward to its
+// last backward pass, what goes between the stages: 2 (pp - 1) messages, while pp micro-batches are
+// under way, and as many to fill and drain. Ranks that share cores go by the same, each as fast as
+// if it were alone there; but a step never takes less than their cores need to compute it, and in
+// that time nobody is seen to wait.
 #pragma once
 #include "core/param.hpp"
 #include "parallel/grid.hpp"
@@ -42,9 +43,14 @@ struct RankSpeed {
   /// Of such ranks; where it is more than one, a rank that waits leaves its part of a core to
   /// others.
   double ranks_per_core = 1;
+  /// That a byte which a rank sends, while another one comes in, holds up its computing: of
+  /// messages that share cores or memory with it. Nothing is known of named devices: 0.
+  double held_up_s_per_byte = 0;
 
   /// With cores that nobody else uses.
-  RankSpeed alone() const { return {flops * ranks_per_core, memory_bytes_per_s}; }
+  RankSpeed alone() const {
+    return {flops * ranks_per_core, memory_bytes_per_s, 1, held_up_s_per_byte / ranks_per_core};
+  }
 };
 
 /// Of a named device by published runs (expected_mfu), which paid for optimizer and messages within
@@ -82,6 +88,10 @@ struct StepTraffic {
   double parameters = 0;  // sent or received likewise: updated rows
   double pipeline = 0;    // sent to each neighbour: activations, and gradients of them
   double tensor = 0;      // sent within a tensor-parallel group
+
+  double all(int stages) const {
+    return gradients + parameters + tensor + (stages > 2 ? 2 : 1) * pipeline;
+  }
 };
 StepTraffic traffic_of(const StepWork& work);
 
@@ -92,15 +102,15 @@ double share_between_hosts(GridShape grid, const Wires& wires);
 /// Seconds.
 struct StepTerms {
   StepTraffic traffic;
-  double compute = 0, uneven = 0, bubble = 0;
+  double compute = 0, held_up = 0, uneven = 0, bubble = 0;
   double tensor = 0, pipeline = 0;
   double gradients = 0, parameters = 0;                  // the wire's time
   double exposed_gradients = 0, exposed_parameters = 0;  // that nothing hides
   double optimizer = 0;                                  // sums of subtrees included
 
   double step() const {
-    return compute + uneven + bubble + tensor + pipeline + exposed_gradients + exposed_parameters +
-           optimizer;
+    return compute + held_up + uneven + bubble + tensor + pipeline + exposed_gradients +
+           exposed_parameters + optimizer;
   }
   double efficiency() const { return compute / step(); }
   /// Of the time that gradients and parameters take on the wire; 1 without any.

@@ -217,6 +217,7 @@ void print_comm(const CommBench& bench, const Context& context) {
                     100 * (seconds / bench.without - 1));
   };
   step("step without messages", bench.without);
+  step("step beside messages that it does not need", bench.beside);
   step("step, only losses and squares travel", bench.together);
   step("step", bench.with);
   step("step, each alone, plain all-reduce after it", bench.plain);
@@ -255,6 +256,7 @@ ExitCode run_comm(const CommOptions& options, World& world, const Context& conte
   json["memory_gb_per_s"] = bench.memory_bytes_per_s * 1e-9;
   json["ranks_per_host"] = bench.ranks_per_host;
   json["ranks_per_core"] = bench.ranks_per_core;
+  json["held_up_ns_per_byte"] = bench.held_up_s_per_byte * 1e9;
   json["device"] = machine.backend->description();
   json["threads"] = machine.team.size();
   json["messages"] = Json::array();

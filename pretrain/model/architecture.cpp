@@ -32,6 +32,7 @@ struct TableWriter {
   const ModelConfig& config;
   ParamTable table;
   int block = -1;
+  bool feed_forward = false;
 
   ParamSpec& matrix(const std::string& name,
                     const std::string& gguf,
@@ -46,6 +47,7 @@ struct TableWriter {
     spec.init_std = matrix_std(config);
     spec.placement = placement;
     spec.stage_block = block;
+    spec.feed_forward = feed_forward;
     spec.gguf = {{gguf + ".weight", 0, 0}};
     return table.emplace_back(std::move(spec));
   }
@@ -56,6 +58,7 @@ struct TableWriter {
     spec.role = ParamRole::vector;
     spec.init_value = value;
     spec.stage_block = block;
+    spec.feed_forward = feed_forward;
     spec.gguf = {{gguf, 0, 0}};
     return table.emplace_back(std::move(spec));
   }
@@ -95,10 +98,12 @@ void add_gpt_block(TableWriter& w, int block) {
     bias.placement = placement;
     bias.parts = weight_parts;
   };
+  w.feed_forward = true;
   linear("mlp.down", "ffn_down", d, c.d_ff, Placement::row, Fold::residual, 0, Fan::feed_forward);
   linear("mlp.up", "ffn_up", c.d_ff, d, Placement::column, Fold::none, 0, Fan::width,
          Fan::feed_forward);
   w.norm(our + "norm2", gguf + "ffn_norm", c.biases);
+  w.feed_forward = false;
   linear("attention.out", "attn_output", d, q, Placement::row, Fold::residual, 0);
   w.query_key_norms(our, gguf);
   linear("attention.qkv", "attn_qkv", q + 2 * kv, d, Placement::column, Fold::attention_query, q);
@@ -119,12 +124,14 @@ void add_llama_block(TableWriter& w, int block) {
     weight.fold = fold;
     if (fold == Fold::residual) weight.init_std = residual_std(c);
   };
+  w.feed_forward = true;
   linear("mlp.down", "ffn_down", d, c.d_ff, Placement::row, Fold::residual, Fan::feed_forward);
   linear("mlp.up", "ffn_up", c.d_ff, d, Placement::column, Fold::none, Fan::width,
          Fan::feed_forward);
   linear("mlp.gate", "ffn_gate", c.d_ff, d, Placement::column, Fold::none, Fan::width,
          Fan::feed_forward);
   w.norm(our + "norm2", gguf + "ffn_norm", false);
+  w.feed_forward = false;
   linear("attention.out", "attn_output", d, q, Placement::row, Fold::residual);
   w.query_key_norms(our, gguf);
   linear("attention.v", "attn_v", kv, d, Placement::column);

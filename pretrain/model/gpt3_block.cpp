@@ -135,6 +135,7 @@ void Gpt3Block::backward(Step& s, View dres) {
                                 .dx_add = dres,
                                 .dgain = s.grad(norm2_),
                                 .dbias = s.grad(norm2_bias_)});
+  s.after_feed_forward(layer_);
   make_att(s);
   out_.backward(s, s.whole_gradient(dres), acts.att.get(), datt, residual_);
   attention_backward(s, datt, acts.qkv.get(), acts.att.get(), acts.lse.get(), dqkv);

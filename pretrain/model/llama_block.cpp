@@ -145,6 +145,7 @@ void LlamaBlock::backward(Step& s, View dres) {
                               .inv_rms = acts.inv_rms2.get(),
                               .dx_add = dres,
                               .dgain = s.grad(norm2_)});
+  s.after_feed_forward(layer_);
   make_att(s);
   out_.backward(s, s.whole_gradient(dres), acts.att.get(), datt, residual_);
   attention_backward(s, datt, acts.qkv.get(), acts.att.get(), acts.lse.get(), dqkv);

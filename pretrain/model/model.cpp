@@ -158,7 +158,8 @@ Step Model::make_step(int64_t sequences, int64_t length) {
               .length = length,
               .rope_cos = rope_cos_,
               .rope_sin = rope_sin_,
-              .tp = tp_};
+              .tp = tp_,
+              .hooks = hooks_};
 }
 
 Step Model::begin(int64_t sequences, int64_t length) {
@@ -288,16 +289,16 @@ View Model::forward(Step& s, int64_t flight, std::span<const int32_t> tokens) {
   if (config_.document_mask) s.first_keys = find_documents(s, tokens);
   BlockStack& blocks = *blocks_;
   if (embeds()) {
-    before_forward(-1);
+    s.before_forward(-1);
     embed(s, tokens, blocks.at(flight, 0).input().fill());
   }
   for (int64_t i = range_.first; i < range_.last; ++i) {
-    before_forward(i);
+    s.before_forward(i);
     blocks.at(flight, i).forward(
         s, i + 1 < range_.last ? blocks.at(flight, i + 1).input().fill() : last_.fill());
   }
   if (!predicts()) return last_.get();
-  before_forward(config_.layers);
+  s.before_forward(config_.layers);
 
   const View x = last_.get(), y = normed_.fill();
   if (is_llama(config_.arch))
@@ -419,17 +420,17 @@ double Model::backward_stage(int64_t flight,
   if (predicts()) {
     head(s, batch.targets, grad_scale);
     backward_norm(s, dres);
-    after_backward(config_.layers);
+    s.after_backward(config_.layers);
   } else {
     backend_.copy(output_gradient, dres);
   }
   for (int64_t i = range_.last - 1; i >= range_.first; --i) {
     blocks_->at(flight, i).backward(s, dres);
-    after_backward(i);
+    s.after_backward(i);
   }
   if (embeds()) {
     embedding_gradient(s, batch.tokens, dres);
-    after_backward(-1);
+    s.after_backward(-1);
   }
   if (!predicts()) return 0;
   if (!loss_sum) return total_loss();

@@ -32,18 +32,6 @@ ActivationPlan plan_activations(const ModelConfig& config,
                                 DType activation,
                                 DType state);
 
-/// What happens between the blocks of a pass, outside of them: where parameters that are still on
-/// their way are waited for, and gradients that are complete leave. Blocks count from 0; -1 is what
-/// lies before them, config.layers what lies behind (ParamSpec::stage_block).
-class PassHooks {
- public:
-  virtual ~PassHooks() = default;
-  /// The forward pass is about to read the parameters of a block.
-  virtual void before_forward(int block) = 0;
-  /// The backward pass adds nothing more to the gradients of a block.
-  virtual void after_backward(int block) = 0;
-};
-
 class Model {
  public:
   Model(const ModelConfig& config,
@@ -126,12 +114,6 @@ class Model {
   double total_loss();
   /// The same values where the host may read them: in `copy`, unless they are there already.
   View on_host(View here, Buffer& copy);
-  void before_forward(int64_t block) {
-    if (hooks_) hooks_->before_forward(static_cast<int>(block));
-  }
-  void after_backward(int64_t block) {
-    if (hooks_) hooks_->after_backward(static_cast<int>(block));
-  }
   FirstKeys find_documents(const Step& s, std::span<const int32_t> tokens);
   void share_vocabulary(int64_t ours);
   void embed(Step& s, std::span<const int32_t> tokens, View x);

@@ -130,6 +130,7 @@ void PythiaBlock::backward(Step& s, View dres) {
                                 .dx_add = dres,
                                 .dgain = s.grad(norm2_),
                                 .dbias = s.grad(norm2_bias_)});
+  s.after_feed_forward(layer_);
   attention_backward(s, datt, acts.qkv.get(), acts.att.get(), acts.lse.get(), dqkv);
   rotate(s, dqkv, true);
   const View draw = qk_norm_ ? acts.draw.fill() : dqkv;

@@ -42,6 +42,21 @@ struct KvCache {
   KvCache(const ModelConfig& config, Backend& backend);
 };
 
+/// What happens in a pass outside of the blocks: where parameters that are still on their way are
+/// waited for, and gradients that are complete leave. Blocks count from 0; -1 is what lies before
+/// them, config.layers what lies behind (ParamSpec::stage_block).
+class PassHooks {
+ public:
+  virtual ~PassHooks() = default;
+  /// The forward pass is about to read the parameters of a block.
+  virtual void before_forward(int block) = 0;
+  /// The backward pass adds nothing more to the gradients of a block's feed-forward half
+  /// (ParamSpec::feed_forward).
+  virtual void after_feed_forward(int block) = 0;
+  /// Nor to any of the block's.
+  virtual void after_backward(int block) = 0;
+};
+
 struct Step {
   Backend& backend;
   const ModelConfig& config;
@@ -53,11 +68,22 @@ struct Step {
   KvCache* cache = nullptr;      // decoding: B = 1, positions start at cache->length
   FirstKeys first_keys = {};     // of each token, where attention stays within documents
   TensorParallel* tp = nullptr;  // null: we have all of each matrix
+  PassHooks* hooks = nullptr;
 
   int64_t tokens() const { return sequences * length; }
   int64_t first_position() const { return cache ? cache->length : 0; }
   View master(int param) const { return param < 0 ? View{} : (*params.masters)[param]; }
   View grad(int param) const { return param < 0 ? View{} : (*grads)[param]; }
+
+  void before_forward(int64_t block) const {
+    if (hooks) hooks->before_forward(static_cast<int>(block));
+  }
+  void after_feed_forward(int64_t block) const {
+    if (hooks) hooks->after_feed_forward(static_cast<int>(block));
+  }
+  void after_backward(int64_t block) const {
+    if (hooks) hooks->after_backward(static_cast<int>(block));
+  }
 
   // What other ranks have, around products that they share; alone, all of it is there already.
   /// Our slice (Ns, D) of what such products read -> (N, D).

@@ -306,21 +306,34 @@ void TrainStep::settle(size_t b) {
   refresh_weights(sharding_.buckets()[b].first, sharding_.buckets()[b].last);
 }
 
-size_t TrainStep::bucket_of(int block) const {
-  size_t b = 0;
-  while (table_[sharding_.buckets()[b].first].stage_block != block) ++b;
-  return b;
+TrainStep::BucketRange TrainStep::buckets_of(int block) const {
+  const std::vector<Bucket>& buckets = sharding_.buckets();
+  const auto block_of = [&](size_t b) { return table_[buckets[b].first].stage_block; };
+  size_t first = 0;
+  while (block_of(first) != block) ++first;
+  size_t last = first + 1;
+  while (last < buckets.size() && block_of(last) == block) ++last;
+  return {first, last};
 }
 
 void TrainStep::before_forward(int block) {
-  settle(bucket_of(block));
+  const BucketRange buckets = buckets_of(block);
+  for (size_t b = buckets.last; b-- > buckets.first;) settle(b);
   if (block == config_.model.layers && exchange_->has_copy_of_tied())
     settle(arriving_.size() - 1);  // the head is the first stage's table
 }
 
+void TrainStep::after_feed_forward(int block) {
+  send_gradients(buckets_of(block).first);
+}
+
+/// Of a block the first half has left.
 void TrainStep::after_backward(int block) {
+  send_gradients(buckets_of(block).last - 1);
+}
+
+void TrainStep::send_gradients(size_t b) {
   if (!leaving_) return;
-  const size_t b = bucket_of(block);
   for (const ShardExchange::Span& span : exchange_->all_of(b))
     gradients_.close_piece(span.first, span.count);
   exchange_->start_gradients(b);

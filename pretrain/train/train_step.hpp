@@ -131,8 +131,14 @@ class TrainStep : private PassHooks {
 
  private:
   void before_forward(int block) override;
+  void after_feed_forward(int block) override;
   void after_backward(int block) override;
-  size_t bucket_of(int block) const;
+  struct BucketRange {
+    size_t first = 0, last = 0;  // [first, last)
+  };
+  /// Of a block, in the order of the backward pass.
+  BucketRange buckets_of(int block) const;
+  void send_gradients(size_t bucket);
   void refresh_weights(size_t first, size_t last);
   void settle(size_t bucket);
   int64_t slice_of(int64_t tokens) const { return parts_ ? parts_->slice(tokens).count : tokens; }

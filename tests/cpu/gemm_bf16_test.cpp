@@ -146,6 +146,32 @@ TEST_P(GemmBf16On, TakesEitherOperandTransposed) {
       }
 }
 
+// Rows whole pages apart are gathered first by kernels that otherwise read them where they lie.
+TEST_P(GemmBf16On, IsExactWhereRowsLiePagesApart) {
+  constexpr int64_t m = 70, n = 33, k = 128, kPage = 4096 / sizeof(bf16);
+  for (const int64_t stride : {kPage, kPage + 64}) {
+    const Tensor a = whole_numbers(m, stride - kMargin, 1), b = whole_numbers(k, n, 2);
+    ASSERT_EQ(a.view().stride, stride);
+    Tensor want(DType::f32, m, n), got(DType::f32, m, n);
+    for (int64_t r = 0; r < m; ++r)
+      for (int64_t c = 0; c < n; ++c) {
+        double sum = 0;
+        for (int64_t i = 0; i < k; ++i) sum += value_at(a, r, i) * value_at(b, i, c);
+        set_value(want, r, c, sum);
+      }
+    const std::vector<bf16> panels = packed(b.view().columns(0, n));
+    multiply({.m = m,
+              .n = n,
+              .k = k,
+              .a = a.view().as<bf16>(),
+              .lda = stride,
+              .b = panels.data(),
+              .c = got.view().as<float>(),
+              .ldc = n});
+    ASSERT_TRUE(same_bits(got, want)) << stride;
+  }
+}
+
 TEST_P(GemmBf16On, RoundsAsFp32DoesAndKeepsNan) {
   constexpr int64_t m = 19, n = 70, k = 1501;
   Tensor a(DType::bf16, m, k), b(DType::bf16, k, n), got(DType::f32, m, n);

@@ -41,6 +41,7 @@ TEST(BenchComm, MeasuresAndSimulates) {
          {"step_ms", "silent_step_ms", "plain_step_ms", "one_rank_step_ms", "simulated_step_ms",
           "closed_form_step_ms", "wire_gb_per_s", "latency_us", "rank_flops", "ranks_per_core"})
       EXPECT_GT(measured[key].get<double>(), 0) << key;
+    EXPECT_GE(measured["held_up_ns_per_byte"].get<double>(), 0);
     // What stages and parts wait for is no matter of hiding.
     for (const char* key : {"hidden", "data_hidden"}) {
       ASSERT_EQ(measured[key].is_number(), std::string(stages) == "parallel.pp=1") << key;

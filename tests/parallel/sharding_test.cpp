@@ -19,11 +19,14 @@ const ParamTable kTable = {tensor(1, 96, 2),      tensor(384, 96, 1), tensor(1, 
                            tensor(96, 384, 1),    tensor(384, 96, 0), tensor(1, 384, 0),
                            tensor(1000, 128, -1), tensor(77, 33, -1)};
 
-TEST(Sharding, BucketsAreRunsOfOneBlock) {
-  const std::vector<Bucket> buckets = make_buckets(kTable);
-  ASSERT_EQ(buckets.size(), 4u);
-  EXPECT_EQ(buckets[1].first, 1u);
-  EXPECT_EQ(buckets[1].last, 4u);
+TEST(Sharding, BucketsAreRunsOfOneHalfOfABlock) {
+  ParamTable table = kTable;
+  table[4].feed_forward = true;
+  const std::vector<Bucket> buckets = make_buckets(table);
+  std::vector<std::pair<size_t, size_t>> ranges;
+  for (const Bucket& bucket : buckets) ranges.emplace_back(bucket.first, bucket.last);
+  EXPECT_EQ(ranges,
+            (std::vector<std::pair<size_t, size_t>>{{0, 1}, {1, 4}, {4, 5}, {5, 6}, {6, 8}}));
 }
 
 TEST(Sharding, EachRowHasOneOwnerAndCutsLieBetweenPanelsAndChunks) {

@@ -181,6 +181,39 @@ TEST_P(EveryModel, CpuGradientsAgreeWithTheReferenceInDouble) {
   }
 }
 
+// 600 tokens: the head takes them in two slices, of which the first ends within a sequence.
+TEST_P(EveryModel, ABatchBeyondASliceOfTheHeadIsTheSumOfItsHalves) {
+  const ModelConfig config = config_of(GetParam());
+  constexpr int64_t kSequences = 100, kLength = 6, kHalf = kSequences / 2 * kLength;
+  static_assert(kHalf < kHeadTokens && kHeadTokens < 2 * kHalf && kHeadTokens % kLength != 0);
+  const Data data(config, kSequences, kLength);
+  const auto real = make_reference_backend(DType::f64);
+  Rig whole(config, *real, 2 * kHalf), halves(config, *real, kHalf);
+  const double got = whole.model->forward_backward(data.batch, whole.gradients, 1);
+  double wanted = 0;
+  for (const int64_t first : {int64_t{0}, kHalf}) {
+    const auto half = [&](const std::vector<int32_t>& all) {
+      return std::span<const int32_t>(all).subspan(static_cast<size_t>(first), kHalf);
+    };
+    wanted += halves.model->forward_backward(
+        {kSequences / 2, kLength, half(data.tokens), half(data.targets)}, halves.gradients, 1);
+    for (int64_t row = 0; row < kHalf; ++row)
+      EXPECT_EQ(load_scalar(whole.model->losses(), first + row, 0),
+                load_scalar(halves.model->losses(), row, 0));
+  }
+  EXPECT_NEAR(got, wanted, 1e-12 * wanted);  // 600 terms in another order
+  for (size_t i = 0; i < whole.gradient_table.size(); ++i) {
+    double largest = 0, worst = 0;
+    for (int64_t r = 0; r < whole.gradients[i].rows; ++r)
+      for (int64_t c = 0; c < whole.gradients[i].cols; ++c) {
+        const double want = load_scalar(halves.gradients[i], r, c);
+        largest = std::max(largest, std::abs(want));
+        worst = std::max(worst, std::abs(load_scalar(whole.gradients[i], r, c) - want));
+      }
+    EXPECT_LE(worst, 1e-12 * largest) << whole.gradient_table[i].name;
+  }
+}
+
 TEST_P(EveryModel, RecomputeLevelsGiveTheSameBits) {
   const ModelConfig config = config_of(GetParam());
   const Data data(config, 2, 5);

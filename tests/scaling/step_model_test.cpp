@@ -165,6 +165,42 @@ TEST(StepModel, ARankThatWaitsLeavesItsCoreToOthers) {
   EXPECT_EQ(c.terms(grid).bubble, bubble);
 }
 
+TEST(StepModel, MessagesHoldUpWhatComputesBesideThem) {
+  Case c;
+  const StepTerms free = c.terms({.dp = 2});
+  const double before = c.simulated({.dp = 2}).seconds;
+  const double bytes = free.traffic.gradients + free.traffic.parameters;
+  c.speed.held_up_s_per_byte = 0.3 * before / bytes;
+  EXPECT_NEAR(c.terms({.dp = 2}).held_up, 0.3 * before, 1e-9 * before);
+  EXPECT_NEAR(c.terms({.dp = 2}).step(), 1.3 * free.step(), 1e-6 * free.step());
+  EXPECT_NEAR(c.simulated({.dp = 2}).seconds, 1.3 * before, 1e-6 * before);
+  // Four ranks on two cores: both ranks of a core hold up each other.
+  c.speed.ranks_per_core = 2;
+  EXPECT_NEAR(c.simulated({.dp = 2}).seconds, 1.3 * before, 1e-6 * before);
+}
+
+// The update takes as long as a quarter of computing, parameters as long on the wire: all but the
+// first to be updated are on their way meanwhile, and the forward pass hides the rest.
+TEST(StepModel, ParametersLeaveDuringTheUpdate) {
+  Case c;
+  const double elements = static_cast<double>(parameter_count(c.table)) / 2;
+  const double quarter = c.one_rank() / 8;
+  c.speed.memory_bytes_per_s = elements * kOptimizerBytes / quarter;
+  c.wires.link_bytes_per_s = elements * kStateBytes / quarter;
+  EXPECT_EQ(c.terms({.dp = 2}).exposed_parameters, 0);
+  const std::vector<TimelineEvent> events = c.simulated({.dp = 2}).events;
+  int during = 0, after = 0;
+  for (const TimelineEvent& update : events) {
+    if (update.name != "optimizer") continue;
+    for (const TimelineEvent& event : events)
+      if (event.rank == update.rank &&
+          kSimulatedRows[static_cast<size_t>(event.row)] == "parameters" &&
+          event.start > update.start && event.start < update.start + c.one_rank())
+        ++(event.start < update.end ? during : after);
+  }
+  EXPECT_GT(during, 8 * after);
+}
+
 TEST(StepModel, AWireSlowerThanComputingSetsThePace) {
   Case c;
   c.batch = {.slots = 2, .micro_batches = 1, .micro_batch = 1, .context = 64};
