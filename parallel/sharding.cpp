@@ -10,9 +10,14 @@ namespace isoflop {
 
 namespace {
 
+/// Muon needs all of a matrix to update any of it.
+bool is_whole(const ParamSpec& spec) {
+  return spec.update == Update::muon;
+}
+
 /// Rows that are not parted.
 int64_t panel_rows(const ParamSpec& spec) {
-  if (spec.update == Update::muon || spec.is_vector()) return spec.rows;
+  if (spec.is_vector()) return spec.rows;
   return 64 * (64 / std::gcd(spec.cols, int64_t{64}));  // rows * cols is a multiple of kNormChunk
 }
 
@@ -31,7 +36,8 @@ std::vector<Bucket> make_buckets(const ParamTable& table) {
 }
 
 // Within a bucket rank r's share ends where the elements before come closest to (r+1)/ranks of
-// them.
+// them. A matrix that stays whole goes to the rank that has least of such; they take long to
+// update.
 Sharding::Sharding(const ParamTable& whole, const ProcessGrid& grid)
     : grid_(grid), buckets_(make_buckets(whole)), cuts_(whole.size()) {
   static_assert(kNormChunk == 64 * 64);
@@ -45,15 +51,25 @@ Sharding::Sharding(const ParamTable& whole, const ProcessGrid& grid)
     for (int part = 0; part < parts; ++part) rows.push_back(cut_spec(spec, part, parts).rows);
   }
   const ParamTable table = cut_table(whole, 0, parts);  // no part has more rows
+  const std::vector<int64_t> none(static_cast<size_t>(ranks), 0);
+  std::vector<std::vector<int64_t>> whole_elements(static_cast<size_t>(grid.shape().pp), none);
   for (const Bucket& bucket : buckets_) {
     int64_t total = 0, done = 0;
-    for (size_t i = bucket.first; i < bucket.last; ++i) total += table[i].size();
+    for (size_t i = bucket.first; i < bucket.last; ++i)
+      if (!is_whole(table[i])) total += table[i].size();
     int owner = 0;
     for (size_t i = bucket.first; i < bucket.last; ++i) {
       const ParamSpec& spec = table[i];
-      const int64_t panel = panel_rows(spec);
       std::vector<int64_t>& cuts = cuts_[i];
       cuts.assign(static_cast<size_t>(ranks) + 1, 0);
+      if (is_whole(spec)) {
+        std::vector<int64_t>& has = whole_elements[static_cast<size_t>(stages_[i])];
+        const auto least = std::min_element(has.begin(), has.end());
+        *least += spec.size();
+        std::fill(cuts.begin() + (least - has.begin()) + 1, cuts.end(), spec.rows);
+        continue;
+      }
+      const int64_t panel = panel_rows(spec);
       for (int64_t row = 0; row < spec.rows; row += panel) {
         const int64_t rows = std::min(panel, spec.rows - row), elements = rows * spec.cols;
         while (owner + 1 < ranks && (2 * done + elements) * ranks > 2 * total * (owner + 1))

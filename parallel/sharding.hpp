@@ -5,7 +5,7 @@
 // feed-forward, then the attention), or what lies before or behind the blocks. Each bucket is cut
 // over all ranks, so that every link carries a part of each. Cuts lie between panels: 64 rows, or
 // as many times that as make whole chunks of 4,096 elements, over which gradient norms are summed.
-// Vectors are not cut, nor are matrices that Muon updates.
+// Vectors are not cut, nor are matrices that Muon updates, which are dealt out by their size.
 //
 // With a pipeline only the ranks of a parameter's stage own rows of it, cut as if they were all
 // the ranks there are. A tied matrix is of the first stage; the last has a copy of it and a

@@ -3,6 +3,9 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <numeric>
+
 namespace isoflop {
 namespace {
 
@@ -71,6 +74,25 @@ TEST(Sharding, KeepsWhatMuonUpdatesWholeAndWithoutSecondMoments) {
       const int64_t count = sharding.rows(i, rank).count;
       EXPECT_TRUE(count == 0 || count == kTable[i].rows);
     }
+}
+
+TEST(Sharding, DealsOutWholeMatricesEvenly) {
+  ParamTable table;
+  for (int block = 11; block >= 0; --block)
+    for (const int64_t rows : {256, 1024, 256, 768}) {
+      table.push_back(tensor(rows, 256, block));
+      table.back().update = Update::muon;
+    }
+  for (const int ranks : {2, 3, 8}) {
+    const Sharding sharding(table, ranks, 0);
+    std::vector<int64_t> rows(static_cast<size_t>(ranks), 0);
+    for (int rank = 0; rank < ranks; ++rank)
+      for (size_t i = 0; i < table.size(); ++i)
+        rows[static_cast<size_t>(rank)] += sharding.rows(i, rank).count;
+    EXPECT_EQ(std::accumulate(rows.begin(), rows.end(), int64_t{0}), 12 * 2304);
+    const auto [least, most] = std::minmax_element(rows.begin(), rows.end());
+    EXPECT_LE(*most - *least, 1024) << ranks << " ranks: more than one matrix apart";
+  }
 }
 
 TEST(Sharding, ABufferOfAShareHasItsRowsOnly) {
