@@ -27,7 +27,7 @@ namespace {
 
 using Clock = WireLedger::Clock;
 constexpr size_t kMostBytes = size_t{1} << 30;  // of one MPI call, whose counts are ints
-constexpr size_t kWindow = size_t{2} << 20;     // of exchanges that wait for their turn
+constexpr size_t kWindow = size_t{4} << 20;     // of exchanges that wait for their turn
 // Between two looks at what is under way: while somebody waits for it, and while all compute, who
 // then have the core. What a wire carries in the longer one, the kernel's buffers hold.
 constexpr auto kShortPause = std::chrono::microseconds(30);
