@@ -195,7 +195,7 @@ TEST(StepModel, ParametersLeaveDuringTheUpdate) {
     for (const TimelineEvent& event : events)
       if (event.rank == update.rank &&
           kSimulatedRows[static_cast<size_t>(event.row)] == "parameters" &&
-          event.start > update.start && event.start < update.start + c.one_rank())
+          event.start > update.start && event.start < update.start + 2 * quarter)
         ++(event.start < update.end ? during : after);
   }
   EXPECT_GT(during, 8 * after);
