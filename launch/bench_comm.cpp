@@ -22,9 +22,8 @@ namespace {
 
 constexpr double kRate = 1e-4;                  // moves the parameters, lets nothing diverge
 constexpr size_t kWireBytes = size_t{4} << 20;  // a message that is worth a link's while
-constexpr size_t kPassBytes = size_t{1}
-                              << 20;  // of one of many, beside steps; kWireBytes are several
-constexpr size_t kNumbers = size_t{64} << 10;  // losses and squares are no more
+constexpr size_t kPassBytes = size_t{1} << 20;  // a message beside steps; divides kWireBytes
+constexpr size_t kNumbers = size_t{64} << 10;   // losses and squares are no more
 constexpr int kPings = 51, kTransfers = 11, kTimes = 7;
 
 double now() {

@@ -27,7 +27,10 @@ namespace {
 
 using Clock = WireLedger::Clock;
 constexpr size_t kMostBytes = size_t{1} << 30;  // of one MPI call, whose counts are ints
-constexpr size_t kWindow = size_t{4} << 20;     // of exchanges that wait for their turn
+// Of exchanges that wait for their turn. A receiver asks for a large message, and what it asks
+// stands behind all that it sends by the same socket: with half of this, one is on the way at a
+// time.
+constexpr size_t kWindow = size_t{4} << 20;
 // Between two looks at what is under way: while somebody waits for it, and while all compute, who
 // then have the core. What a wire carries in the longer one, the kernel's buffers hold.
 constexpr auto kShortPause = std::chrono::microseconds(30);
