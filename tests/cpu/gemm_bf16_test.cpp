@@ -36,6 +36,19 @@ Tensor whole_numbers(int64_t rows, int64_t cols, uint64_t seed, DType dtype = DT
   return t;
 }
 
+/// (m, n) of sums over k of left(row, i) * right(i, column).
+template <class Left, class Right>
+Tensor product(int64_t m, int64_t n, int64_t k, Left&& left, Right&& right) {
+  Tensor sums(DType::f32, m, n);
+  for (int64_t r = 0; r < m; ++r)
+    for (int64_t c = 0; c < n; ++c) {
+      double sum = 0;
+      for (int64_t i = 0; i < k; ++i) sum += left(r, i) * right(i, c);
+      set_value(sums, r, c, sum);
+    }
+  return sums;
+}
+
 std::vector<bf16> packed(View source) {
   std::vector<bf16> panels(static_cast<size_t>(packed_size(source.rows, source.cols)));
   const int64_t middle = source.rows / 4 * 2;  // in two pieces, as threads do it
@@ -125,13 +138,10 @@ TEST_P(GemmBf16On, TakesEitherOperandTransposed) {
     for (const int64_t m : {int64_t{1}, int64_t{49}, int64_t{130}})
       for (const int64_t n : {int64_t{17}, int64_t{97}}) {
         const Tensor a = whole_numbers(k, m, 1), b = whole_numbers(n, k, 2, DType::f32);
-        Tensor want(DType::f32, m, n), got(DType::f32, m, n);
-        for (int64_t r = 0; r < m; ++r)
-          for (int64_t c = 0; c < n; ++c) {
-            double sum = 0;
-            for (int64_t i = 0; i < k; ++i) sum += value_at(a, i, r) * value_at(b, c, i);
-            set_value(want, r, c, sum);
-          }
+        const Tensor want = product(
+            m, n, k, [&](int64_t r, int64_t i) { return value_at(a, i, r); },
+            [&](int64_t i, int64_t c) { return value_at(b, c, i); });
+        Tensor got(DType::f32, m, n);
         const std::vector<bf16> right = packed_transpose(b.view().columns(0, k));
         multiply({.m = m,
                   .n = n,
@@ -152,13 +162,10 @@ TEST_P(GemmBf16On, IsExactWhereRowsLiePagesApart) {
   for (const int64_t stride : {kPage, kPage + 64}) {
     const Tensor a = whole_numbers(m, stride - kMargin, 1), b = whole_numbers(k, n, 2);
     ASSERT_EQ(a.view().stride, stride);
-    Tensor want(DType::f32, m, n), got(DType::f32, m, n);
-    for (int64_t r = 0; r < m; ++r)
-      for (int64_t c = 0; c < n; ++c) {
-        double sum = 0;
-        for (int64_t i = 0; i < k; ++i) sum += value_at(a, r, i) * value_at(b, i, c);
-        set_value(want, r, c, sum);
-      }
+    const Tensor want = product(
+        m, n, k, [&](int64_t r, int64_t i) { return value_at(a, r, i); },
+        [&](int64_t i, int64_t c) { return value_at(b, i, c); });
+    Tensor got(DType::f32, m, n);
     const std::vector<bf16> panels = packed(b.view().columns(0, n));
     multiply({.m = m,
               .n = n,

@@ -78,6 +78,20 @@ struct Rig {
   }
 };
 
+struct Difference {
+  double worst = 0, largest = 0;  // of an element; of what is wanted
+};
+Difference difference(View got, View want) {
+  Difference d;
+  for (int64_t r = 0; r < want.rows; ++r)
+    for (int64_t c = 0; c < want.cols; ++c) {
+      const double value = load_scalar(want, r, c);
+      d.largest = std::max(d.largest, std::abs(value));
+      d.worst = std::max(d.worst, std::abs(load_scalar(got, r, c) - value));
+    }
+  return d;
+}
+
 /// Every option that experts switch on, at once.
 ModelConfig with_options(ModelConfig c) {
   c.biases = false;
@@ -169,13 +183,7 @@ TEST_P(EveryModel, CpuGradientsAgreeWithTheReferenceInDouble) {
   const double got = fast.model->forward_backward(data.batch, fast.gradients, 1);
   EXPECT_NEAR(got, wanted, 1e-5 * wanted);
   for (size_t i = 0; i < exact.gradient_table.size(); ++i) {
-    double largest = 0, worst = 0;
-    for (int64_t r = 0; r < exact.gradients[i].rows; ++r)
-      for (int64_t c = 0; c < exact.gradients[i].cols; ++c) {
-        const double want = load_scalar(exact.gradients[i], r, c);
-        largest = std::max(largest, std::abs(want));
-        worst = std::max(worst, std::abs(load_scalar(fast.gradients[i], r, c) - want));
-      }
+    const auto [worst, largest] = difference(fast.gradients[i], exact.gradients[i]);
     // fp32 rounds at 6e-8; some 100 roundings in a chain and vector exp/tanh of a few ulp.
     EXPECT_LT(worst, 2e-5 * largest) << exact.gradient_table[i].name;
   }
@@ -203,13 +211,7 @@ TEST_P(EveryModel, ABatchBeyondASliceOfTheHeadIsTheSumOfItsHalves) {
   }
   EXPECT_NEAR(got, wanted, 1e-12 * wanted);  // 600 terms in another order
   for (size_t i = 0; i < whole.gradient_table.size(); ++i) {
-    double largest = 0, worst = 0;
-    for (int64_t r = 0; r < whole.gradients[i].rows; ++r)
-      for (int64_t c = 0; c < whole.gradients[i].cols; ++c) {
-        const double want = load_scalar(halves.gradients[i], r, c);
-        largest = std::max(largest, std::abs(want));
-        worst = std::max(worst, std::abs(load_scalar(whole.gradients[i], r, c) - want));
-      }
+    const auto [worst, largest] = difference(whole.gradients[i], halves.gradients[i]);
     EXPECT_LE(worst, 1e-12 * largest) << whole.gradient_table[i].name;
   }
 }

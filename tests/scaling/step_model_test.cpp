@@ -174,7 +174,7 @@ TEST(StepModel, MessagesHoldUpWhatComputesBesideThem) {
   EXPECT_NEAR(c.terms({.dp = 2}).held_up, 0.3 * before, 1e-9 * before);
   EXPECT_NEAR(c.terms({.dp = 2}).step(), 1.3 * free.step(), 1e-6 * free.step());
   EXPECT_NEAR(c.simulated({.dp = 2}).seconds, 1.3 * before, 1e-6 * before);
-  // Four ranks on two cores: both ranks of a core hold up each other.
+  // Both on one core: what was measured there is of both.
   c.speed.ranks_per_core = 2;
   EXPECT_NEAR(c.simulated({.dp = 2}).seconds, 1.3 * before, 1e-6 * before);
 }
